@@ -1,0 +1,133 @@
+"""Frame: one picture on its way from a source to a sink, and Layout: what its planes are.
+
+A Frame looks into the memory of the `av.VideoFrame` that it holds and copies nothing. The av.VideoFrame carries
+the pts, duration, colour tags and side data, so whatever FFmpeg attaches to a picture travels with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from typing import Literal
+
+import av
+import numpy as np
+
+Kind = Literal["yuv", "gray", "rgb"]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The planes of a planar, native-endian pixel format of 8 to 16 bits.
+
+    kind: "yuv" (planes Y, Cb, Cr), "gray" (Y), "rgb" (FFmpeg's gbrp: planes G, B, R); alpha comes last.
+    log2_chroma: (horizontal, vertical) log2 of the chroma subsampling, (1, 1) for 4:2:0.
+    """
+
+    name: str
+    kind: Kind
+    bits: int
+    log2_chroma: tuple[int, int]
+    alpha: bool
+
+    @property
+    def dtype(self) -> np.dtype[np.uint8] | np.dtype[np.uint16]:
+        return np.dtype(np.uint8) if self.bits == 8 else np.dtype(np.uint16)
+
+    @property
+    def max_code(self) -> int:
+        """The largest code value: 255 for 8 bits, 1023 for 10."""
+        return (1 << self.bits) - 1
+
+    def plane_size(self, index: int, width: int, height: int) -> tuple[int, int]:
+        """(width, height) in samples of plane `index` of a picture: an odd size rounds up, so no column is lost."""
+        if self.kind == "yuv" and index in (1, 2):
+            return -(-width >> self.log2_chroma[0]), -(-height >> self.log2_chroma[1])
+        return width, height
+
+
+@lru_cache(maxsize=256)
+def find_layout(pix_fmt: str) -> Layout | None:
+    """The Layout of an FFmpeg pixel format, or None where streamsr has to convert first (packed, palette, big-endian)."""
+    try:
+        video_format = av.VideoFormat(pix_fmt)
+    except ValueError:
+        return None
+    components = video_format.components
+    depths = {component.bits for component in components}
+    planes = [component.plane for component in components]
+    little = not video_format.is_big_endian or pix_fmt.endswith("le")
+    if len(depths) != 1 or len(set(planes)) != len(planes) or not little or video_format.has_palette:
+        return None
+    bits = depths.pop()
+    if not 8 <= bits <= 16 or pix_fmt.startswith(("xyz", "bayer", "p0", "nv", "gbrpf", "gbrapf", "grayf")):
+        return None
+    if pix_fmt.endswith(("msble", "msbbe")):
+        return None
+    alpha = len(components) in (2, 4)
+    if alpha and len(components) == 2:
+        return None  # ya8 is packed in FFmpeg
+    kind: Kind = "gray" if len(components) == 1 else "rgb" if video_format.is_rgb else "yuv"
+    if kind == "gray" and not pix_fmt.startswith("gray"):
+        return None
+    log2_chroma = (0, 0)
+    if kind == "yuv":
+        width, height = video_format.chroma_width(64), video_format.chroma_height(64)
+        log2_chroma = ((64 // width).bit_length() - 1, (64 // height).bit_length() - 1)
+    return Layout(pix_fmt, kind, bits, log2_chroma, alpha)
+
+
+def plane_view(video: av.VideoFrame, index: int, layout: Layout) -> np.ndarray:
+    """Plane `index` as an array (height, width) that shares the frame's memory; rows may be padded."""
+    plane = video.planes[index]
+    width, height = layout.plane_size(index, video.width, video.height)
+    samples = np.frombuffer(plane, layout.dtype)  # type: ignore[call-overload]
+    stride = plane.line_size // layout.dtype.itemsize
+    return samples[: height * stride].reshape(height, stride)[:, :width]
+
+
+class Frame:
+    """A picture in host memory: `video` owns the samples, `layout` names the planes.
+
+    Raises ValueError when the pixel format has no Layout: convert first (`streamsr.resample.to_planar`).
+    """
+
+    __slots__ = ("layout", "video")
+
+    def __init__(self, video: av.VideoFrame) -> None:
+        layout = find_layout(video.format.name)
+        if layout is None:
+            raise ValueError(f"Pixel format {video.format.name!r} is not planar; convert it to one like 'yuv420p' first.")
+        self.video = video
+        self.layout = layout
+
+    @property
+    def planes(self) -> tuple[np.ndarray, ...]:
+        """Views of all planes, luma (or green) first."""
+        return tuple(plane_view(self.video, index, self.layout) for index in range(len(self.video.planes)))
+
+    @property
+    def luma(self) -> np.ndarray:
+        """The first plane, (height, width) uint8 or uint16."""
+        return plane_view(self.video, 0, self.layout)
+
+    @property
+    def width(self) -> int:
+        return self.video.width
+
+    @property
+    def height(self) -> int:
+        return self.video.height
+
+    @property
+    def pts(self) -> int | None:
+        """Presentation time in ticks of `time_base`."""
+        return self.video.pts
+
+    @property
+    def time_base(self) -> Fraction:
+        return self.video.time_base
+
+    def __repr__(self) -> str:
+        return f"Frame({self.width}x{self.height} {self.layout.name}, pts={self.pts})"
