@@ -1,0 +1,71 @@
+"""Deinterlacing by FFmpeg's bwdif, one frame out for each frame in."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+
+import av
+from av.filter import Graph
+
+
+def deinterlace(frames: Iterable[av.VideoFrame], *, every_frame: bool = False) -> Iterator[av.VideoFrame]:
+    """Yield each frame with its own pts and duration, interlaced ones made progressive.
+
+    every_frame: treat all frames as interlaced, whatever their flags say.
+    A stream without interlaced frames passes through untouched; bwdif starts at the first interlaced frame, and anew
+    where the size or pixel format changes.
+    """
+    graph: Graph | None = None
+    shape: tuple[int, int, str] | None = None
+    times: deque[tuple[int | None, int | None, Fraction]] = deque()
+    for frame in frames:
+        new_shape = (frame.width, frame.height, frame.format.name)
+        if graph is not None and new_shape != shape:
+            graph.vpush(None)
+            yield from _drain(graph, times)
+            graph = None
+        if graph is None:
+            if not (every_frame or frame.interlaced_frame):
+                yield frame
+                continue
+            graph, shape = _open_bwdif(frame, every_frame=every_frame), new_shape
+        times.append((frame.pts, frame.duration, frame.time_base))
+        graph.vpush(frame)
+        yield from _drain(graph, times)
+    if graph is not None:
+        graph.vpush(None)
+        yield from _drain(graph, times)
+
+
+def _open_bwdif(frame: av.VideoFrame, *, every_frame: bool) -> Graph:
+    graph = Graph()
+    base = frame.time_base
+    source = graph.add(
+        "buffer",
+        f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}"
+        f":time_base={base.numerator}/{base.denominator}:pixel_aspect=1/1"
+        f":colorspace={int(frame.colorspace)}:range={int(frame.color_range)}",
+    )
+    # send_frame: one picture per frame, so the account still balances; a field per frame would double the rate.
+    bwdif = graph.add("bwdif", f"mode=send_frame:parity=auto:deint={'all' if every_frame else 'interlaced'}")
+    sink = graph.add("buffersink")
+    source.link_to(bwdif)
+    bwdif.link_to(sink)
+    graph.configure()
+    return graph
+
+
+def _drain(graph: Graph, times: deque[tuple[int | None, int | None, Fraction]]) -> Iterator[av.VideoFrame]:
+    while True:
+        try:
+            frame = graph.vpull()
+        except (BlockingIOError, EOFError):  # FFmpeg wants another frame first, or is done
+            return
+        # bwdif halves the time base and forgets durations: the n-th frame out is the n-th frame in
+        frame.time_base = times[0][2]
+        frame.pts = times[0][0]
+        frame.duration = times[0][1] or 0
+        times.popleft()
+        yield frame

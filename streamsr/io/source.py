@@ -1,0 +1,360 @@
+"""Source: decoded frames of a file, an image sequence or a pipe, and the packets of its other streams.
+
+Order of the data: packets from FFmpeg -> decoder -> timestamps made whole -> bwdif where interlaced -> the range
+of --start/--end/--frames. Note [Shift]: what comes out is on the output's time line, `shift_s` seconds earlier than
+the file's: the start of the range, or the start of a broadcast stream whose clock began before the recording.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+import av
+import av.error
+import av.logging
+from av.codec.context import ThreadType
+
+from ..errors import SourceError
+from ..frame import find_layout
+from .deinterlace import deinterlace
+from .tags import Tags, read_tags
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """How to read an input."""
+
+    start_s: float | None = None  # first time wanted, in seconds from the start of the input
+    end_s: float | None = None  # first time not wanted any more
+    num_frames: int | None = None  # at most so many frames
+    deinterlace: Literal["auto", "on", "off"] = "auto"
+    max_errors: int = 32  # so many corrupt packets in a row are skipped
+    threads: int = 0  # decoder threads, 0 = FFmpeg's choice
+    input_format: str | None = None  # FFmpeg's name: "rawvideo", "nut"
+    input_size: tuple[int, int] | None = None  # rawvideo only
+    input_pix_fmt: str | None = None  # rawvideo only
+    input_rate: Fraction | None = None  # rawvideo and image sequences, frames per second
+
+
+@dataclass(slots=True)
+class SourceCount:
+    """What happened while reading."""
+
+    num_decoded: int = 0  # frames delivered
+    num_outside: int = 0  # decoded, but outside --start/--end
+    num_corrupt_packets: int = 0
+    num_corrupt_frames: int = 0  # decoded and delivered, flagged by the decoder as damaged
+    num_repaired_pts: int = 0  # missing or not increasing; a later time was given
+    num_deinterlaced: int = 0
+    first_error: str | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+class Source:
+    """An open input. Use as a context manager; iterate `frames()` once.
+
+    Raises SourceError when there is nothing to read, no video in it, or no frame can be decoded.
+    """
+
+    def __init__(self, url: str | Path, options: SourceOptions | None = None) -> None:
+        self.url = str(url)
+        self.options = options or SourceOptions()
+        self.count = SourceCount()
+        self.container = _open(self.url, self.options)
+        try:
+            self.stream = _pick_video(self.container, self.url)
+            self._decoder = self._open_decoder()
+            self.other_streams = [stream for stream in self.container.streams if stream.index != self.stream.index]
+            self._packets: deque[av.Packet] = deque()
+            self._copied: set[int] = set()
+            self._shift = self._find_shift()  # seconds, see Note [Shift]
+            self._start, self._end = self._range()
+            self._seek()
+            self._frames = self._progressive()
+            self._first: av.VideoFrame | None = next(self._frames, None)
+            if self._first is None:
+                raise SourceError(self._why_no_frame(), hint="see what FFmpeg says with `streamsr info`")
+            self.tags: Tags = read_tags(self.stream, self._first)
+        except BaseException:
+            self.container.close()
+            raise
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.container.close()
+
+    @property
+    def time_base(self) -> Fraction:
+        """Seconds per tick of every frame's pts."""
+        return self.stream.time_base or Fraction(1, 1000)
+
+    @property
+    def rate(self) -> Fraction:
+        """Nominal frames per second; 25 where the input does not say."""
+        return self.stream.guessed_rate or self.stream.average_rate or Fraction(25)
+
+    @property
+    def duration_s(self) -> float | None:
+        """Length of what will be read, None where unknown."""
+        if self.container.duration is None or self.container.duration <= 0:
+            return None
+        total = self.container.duration / av.time_base
+        end = min(total, self.options.end_s) if self.options.end_s is not None else total
+        return max(0.0, end - (self.options.start_s or 0.0))
+
+    @property
+    def expected_frames(self) -> int | None:
+        """How many frames to expect, for progress only."""
+        guess = None if self.duration_s is None else round(self.duration_s * float(self.rate))
+        if self.options.start_s is None and self.options.end_s is None and self.stream.frames:
+            guess = self.stream.frames
+        limit = self.options.num_frames
+        return limit if guess is None else guess if limit is None else min(guess, limit)
+
+    @property
+    def shift_s(self) -> float:
+        """Seconds taken off every timestamp, see Note [Shift]."""
+        return float(self._shift)
+
+    def copy(self, streams: list[av.stream.Stream]) -> None:
+        """Collect the packets of these streams from now on; `take_packets` hands them over."""
+        self._copied = {stream.index for stream in streams}
+        self._packets = deque(packet for packet in self._packets if packet.stream_index in self._copied)
+
+    def take_packets(self) -> Iterator[av.Packet]:
+        """Packets of the copied streams that were read so far, in file order."""
+        while self._packets:
+            yield self._packets.popleft()
+
+    def frames(self) -> Iterator[av.VideoFrame]:
+        """Decoded frames in presentation order; every pts is set and larger than the one before."""
+        assert self._first is not None
+        frame: av.VideoFrame | None = self._first
+        self._first = None
+        limit = self.options.num_frames
+        while frame is not None:
+            if self._end is not None and frame.pts * self.time_base >= self._end:
+                return
+            self.count.num_decoded += 1
+            yield frame
+            if limit is not None and self.count.num_decoded >= limit:
+                return
+            frame = next(self._frames, None)
+        self._check_end()
+
+    def _open_decoder(self) -> av.VideoCodecContext:
+        context = self.stream.codec_context
+        if context is None:
+            raise SourceError(f"{self.url}: no decoder for the video stream.", hint="convert it with ffmpeg first")
+        if self.stream.metadata.get("alpha_mode") == "1" and context.codec.canonical_name in ("vp8", "vp9"):
+            name = f"libvpx-{context.codec.canonical_name}".replace("libvpx-vp8", "libvpx")
+            if name in av.codecs_available:  # FFmpeg's own decoder leaves alpha out
+                extradata = context.extradata
+                context = av.CodecContext.create(name, "r")
+                context.extradata = extradata
+        context.thread_type = ThreadType.AUTO
+        context.thread_count = self.options.threads
+        return context
+
+    def _find_shift(self) -> Fraction:
+        start = Fraction(self.container.start_time or 0, av.time_base)
+        discontinuous = self.container.format.name in ("mpegts", "mpeg", "vob")
+        shift = start if discontinuous else Fraction(0)
+        if self.options.start_s is not None:
+            shift = start + Fraction(self.options.start_s).limit_denominator(1_000_000)
+        return shift
+
+    def _range(self) -> tuple[Fraction | None, Fraction | None]:
+        """First and last time wanted, on the shifted time line."""
+        start = Fraction(0) if self.options.start_s is not None else None
+        end = None
+        if self.options.end_s is not None:
+            origin = Fraction(self.container.start_time or 0, av.time_base) - self._shift
+            end = origin + Fraction(self.options.end_s).limit_denominator(1_000_000)
+        return start, end
+
+    def _seek(self) -> None:
+        if not self.options.start_s:
+            return
+        try:
+            self.container.seek(int(self._shift * av.time_base), backward=True)
+        except av.error.FFmpegError:  # a pipe: what is before the start is decoded and left out
+            self.count.notes.append("the input cannot seek: frames before --start were decoded and left out")
+
+    def _decoded(self) -> Iterator[av.VideoFrame]:
+        """Demux everything; decode the video, keep the packets of copied streams."""
+        errors_in_row = 0
+        for packet in self._demux():
+            # packet.stream, not packet.stream_index: that is 0 on every flush packet, whichever stream it ends, and a
+            # decoder that is not flushed keeps its last frames
+            if packet.stream.index != self.stream.index:
+                self._keep(packet)
+                continue
+            try:
+                frames = self._decoder.decode(packet if packet.size else None)
+            except (av.error.InvalidDataError, av.error.PatchWelcomeError, av.error.UnknownError) as error:
+                errors_in_row += 1
+                self.count.num_corrupt_packets += 1
+                self.count.first_error = self.count.first_error or str(error)
+                if errors_in_row > self.options.max_errors:
+                    raise SourceError(
+                        f"{self.url}: {errors_in_row} corrupt packets in a row near {_time(packet)}.",
+                        hint="raise --max-errors to go on",
+                    ) from error
+                continue
+            except av.error.EOFError:
+                continue
+            errors_in_row = 0
+            for frame in frames:
+                if frame.is_corrupt:
+                    self.count.num_corrupt_frames += 1
+                yield frame
+
+    def _demux(self) -> Iterator[av.Packet]:
+        packets = self.container.demux()
+        failures = 0
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                break
+            except av.error.FFmpegError as error:
+                failures += 1
+                self.count.num_corrupt_packets += 1
+                self.count.first_error = self.count.first_error or str(error)
+                # FFmpeg's demuxers go on after most errors; a generator that raised does not
+                packets = self.container.demux()
+                if failures > self.options.max_errors:
+                    raise SourceError(f"{self.url}: cannot be read further: {error}.") from error
+                continue
+            yield packet
+
+    def _timed(self) -> Iterator[av.VideoFrame]:
+        """Give every frame a pts on the output's time line, increasing, and a duration where it is known."""
+        base = self.time_base
+        shift = round(self._shift / base)
+        step = max(1, round(1 / self.rate / base))
+        last: int | None = None
+        for frame in self._decoded():
+            if frame.time_base and frame.pts is not None and frame.time_base != base:
+                frame.pts = round(frame.pts * frame.time_base / base)
+            frame.time_base = base
+            if frame.pts is not None:
+                frame.pts -= shift
+            if frame.pts is None or (last is not None and frame.pts <= last):
+                self.count.num_repaired_pts += 1
+                frame.pts = 0 if last is None else last + step if frame.pts is None else last + 1
+            last = frame.pts
+            if self._start is not None and frame.pts * base < self._start:
+                self.count.num_outside += 1
+                continue
+            yield frame
+
+    def _progressive(self) -> Iterator[av.VideoFrame]:
+        frames = self._counted_fields(self._timed())
+        if self.options.deinterlace == "off":
+            return frames
+        return deinterlace(frames, every_frame=self.options.deinterlace == "on")
+
+    def _counted_fields(self, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+        every = self.options.deinterlace == "on"
+        for frame in frames:
+            if self.options.deinterlace != "off" and (every or frame.interlaced_frame):
+                self.count.num_deinterlaced += 1
+            yield frame
+
+    def _keep(self, packet: av.Packet) -> None:
+        if not packet.size or (self._copied and packet.stream_index not in self._copied):
+            return  # an empty packet is FFmpeg's flush packet
+        if packet.time_base and self._shift:
+            ticks = round(self._shift / packet.time_base)
+            packet.pts = None if packet.pts is None else packet.pts - ticks
+            packet.dts = None if packet.dts is None else packet.dts - ticks
+        time = packet.pts if packet.pts is not None else packet.dts
+        if time is not None and (self._start is not None or self._end is not None):
+            seconds = time * packet.time_base
+            # a packet that began before the start is left out whole: half a sound frame cannot be copied
+            if self._start is not None and seconds < self._start or self._end is not None and seconds >= self._end:
+                return
+        self._packets.append(packet)
+
+    def _check_end(self) -> None:
+        if self.count.num_corrupt_packets:
+            self.count.notes.append(f"{self.count.num_corrupt_packets} corrupt packets: {self.count.first_error}")
+
+    def _why_no_frame(self) -> str:
+        if self.count.num_outside:
+            return f"{self.url}: no frame between --start and --end."
+        reason = f": {self.count.first_error}" if self.count.first_error else ""
+        return f"{self.url}: no frame of its {self.stream.codec_context.name} video could be decoded{reason}."
+
+
+def open_source(url: str | Path, options: SourceOptions | None = None) -> Source:
+    """Open a file, an image sequence (`frames/%05d.png`) or `-` (stdin). Raises SourceError."""
+    return Source(url, options)
+
+
+def _open(url: str, options: SourceOptions) -> av.container.InputContainer:
+    path = Path(url)
+    pattern = "%" in url
+    if url != "-" and "://" not in url and not pattern:
+        if not path.exists():
+            raise SourceError(f"{url}: no such file.", hint=f"the current folder is {Path.cwd()}")
+        if path.is_dir():
+            raise SourceError(f"{url} is a folder.", hint=f"for an image sequence give a pattern like {path / '%05d.png'}")
+        if path.is_file() and path.stat().st_size == 0:
+            raise SourceError(f"{url} is empty (0 bytes).")
+    keywords: dict[str, str] = {}
+    if options.input_size:
+        keywords["video_size"] = f"{options.input_size[0]}x{options.input_size[1]}"
+    if options.input_pix_fmt:
+        keywords["pixel_format"] = options.input_pix_fmt
+    if options.input_rate:
+        keywords["framerate"] = str(options.input_rate)
+    if url == "-" and sys.stdin is not None and sys.stdin.isatty():
+        raise SourceError("The input is -, but stdin is a terminal.", hint="pipe a video into streamsr")
+    try:
+        return av.open(
+            "pipe:0" if url == "-" else url,
+            "r",
+            format="image2" if pattern and options.input_format is None else options.input_format,
+            options=keywords,
+            metadata_errors="replace",
+        )
+    except ValueError as error:
+        raise SourceError(f"{url}: {error}.") from error
+    except av.error.FFmpegError as error:
+        if pattern and isinstance(error, av.error.FileNotFoundError):
+            raise SourceError(f"{url}: no file fits this pattern.", hint="numbers start at 0 to 4") from error
+        reason = error.strerror or str(error)
+        raise SourceError(f"{url}: not a video that FFmpeg can read: {reason}.") from error
+
+
+def _pick_video(container: av.container.InputContainer, url: str) -> av.VideoStream:
+    videos = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+    if not videos:
+        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "no stream at all"
+        raise SourceError(f"{url} has no video stream, only: {kinds}.")
+    best = next((s for s in videos if s.disposition & av.stream.Disposition.default), videos[0])
+    context = best.codec_context
+    if context is None:
+        raise SourceError(f"{url}: FFmpeg has no decoder for its video stream.")
+    if context.width == 0 and context.pix_fmt is None and find_layout("yuv420p") is None:
+        raise SourceError(f"{url}: the video says that it is 0 x 0.")
+    return best
+
+
+def _time(packet: av.Packet) -> str:
+    time = packet.pts if packet.pts is not None else packet.dts
+    return "an unknown time" if time is None else f"{float(time * packet.time_base):.3f} s"

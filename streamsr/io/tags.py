@@ -1,0 +1,145 @@
+"""What a video stream says about its pictures, apart from the samples: size, shape, colour, HDR, rotation.
+
+Source of the byte layouts: libavutil/mastering_display_metadata.h (AVMasteringDisplayMetadata,
+AVContentLightMetadata) and libavutil/display.h; of the names: ITU-T H.273 as FFmpeg spells them.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import av
+import av.logging
+from av.filter import Graph
+from av.sidedata.sidedata import Type
+
+UNSPECIFIED = 2
+PQ, HLG = 16, 18
+
+MATRICES = {0: "gbr", 1: "bt709", 2: "unknown", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "ycgco",
+            9: "bt2020nc", 10: "bt2020c", 11: "smpte2085", 12: "chroma-derived-nc", 13: "chroma-derived-c", 14: "ictcp"}  # fmt: skip
+PRIMARIES = {1: "bt709", 2: "unknown", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "film",
+             9: "bt2020", 10: "smpte428", 11: "smpte431", 12: "smpte432", 22: "ebu3213"}  # fmt: skip
+TRANSFERS = {1: "bt709", 2: "unknown", 4: "gamma22", 5: "gamma28", 6: "smpte170m", 7: "smpte240m", 8: "linear", 9: "log100",
+             10: "log316", 11: "iec61966-2-4", 12: "bt1361e", 13: "iec61966-2-1", 14: "bt2020-10", 15: "bt2020-12",
+             16: "smpte2084", 17: "smpte428", 18: "arib-std-b67"}  # fmt: skip
+RANGES = {0: "unknown", 1: "tv", 2: "pc"}
+
+
+@dataclass(frozen=True, slots=True)
+class Mastering:
+    """SMPTE ST 2086: chromaticities as (x, y) of red, green, blue and white, luminances in cd/m2; None where absent."""
+
+    primaries: tuple[tuple[float, float], ...] | None
+    luminance: tuple[float, float] | None  # (min, max)
+
+    @classmethod
+    def parse(cls, data: bytes) -> Mastering:
+        numbers = struct.unpack("=22i", data[:88])
+        values = [numbers[i] / numbers[i + 1] if numbers[i + 1] else 0.0 for i in range(0, 20, 2)]
+        xy = tuple((values[i], values[i + 1]) for i in range(0, 8, 2))
+        return cls(xy if numbers[20] else None, (values[8], values[9]) if numbers[21] else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Tags:
+    """The tags that have to survive. Codes are H.273's numbers; `chroma_location` is FFmpeg's name for it."""
+
+    width: int
+    height: int
+    pix_fmt: str
+    sar: Fraction  # sample aspect ratio, 1 where unknown
+    matrix: int
+    primaries: int
+    transfer: int
+    range: int  # 0 unknown, 1 limited ("tv"), 2 full ("pc")
+    chroma_location: str
+    display_matrix: tuple[int, ...] | None
+    mastering: Mastering | None
+    light_level: tuple[int, int] | None  # (MaxCLL, MaxFALL) in cd/m2
+
+    @property
+    def hdr(self) -> bool:
+        return self.transfer in (PQ, HLG)
+
+    @property
+    def rotation(self) -> int:
+        """Counter-clockwise degrees, 0, 90, 180 or 270 for the usual matrices."""
+        if self.display_matrix is None:
+            return 0
+        a, b = self.display_matrix[0], self.display_matrix[1]
+        if abs(a) >= abs(b):
+            return 0 if a >= 0 else 180
+        return 270 if b > 0 else 90
+
+    def describe(self) -> dict[str, Any]:
+        """Names instead of numbers, for people and JSON."""
+        words = asdict(self)
+        words.update(
+            sar=str(self.sar), matrix=MATRICES.get(self.matrix, str(self.matrix)), range=RANGES[self.range],
+            primaries=PRIMARIES.get(self.primaries, str(self.primaries)),
+            transfer=TRANSFERS.get(self.transfer, str(self.transfer)), rotation=self.rotation,
+        )  # fmt: skip
+        del words["display_matrix"]
+        return words
+
+
+def read_tags(stream: av.VideoStream, frame: av.VideoFrame) -> Tags:
+    """The tags of a stream whose first decoded picture is `frame`: the picture's own words win over the container's."""
+    context = stream.codec_context
+    side = {data.type: bytes(data) for data in frame.side_data}  # iterates over the data, not the keys
+    light = side.get(Type.CONTENT_LIGHT_LEVEL)
+    mastering = side.get(Type.MASTERING_DISPLAY_METADATA)
+    matrix = side.get(Type.DISPLAYMATRIX)
+    full_range = frame.format.name.startswith("yuvj")
+    return Tags(
+        width=frame.width,
+        height=frame.height,
+        pix_fmt=frame.format.name,
+        sar=stream.sample_aspect_ratio or context.sample_aspect_ratio or Fraction(1),
+        matrix=_known(frame.colorspace, context.colorspace),
+        primaries=_known(frame.color_primaries, context.color_primaries),
+        transfer=_known(frame.color_trc, context.color_trc),
+        range=2 if full_range else int(frame.color_range) or int(context.color_range),
+        chroma_location=_chroma_location(frame),
+        display_matrix=struct.unpack("=9i", matrix) if matrix else None,
+        mastering=Mastering.parse(mastering) if mastering else None,
+        light_level=struct.unpack("=2I", light[:8]) if light else None,
+    )
+
+
+def scaled_tags(tags: Tags, width: int, height: int, pix_fmt: str) -> Tags:
+    """`tags` for the same pictures at another size and pixel format."""
+    return replace(tags, width=width, height=height, pix_fmt=pix_fmt)
+
+
+def _known(first: int, second: int) -> int:
+    return int(first) if int(first) != UNSPECIFIED else int(second)
+
+
+def _chroma_location(frame: av.VideoFrame) -> str:
+    """PyAV does not expose AVFrame.chroma_location; FFmpeg's showinfo filter prints it as `cl:NAME`."""
+    graph = Graph()
+    source = graph.add(
+        "buffer",
+        f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}:time_base=1/1:pixel_aspect=1/1"
+        f":colorspace={int(frame.colorspace)}:range={int(frame.color_range)}",
+    )
+    show, sink = graph.add("showinfo", "checksum=0"), graph.add("buffersink")
+    source.link_to(show)
+    show.link_to(sink)
+    graph.configure()
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.INFO)
+    try:
+        with av.logging.Capture() as lines:
+            graph.vpush(frame)
+            graph.vpull()
+    finally:
+        av.logging.set_level(level)
+    found = re.search(r"\bcl:(\S+)", "".join(line[2] for line in lines))
+    return found.group(1) if found else "unspecified"
