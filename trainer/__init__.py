@@ -1,0 +1,1 @@
+"""Training, evaluation and export of streamsr's networks: `python -m trainer --help`."""

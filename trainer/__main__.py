@@ -1,0 +1,144 @@
+"""`python -m trainer`: sr (train), eval, export."""
+
+import dataclasses
+import json
+import pathlib
+import sys
+from typing import Annotated
+
+import tyro
+
+from trainer.errors import TrainerError
+
+
+@dataclasses.dataclass(frozen=True)
+class Sr:
+    """Train an upscaling network on a folder of photographs."""
+
+    recipe: str  # name of the recipe: lite_clean_x2, lite_x2, lite_x3, lite_x4
+    data: pathlib.Path  # folder of photographs
+    out: pathlib.Path | None = None  # run folder; default runs/RECIPE
+    cache: pathlib.Path = pathlib.Path(".cache/trainer")  # prepared pairs, shared by runs
+    cache_rounds: int = 4  # times each photograph is degraded anew (compressed recipes)
+    cache_mb: int = 2000  # size at which the cache stops growing
+    steps: int | None = None
+    batch: int | None = None
+    crop: int | None = None  # side in input pixels
+    lr: float | None = None
+    seed: int | None = None
+    gradient_weight: float | None = None
+    ssim_weight: float | None = None
+    gain: float | None = None
+    init_from: pathlib.Path | None = None  # run or checkpoint that seeds the weights
+    resume: bool = True  # continue when the run folder has a checkpoint
+    device: str = "auto"
+    precision: str = "bf16-mixed"
+    save_every: int = 2000
+    validate_every: int = 5000
+    threads: int | None = None  # torch threads; default torch's own
+
+    def run(self) -> None:
+        import torch
+
+        from trainer.cache import clean_pairs, open_cache
+        from trainer.loop import LoopOptions, train
+        from trainer.photos import list_photos, split_photos
+        from trainer.recipes import recipe_named
+
+        recipe = recipe_named(self.recipe)
+        wanted = {f: getattr(self, f) for f in ("steps", "batch", "crop", "lr", "seed", "gradient_weight", "ssim_weight", "gain")}
+        recipe = dataclasses.replace(recipe, **{k: v for k, v in wanted.items() if v is not None})
+        training, validation = split_photos(list_photos(self.data))
+        if not training or not validation:
+            raise TrainerError(
+                f"{str(self.data)!r} splits into {len(training)} training and {len(validation)} validation photographs; "
+                "both need at least one. Add photographs (about 6 in 100 go to validation)."
+            )
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        rounds = 1
+        make = clean_pairs
+        if recipe.degradation == "compressed":
+            from trainer.codec import coded_pairs
+
+            rounds, make = self.cache_rounds, coded_pairs
+        folder = self.cache / f"{recipe.degradation}_x{recipe.scale}"
+        caches = [
+            open_cache(
+                folder / part, photos, make=make, rounds=max(1, rounds if part == "training" else 1), scale=recipe.scale,
+                seed=0 if part == "training" else 10**9, max_bytes=self.cache_mb * 10**6,
+            )
+            for part, photos in (("training", training), ("validation", validation))
+        ]  # fmt: skip
+        options = LoopOptions(
+            out=self.out or pathlib.Path("runs") / recipe.name,
+            device=self.device,
+            precision=self.precision,
+            resume=self.resume,
+            init_from=self.init_from,
+            save_every=self.save_every,
+            validate_every=self.validate_every,
+        )
+        train(recipe, caches[0], caches[1], options)
+
+
+@dataclasses.dataclass(frozen=True)
+class Eval:
+    """PSNR-Y and SSIM-Y over bicubic on a folder of pictures."""
+
+    weights: pathlib.Path  # .onnx file, run folder or checkpoint
+    data: pathlib.Path  # folder of pictures
+    json: bool = False  # print JSON instead of the table
+    pictures: pathlib.Path | None = None  # folder for bicubic | network | original side by side
+
+    def run(self) -> None:
+        from trainer.evaluate import evaluate, summary, table
+
+        scores = evaluate(self.weights, self.data, self.pictures)
+        if self.json:
+            print(json.dumps({"mean": summary(scores), "pictures": [dataclasses.asdict(s) for s in scores]}, indent=2))
+        else:
+            print(table(scores))
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    """Write a run's averaged network as ONNX (float32 and int8) with its JSON, and check both."""
+
+    run_folder: Annotated[pathlib.Path, tyro.conf.arg(name="run")]  # run folder or checkpoint
+    out: pathlib.Path = pathlib.Path("streamsr/weights")
+    data: pathlib.Path | None = None  # training photographs, for int8 calibration; without it there is no int8 file
+    calibration: int = 200  # crops
+    name: str | None = None  # default: the recipe's model name
+    trained_on: str = "photographs of the trainer's user"  # data sets and licences, for the JSON
+    hardware: str = "CPU"
+    evaluate_on: tuple[pathlib.Path, ...] = ()  # picture folders whose scores go into the JSON
+    metrics: pathlib.Path | None = None  # JSON file of further metrics, merged in
+
+    def run(self) -> None:
+        from trainer.calibration import calibration_crops
+        from trainer.checkpoint import load_checkpoint, recipe_of
+        from trainer.export import ExportOptions, export
+
+        recipe = recipe_of(load_checkpoint(self.run_folder))
+        crops = None
+        if self.data is not None:
+            crops = calibration_crops(self.data, degradation=recipe.degradation, scale=recipe.scale, count=self.calibration)
+        options = ExportOptions(self.name, self.trained_on, self.hardware, self.evaluate_on, self.metrics)
+        export(self.run_folder, self.out, crops, options)
+
+
+Command = Annotated[Sr, tyro.conf.subcommand("sr")] | Annotated[Eval, tyro.conf.subcommand("eval")] | Annotated[Export, tyro.conf.subcommand("export")]
+
+
+def main() -> None:
+    command: Sr | Eval | Export = tyro.cli(Command, description=__doc__)  # type: ignore[arg-type]
+    try:
+        command.run()
+    except TrainerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

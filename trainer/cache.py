@@ -1,0 +1,147 @@
+"""Degraded luma pairs, prepared once: one flat uint8 file, memory-mapped, with a JSON index beside it.
+
+pairs.bin   planes, one after the other, row-major
+pairs.json  {"key": ..., "pairs": [{"height", "width", "hr": offset, "lr": [offset, ...]}, ...]}; height and width in low-resolution pixels
+"""
+
+import concurrent.futures
+import hashlib
+import json
+import multiprocessing
+import os
+import pathlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from trainer.degrade import KERNEL_WEIGHTS, crop_to_multiple, downscale_rgb
+from trainer.photos import Plane, luma_codes, read_rgb
+
+FORMAT = 2  # raise it when a degradation changes: older caches are then rebuilt
+
+# (target, its degraded versions): the unit that a cache stores. A version listed several times is drawn as often, and stored once
+Pair = tuple[Plane, list[Plane]]
+
+
+@dataclass(frozen=True)
+class PairCache:
+    """An open cache. `planes` is the memory map; `pairs` the index."""
+
+    planes: np.memmap
+    pairs: list[dict]
+    scale: int
+
+    def lr(self, index: int, version: int) -> Plane:
+        """Degraded luma (height, width)."""
+        p = self.pairs[index]
+        start, h, w = p["lr"][version], p["height"], p["width"]
+        return self.planes[start : start + h * w].reshape(h, w)
+
+    def hr(self, index: int) -> Plane:
+        """Target luma (scale * height, scale * width)."""
+        p = self.pairs[index]
+        start, h, w = p["hr"], p["height"] * self.scale, p["width"] * self.scale
+        return self.planes[start : start + h * w].reshape(h, w)
+
+
+def clean_pairs(path: pathlib.Path, seed: int, scale: int) -> list[Pair]:
+    """One photograph, whole, through every downscaling kernel. Large ones also at 0.6 of their size, where they are sharper."""
+    rgb = read_rgb(path)
+    sizes = [rgb]
+    if rgb.shape[0] * rgb.shape[1] > 900_000:
+        from PIL import Image
+
+        image = Image.fromarray(rgb)
+        sizes.append(np.asarray(image.resize((int(image.width * 0.6), int(image.height * 0.6)), Image.Resampling.LANCZOS)))
+    pairs = []
+    for picture in sizes:
+        picture = crop_to_multiple(picture, 2 * scale)
+        versions: list[Plane] = []
+        for kernel, weight in KERNEL_WEIGHTS.items():
+            versions += [downscale_rgb(picture, scale=scale, kernel=kernel)] * weight
+        pairs.append((luma_codes(picture), versions))
+    return pairs
+
+
+MakePairs = Callable[[pathlib.Path, int, int], list[Pair]]
+
+
+def open_cache(
+    folder: pathlib.Path, photos: list[pathlib.Path], *, make: MakePairs, rounds: int, scale: int, seed: int, max_bytes: int
+) -> PairCache:
+    """Open the cache in `folder`, building it first when it is absent or was made from something else.
+
+    make: (photograph, seed, scale) -> pairs; called `rounds` times a photograph with different seeds, on every core.
+    """
+    names = ",".join(f"{p.name}:{p.stat().st_size}" for p in photos)
+    what = f"{FORMAT} {make.__module__}.{make.__qualname__} {rounds} {scale} {seed} {max_bytes} {names}"
+    key = hashlib.sha256(what.encode()).hexdigest()
+    index = folder / "pairs.json"
+    if not (index.is_file() and json.loads(index.read_text())["key"] == key):
+        _build(folder, photos, make=make, rounds=rounds, scale=scale, seed=seed, max_bytes=max_bytes, key=key)
+    pairs = json.loads(index.read_text())["pairs"]
+    return PairCache(np.memmap(folder / "pairs.bin", np.uint8, mode="r"), pairs, scale)
+
+
+def _build(
+    folder: pathlib.Path,
+    photos: list[pathlib.Path],
+    *,
+    make: MakePairs,
+    rounds: int,
+    scale: int,
+    seed: int,
+    max_bytes: int,
+    key: str,
+) -> None:
+    """Write pairs.bin, then pairs.json by rename: a cache without an index counts as absent."""
+    folder.mkdir(parents=True, exist_ok=True)
+    start = time.monotonic()
+    jobs = [(path, seed + 1_000_003 * r + i, scale) for r in range(rounds) for i, path in enumerate(photos)]
+    entries: list[dict] = []
+    position = 0
+    with open(folder / "pairs.bin", "wb") as file:
+        for pairs in _in_parallel(make, jobs):
+            for hr, versions in pairs:
+                distinct = {id(v): v for v in versions}
+                size = hr.size + sum(v.size for v in distinct.values())
+                if position + size > max_bytes:
+                    break
+                entry: dict = {"height": versions[0].shape[0], "width": versions[0].shape[1], "hr": position}
+                file.write(hr.tobytes())
+                position += hr.size
+                places = {}
+                for name, version in distinct.items():
+                    places[name] = position
+                    file.write(version.tobytes())
+                    position += version.size
+                entry["lr"] = [places[id(v)] for v in versions]
+                entries.append(entry)
+            else:
+                continue
+            break
+    partial = folder / "pairs.json.part"
+    partial.write_text(json.dumps({"key": key, "pairs": entries}))
+    partial.replace(folder / "pairs.json")
+    print(f"cache {folder}: {len(entries)} targets, {position / 1e6:.0f} MB, {time.monotonic() - start:.0f} s", flush=True)
+
+
+def _in_parallel(make: MakePairs, jobs: list[tuple[pathlib.Path, int, int]]) -> Iterator[list[Pair]]:
+    """Results in the order of the jobs (the file must not depend on timing), a few jobs ahead at most."""
+    # spawn, not fork: torch and FFmpeg may already hold threads here
+    context = multiprocessing.get_context("spawn")
+    workers = max(1, min(len(jobs), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
+    if workers == 1 or len(jobs) < 8:
+        for job in jobs:
+            yield make(*job)
+        return
+    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
+        waiting = []
+        for job in jobs:
+            waiting.append(pool.submit(make, *job))
+            if len(waiting) > 4 * workers:
+                yield waiting.pop(0).result()
+        for future in waiting:
+            yield future.result()

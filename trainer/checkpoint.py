@@ -1,0 +1,98 @@
+"""Checkpoints: everything that a step depends on, so that resuming continues the same run bit for bit."""
+
+import copy
+import dataclasses
+import os
+import pathlib
+from typing import Any
+
+import torch
+
+from trainer.crops import CropSampler
+from trainer.errors import TrainerError
+from trainer.nets import Lite
+from trainer.recipes import Recipe
+
+FORMAT = 1
+
+
+def save_checkpoint(
+    path: pathlib.Path,
+    *,
+    recipe: Recipe,
+    step: int,
+    seconds: float,
+    model: Lite,
+    ema: Lite,
+    optimiser: torch.optim.Optimizer,
+    sampler: CropSampler,
+    metrics: dict[str, float],
+) -> None:
+    """Write by rename: a killed run leaves the previous checkpoint whole."""
+    state = {
+        "format": FORMAT,
+        "recipe": dataclasses.asdict(recipe),
+        "step": step,
+        "seconds": seconds,
+        "model": model.state_dict(),
+        "ema": ema.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "crop_rng": copy.deepcopy(sampler.rng.bit_generator.state),
+        "torch_rng": torch.get_rng_state(),
+        "metrics": metrics,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".part")
+    torch.save(state, partial)
+    os.replace(partial, path)
+
+
+def find_checkpoint(path: pathlib.Path) -> pathlib.Path:
+    """A run folder or a checkpoint file -> the file. Raises TrainerError when there is none."""
+    file = path / "last.ckpt" if path.is_dir() else path
+    if not file.is_file():
+        raise TrainerError(f"No checkpoint at {str(file)!r}. Give a run folder (with last.ckpt in it) or a .ckpt file.")
+    return file
+
+
+def load_checkpoint(path: pathlib.Path) -> dict[str, Any]:
+    """The dictionary that `save_checkpoint` wrote, on the CPU."""
+    file = find_checkpoint(path)
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise TrainerError(f"{str(file)!r} is not a checkpoint of this trainer: {error}") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise TrainerError(f"{str(file)!r} is not a checkpoint of format {FORMAT} of this trainer.")
+    return state
+
+
+def recipe_of(state: dict[str, Any]) -> Recipe:
+    """The recipe that a checkpoint was trained with."""
+    return Recipe(**state["recipe"])
+
+
+def ema_network(state: dict[str, Any]) -> Lite:
+    """The averaged network of a checkpoint, in evaluation mode."""
+    recipe = recipe_of(state)
+    net = Lite(recipe.scale, recipe.channels, recipe.layers)
+    net.load_state_dict(state["ema"])
+    return net.eval()
+
+
+def seed_network(net: Lite, path: pathlib.Path) -> list[str]:
+    """Copy the averaged weights of another run into `net` where the shapes agree. Returns the names left as they were.
+
+    A x2 network seeds a x3 or x4 one this way: all but the last convolution fit.
+    """
+    state = load_checkpoint(path)
+    own = net.state_dict()
+    fitting = {name: value for name, value in state["ema"].items() if name in own and own[name].shape == value.shape}
+    if not any(name.startswith("body") for name in fitting):
+        there = recipe_of(state)
+        raise TrainerError(
+            f"{str(path)!r} (recipe {there.name!r}, {there.channels} channels, {there.layers} layers) fits no layer of a "
+            f"network of {net.channels} channels and {net.layers} layers. Give a checkpoint of the same width and depth."
+        )
+    net.load_state_dict(fitting, strict=False)
+    return sorted(set(own) - set(fitting))

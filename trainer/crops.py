@@ -1,0 +1,68 @@
+"""Random crops out of a pair cache, and the fixed ones that validation looks at."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainer.cache import PairCache
+
+
+class CropSampler:
+    """Draws batches from one NumPy generator; the state of that generator is all there is to checkpoint."""
+
+    def __init__(self, cache: PairCache, *, crop: int, batch: int, seed: int) -> None:
+        self.cache, self.crop, self.batch = cache, crop, batch
+        self.rng = np.random.Generator(np.random.PCG64(seed))
+        self.usable = [i for i, p in enumerate(cache.pairs) if min(p["height"], p["width"]) >= crop]
+        if not self.usable:
+            raise ValueError(f"No picture in the cache is as large as the crop of {crop} low-resolution pixels.")
+        areas = np.array([cache.pairs[i]["height"] * cache.pairs[i]["width"] for i in self.usable], np.float64)
+        self.cumulative = np.cumsum(areas / areas.sum())
+
+    def draw(self) -> tuple[Tensor, Tensor]:
+        """(lr (N, 1, crop, crop), hr (N, 1, scale * crop, scale * crop)), float32 in [0, 1], at random places and orientations."""
+        s, c = self.cache.scale, self.crop
+        lr_NHW = np.empty((self.batch, c, c), np.uint8)
+        hr_NHW = np.empty((self.batch, s * c, s * c), np.uint8)
+        for n in range(self.batch):
+            place = min(int(np.searchsorted(self.cumulative, self.rng.random())), len(self.usable) - 1)
+            index = self.usable[place]
+            pair = self.cache.pairs[index]
+            version = int(self.rng.integers(len(pair["lr"])))
+            y = int(self.rng.integers(pair["height"] - c + 1))
+            x = int(self.rng.integers(pair["width"] - c + 1))
+            turn = int(self.rng.integers(8))
+            lr = self.cache.lr(index, version)[y : y + c, x : x + c]
+            hr = self.cache.hr(index)[s * y : s * (y + c), s * x : s * (x + c)]
+            lr_NHW[n], hr_NHW[n] = _oriented(lr, turn), _oriented(hr, turn)
+        return to_unit(lr_NHW), to_unit(hr_NHW)
+
+
+def _oriented(plane: np.ndarray, turn: int) -> np.ndarray:
+    """One of the eight flips and transposes."""
+    if turn & 1:
+        plane = plane[::-1]
+    if turn & 2:
+        plane = plane[:, ::-1]
+    return plane.T if turn & 4 else plane
+
+
+def to_unit(planes_NHW: np.ndarray) -> Tensor:
+    """uint8 (N, H, W) -> float32 (N, 1, H, W) in [0, 1]."""
+    return torch.from_numpy(planes_NHW).unsqueeze(1).float().div_(255)
+
+
+def fixed_crops(cache: PairCache, *, crop: int, limit: int) -> list[tuple[Tensor, Tensor]]:
+    """The middle of every picture and version, at most `limit`, spread evenly: the same crops in every run."""
+    s = cache.scale
+    places = [(i, v) for i, p in enumerate(cache.pairs) for v in range(len(p["lr"]))]
+    step = max(1, len(places) // limit)
+    crops = []
+    for index, version in places[::step][:limit]:
+        pair = cache.pairs[index]
+        h, w = min(crop, pair["height"]), min(crop, pair["width"])
+        y, x = (pair["height"] - h) // 2, (pair["width"] - w) // 2
+        lr = np.ascontiguousarray(cache.lr(index, version)[y : y + h, x : x + w])
+        hr = np.ascontiguousarray(cache.hr(index)[s * y : s * (y + h), s * x : s * (x + w)])
+        crops.append((to_unit(lr[None]), to_unit(hr[None])))
+    return crops

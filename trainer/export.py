@@ -1,0 +1,129 @@
+"""A run -> <name>_x<scale>.onnx, <name>_x<scale>_int8.onnx and <name>_x<scale>.json, each checked against the network that was trained."""
+
+import hashlib
+import json
+import pathlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+from trainer.checkpoint import ema_network, load_checkpoint, recipe_of
+from trainer.errors import TrainerError
+from trainer.evaluate import evaluate, summary
+from trainer.nets import Lite
+from trainer.onnx_graph import onnx_of
+from trainer.quantise import quantised
+
+FLOAT_TOLERANCE = 1e-5  # of the [0, 1] range: summation order of float32 convolutions
+INT8_TOLERANCE = 0.5  # codes of 255, mean absolute difference to float32: below what rounding to 8 bits costs
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What goes beside the weights."""
+
+    name: str | None = None  # default: the recipe's
+    trained_on: str = "photographs of the trainer's user"  # data sets and licences
+    hardware: str = "CPU"  # what it was trained on
+    evaluate_on: tuple[pathlib.Path, ...] = ()  # folders whose scores go into `metrics`
+    metrics: pathlib.Path | None = None  # JSON file of further metrics, merged in
+
+
+def export(
+    run: pathlib.Path, out: pathlib.Path, calibration: list[NDArray[np.float32]] | None, options: ExportOptions
+) -> dict[str, Any]:
+    """Write the model files and return the JSON's contents. Without calibration crops there is no int8 file."""
+    state = load_checkpoint(run)
+    recipe, net = recipe_of(state), ema_network(state)
+    name = f"{options.name or recipe.model}_x{recipe.scale}"
+    out.mkdir(parents=True, exist_ok=True)
+    card: dict[str, Any] = {
+        "name": options.name or recipe.model,
+        "scale": recipe.scale,
+        "input": "luma",
+        "output": "luma_hr",
+        "channels": recipe.channels,
+        "layers": recipe.layers,
+        "macs_per_pixel": net.macs_per_pixel,
+        "receptive_field": net.receptive_radius,
+        "size_multiple": 1,
+        "state_shapes": [],
+        "padding": "zeros, in every convolution",
+        "degradation": recipe.degradation,
+        "description": recipe.description,
+        "license": "Apache-2.0",
+    }
+    props = {key: value if isinstance(value, str) else json.dumps(value) for key, value in card.items()}
+    model = onnx_of(net, props)
+    file = out / f"{name}.onnx"
+    onnx.save(model, file)
+    error = float_error(net, file)
+    print(f"{file.name}: max abs difference to torch {error:.2e} (tolerance {FLOAT_TOLERANCE:.0e})")
+    if error > FLOAT_TOLERANCE:
+        raise TrainerError(f"{str(file)!r} differs from the trained network by {error:.2e}, more than {FLOAT_TOLERANCE:.0e}.")
+    card |= {"file": file.name, "sha256": sha256_of(file), "int8": None}
+
+    small = out / f"{name}_int8.onnx"
+    if calibration:
+        onnx.save(quantised(model, calibration), small)
+        codes = int8_error(file, small, calibration)
+        told = ", ".join(f"{key} {value:.2f}" for key, value in codes.items())
+        print(f"{small.name}: difference to float32 in codes of 255: {told} (tolerance of the mean {INT8_TOLERANCE})")
+        if codes["mean"] > INT8_TOLERANCE:
+            raise TrainerError(f"{str(small)!r} differs from float32 by {codes['mean']:.2f} codes on average, more than {INT8_TOLERANCE}.")
+        card["int8"] = {"file": small.name, "sha256": sha256_of(small)}
+
+    metrics: dict[str, Any] = {"validation": state["metrics"], "onnx_max_abs_error": error}
+    for folder in options.evaluate_on:
+        for label, path in (("float32", file), ("int8", small)):
+            if label == "float32" or card["int8"]:
+                scores = evaluate(path, folder)
+                metrics[f"{folder.name}_{label}"] = {k: round(v, 4) for k, v in summary(scores).items()}
+                print(f"{folder.name} {label}: {metrics[f'{folder.name}_{label}']}")
+    if options.metrics is not None:
+        metrics |= json.loads(options.metrics.read_text())
+    card |= {
+        "trained_on": options.trained_on,
+        "training": {
+            "steps": state["step"],
+            "batch": recipe.batch,
+            "crop": recipe.crop,
+            "lr": recipe.lr,
+            "hardware": options.hardware,
+            "seconds": round(state["seconds"]),
+        },
+        "metrics": metrics,
+    }
+    (out / f"{name}.json").write_text(json.dumps(card, indent=2) + "\n")
+    return card
+
+
+def float_error(net: Lite, file: pathlib.Path) -> float:
+    """Largest absolute difference between the network in torch and the file in ONNX Runtime, over odd sizes and a batch."""
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    rng = np.random.default_rng(0)
+    worst = 0.0
+    for shape in ((1, 1, 48, 64), (2, 1, 33, 47), (1, 1, 7, 5)):
+        x = rng.random(shape, np.float32)
+        with torch.no_grad():
+            expected = net(torch.from_numpy(x)).numpy()
+        worst = max(worst, float(np.abs(session.run(None, {"luma": x})[0] - expected).max()))
+    return worst
+
+
+def int8_error(full: pathlib.Path, small: pathlib.Path, samples: list[NDArray[np.float32]]) -> dict[str, float]:
+    """Absolute difference of the two files on `samples`, in codes of 255: mean, 99.9th percentile, maximum."""
+    sessions = [onnxruntime.InferenceSession(str(f), providers=["CPUExecutionProvider"]) for f in (full, small)]
+    gaps = [np.abs(sessions[0].run(None, {"luma": x})[0] - sessions[1].run(None, {"luma": x})[0]) * 255 for x in samples[:64]]
+    gap = np.concatenate([g.ravel() for g in gaps])
+    return {"mean": float(gap.mean()), "p99.9": float(np.percentile(gap, 99.9)), "max": float(gap.max())}
+
+
+def sha256_of(file: pathlib.Path) -> str:
+    """Hex digest of a file."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -1,0 +1,55 @@
+"""What a training step minimises. Axes: N, C, H, W; luma in [0, 1]."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from trainer.recipes import Recipe
+
+
+def charbonnier(sr: Tensor, hr: Tensor, eps: float) -> Tensor:
+    """Smooth L1: sqrt(d^2 + eps^2), mean. Source: Lai et al., LapSRN, arXiv:1710.01992."""
+    return torch.sqrt((sr - hr) ** 2 + eps * eps).mean()
+
+
+def gradient_l1(sr: Tensor, hr: Tensor) -> Tensor:
+    """L1 of the differences between neighbours: blur costs more than a constant offset."""
+    d = sr - hr
+    return (d[..., :, 1:] - d[..., :, :-1]).abs().mean() + (d[..., 1:, :] - d[..., :-1, :]).abs().mean()
+
+
+def gaussian_window(sigma: float = 1.5, radius: int = 5) -> Tensor:
+    """Normalised (2 * radius + 1,) Gaussian."""
+    x = torch.arange(-radius, radius + 1, dtype=torch.float32)
+    g = torch.exp(-(x**2) / (2 * sigma**2))
+    return g / g.sum()
+
+
+def ssim(a: Tensor, b: Tensor) -> Tensor:
+    """Mean SSIM of (N, 1, H, W) in [0, 1]. Source: Wang et al. 2004; Gaussian window, sigma 1.5, K 0.01 and 0.03."""
+    g = gaussian_window().to(a.device)
+    stack = torch.cat([a, b, a * a, b * b, a * b], dim=1)
+    kernel = g.view(1, 1, -1, 1).expand(5, 1, -1, 1)
+    stack = functional.conv2d(stack, kernel, groups=5)
+    stack = functional.conv2d(stack, kernel.transpose(2, 3), groups=5)
+    mu_a, mu_b, aa, bb, ab = stack.unbind(1)
+    var_a, var_b, cov = aa - mu_a**2, bb - mu_b**2, ab - mu_a * mu_b
+    c1, c2 = 0.01**2, 0.03**2
+    return (((2 * mu_a * mu_b + c1) * (2 * cov + c2)) / ((mu_a**2 + mu_b**2 + c1) * (var_a + var_b + c2))).mean()
+
+
+def sharpened(hr: Tensor, gain: float) -> Tensor:
+    """Targets with an unsharp gain on their 3x3 detail."""
+    blur = functional.avg_pool2d(functional.pad(hr, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    return hr + gain * (hr - blur)
+
+
+def training_loss(sr: Tensor, hr: Tensor, recipe: Recipe) -> Tensor:
+    """The weighted sum that the recipe asks for."""
+    target = sharpened(hr, recipe.gain) if recipe.gain else hr
+    loss = charbonnier(sr, target, recipe.charbonnier_eps)
+    if recipe.gradient_weight:
+        loss = loss + recipe.gradient_weight * gradient_l1(sr, target)
+    if recipe.ssim_weight:
+        loss = loss + recipe.ssim_weight * (1 - ssim(sr, target))
+    return loss

@@ -1,0 +1,44 @@
+"""The `lite` network: luma in, luma out, cheap enough for int8 inference on a CPU in real time.
+
+Axes: N batch, C channels (1 for luma), H rows, W columns.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+class Lite(nn.Module):
+    """3x3 convolutions at input resolution, a pixel shuffle, and the nearest-repeated input as the residual.
+
+    Every convolution pads with zeros (studio luma never goes below 16/255, so the network can tell an edge from black).
+    ReLU rather than PReLU: training ran at 96 against 40 steps a second on two Zen 4 cores, and unsigned int8 activations need it.
+    """
+
+    def __init__(self, scale: int, channels: int = 16, layers: int = 4) -> None:
+        super().__init__()
+        self.scale, self.channels, self.layers = scale, channels, layers
+        self.head = nn.Conv2d(1, channels, 3, padding=1)
+        self.body = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(layers))
+        self.tail = nn.Conv2d(channels, scale * scale, 3, padding=1)
+        with torch.no_grad():
+            self.tail.weight.mul_(0.1)  # start as nearest repetition: the first steps need no warm-up
+            self.tail.bias.zero_()  # type: ignore[union-attr]
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        """Luma in [0, 1], (N, 1, H, W) -> (N, 1, scale * H, scale * W), neither clipped nor rounded."""
+        y_NCHW = torch.relu(self.head(x_NCHW))
+        for conv in self.body:
+            y_NCHW = torch.relu(conv(y_NCHW))
+        # adding x to all scale^2 channels before the shuffle is nearest repetition, without a second full-size tensor
+        return nn.functional.pixel_shuffle(self.tail(y_NCHW) + x_NCHW, self.scale)
+
+    @property
+    def receptive_radius(self) -> int:
+        """Input pixels that an output pixel sees on each side of its own input pixel."""
+        return self.layers + 2
+
+    @property
+    def macs_per_pixel(self) -> int:
+        """Multiply-adds of the convolutions per input pixel."""
+        c = self.channels
+        return 9 * (c + self.layers * c * c + c * self.scale**2)

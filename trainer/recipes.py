@@ -1,0 +1,71 @@
+"""A recipe is a function that returns a frozen `Recipe`; the command line may replace single fields."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from trainer.errors import TrainerError
+
+Degradation = Literal["clean", "compressed"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything a training run depends on, apart from the photographs and the length."""
+
+    name: str
+    model: str  # name of the exported model
+    description: str
+    scale: int  # output pixels per input pixel and axis
+    degradation: Degradation
+    channels: int = 16
+    layers: int = 4  # convolutions between the first and the last
+    steps: int = 120_000
+    batch: int = 16  # crops a step
+    crop: int = 48  # side of a crop in input pixels
+    lr: float = 3e-3  # peak of the cosine schedule
+    warmup: int = 200  # steps
+    ema: float = 0.999
+    charbonnier_eps: float = 1e-3  # in units of the [0, 1] range
+    gradient_weight: float = 0.0  # L1 of the horizontal and vertical differences
+    ssim_weight: float = 0.0  # 1 - SSIM (Gaussian window, sigma 1.5)
+    gain: float = 0.0  # unsharp gain put on the targets (0 = the photograph itself)
+    seed: int = 0
+
+
+def lite_clean(scale: int) -> Recipe:
+    """Clean downscales of photographs: the ceiling of what the size can do, and the seed of `lite`."""
+    return Recipe(
+        name=f"lite_clean_x{scale}",
+        model="lite-clean",
+        description="Smallest network, for sources without compression artefacts.",
+        scale=scale,
+        degradation="clean",
+    )
+
+
+def lite(scale: int) -> Recipe:
+    """Short sequences through x264 and x265, P and B frames as well as I frames: what video looks like when it arrives."""
+    return Recipe(
+        name=f"lite_x{scale}",
+        model="lite",
+        description="Smallest network, for compressed video: runs in real time on a CPU.",
+        scale=scale,
+        degradation="compressed",
+        lr=2e-3,
+    )
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "lite_clean_x2": lambda: lite_clean(2),
+    "lite_x2": lambda: lite(2),
+    "lite_x3": lambda: lite(3),
+    "lite_x4": lambda: lite(4),
+}
+
+
+def recipe_named(name: str) -> Recipe:
+    """Raises TrainerError for an unknown name, with the known ones."""
+    if name not in RECIPES:
+        raise TrainerError(f"Unknown recipe {name!r}. Available: {', '.join(sorted(RECIPES))}.")
+    return RECIPES[name]()
