@@ -7,13 +7,12 @@ the file's: the start of the range, or the start of a broadcast stream whose clo
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import av
 import av.error
@@ -21,25 +20,9 @@ import av.logging
 from av.codec.context import ThreadType
 
 from ..errors import SourceError
-from ..frame import find_layout
 from .deinterlace import deinterlace
+from .opening import SourceOptions, open_input, pick_video
 from .tags import Tags, read_tags
-
-
-@dataclass(frozen=True, slots=True)
-class SourceOptions:
-    """How to read an input."""
-
-    start_s: float | None = None  # first time wanted, in seconds from the start of the input
-    end_s: float | None = None  # first time not wanted any more
-    num_frames: int | None = None  # at most so many frames
-    deinterlace: Literal["auto", "on", "off"] = "auto"
-    max_errors: int = 32  # so many corrupt packets in a row are skipped
-    threads: int = 0  # decoder threads, 0 = FFmpeg's choice
-    input_format: str | None = None  # FFmpeg's name: "rawvideo", "nut"
-    input_size: tuple[int, int] | None = None  # rawvideo only
-    input_pix_fmt: str | None = None  # rawvideo only
-    input_rate: Fraction | None = None  # rawvideo and image sequences, frames per second
 
 
 @dataclass(slots=True)
@@ -66,13 +49,14 @@ class Source:
         self.url = str(url)
         self.options = options or SourceOptions()
         self.count = SourceCount()
-        self.container = _open(self.url, self.options)
+        self.container = open_input(self.url, self.options)
         try:
-            self.stream = _pick_video(self.container, self.url)
+            self.stream = pick_video(self.container, self.url)
             self._decoder = self._open_decoder()
             self.other_streams = [stream for stream in self.container.streams if stream.index != self.stream.index]
             self._packets: deque[av.Packet] = deque()
             self._copied: set[int] = set()
+            self._interlaced = False  # some frame so far
             self._shift = self._find_shift()  # seconds, see Note [Shift]
             self._start, self._end = self._range()
             self._seek()
@@ -126,6 +110,30 @@ class Source:
     def shift_s(self) -> float:
         """Seconds taken off every timestamp, see Note [Shift]."""
         return float(self._shift)
+
+    def describe(self) -> dict[str, Any]:
+        """What is in the input, for people and JSON; times in seconds."""
+        stream = self.stream
+        return {
+            "file": self.url,
+            "format": self.container.format.name,
+            "duration_s": self.duration_s,
+            "start_s": (self.container.start_time or 0) / av.time_base,
+            "metadata": dict(self.container.metadata),
+            "num_chapters": len(self.container.chapters()),
+            "video": {
+                "index": stream.index, "codec": stream.codec_context.codec.canonical_name, "profile": stream.profile,
+                "rate": str(self.rate), "time_base": str(self.time_base), "num_frames": self.expected_frames,
+                "interlaced": bool(self._interlaced), **self.tags.describe(),
+            },
+            "streams": [
+                {
+                    "index": other.index, "type": other.type, "language": other.language, "metadata": dict(other.metadata),
+                    "codec": other.codec_context.codec.canonical_name if other.codec_context is not None else "unknown",
+                }
+                for other in self.other_streams
+            ],
+        }  # fmt: skip
 
     def copy(self, streams: list[av.stream.Stream]) -> None:
         """Collect the packets of these streams from now on; `take_packets` hands them over."""
@@ -270,6 +278,7 @@ class Source:
     def _counted_fields(self, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
         every = self.options.deinterlace == "on"
         for frame in frames:
+            self._interlaced |= frame.interlaced_frame
             if self.options.deinterlace != "off" and (every or frame.interlaced_frame):
                 self.count.num_deinterlaced += 1
             yield frame
@@ -303,56 +312,6 @@ class Source:
 def open_source(url: str | Path, options: SourceOptions | None = None) -> Source:
     """Open a file, an image sequence (`frames/%05d.png`) or `-` (stdin). Raises SourceError."""
     return Source(url, options)
-
-
-def _open(url: str, options: SourceOptions) -> av.container.InputContainer:
-    path = Path(url)
-    pattern = "%" in url
-    if url != "-" and "://" not in url and not pattern:
-        if not path.exists():
-            raise SourceError(f"{url}: no such file.", hint=f"the current folder is {Path.cwd()}")
-        if path.is_dir():
-            raise SourceError(f"{url} is a folder.", hint=f"for an image sequence give a pattern like {path / '%05d.png'}")
-        if path.is_file() and path.stat().st_size == 0:
-            raise SourceError(f"{url} is empty (0 bytes).")
-    keywords: dict[str, str] = {}
-    if options.input_size:
-        keywords["video_size"] = f"{options.input_size[0]}x{options.input_size[1]}"
-    if options.input_pix_fmt:
-        keywords["pixel_format"] = options.input_pix_fmt
-    if options.input_rate:
-        keywords["framerate"] = str(options.input_rate)
-    if url == "-" and sys.stdin is not None and sys.stdin.isatty():
-        raise SourceError("The input is -, but stdin is a terminal.", hint="pipe a video into streamsr")
-    try:
-        return av.open(
-            "pipe:0" if url == "-" else url,
-            "r",
-            format="image2" if pattern and options.input_format is None else options.input_format,
-            options=keywords,
-            metadata_errors="replace",
-        )
-    except ValueError as error:
-        raise SourceError(f"{url}: {error}.") from error
-    except av.error.FFmpegError as error:
-        if pattern and isinstance(error, av.error.FileNotFoundError):
-            raise SourceError(f"{url}: no file fits this pattern.", hint="numbers start at 0 to 4") from error
-        reason = error.strerror or str(error)
-        raise SourceError(f"{url}: not a video that FFmpeg can read: {reason}.") from error
-
-
-def _pick_video(container: av.container.InputContainer, url: str) -> av.VideoStream:
-    videos = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
-    if not videos:
-        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "no stream at all"
-        raise SourceError(f"{url} has no video stream, only: {kinds}.")
-    best = next((s for s in videos if s.disposition & av.stream.Disposition.default), videos[0])
-    context = best.codec_context
-    if context is None:
-        raise SourceError(f"{url}: FFmpeg has no decoder for its video stream.")
-    if context.width == 0 and context.pix_fmt is None and find_layout("yuv420p") is None:
-        raise SourceError(f"{url}: the video says that it is 0 x 0.")
-    return best
 
 
 def _time(packet: av.Packet) -> str:

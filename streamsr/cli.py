@@ -1,0 +1,55 @@
+"""The command line: pick a command, run it, turn errors into messages and exit codes.
+
+argparse and not a larger framework: `streamsr --help` has to answer in under 0.3 s, and typer alone takes most of that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from ._version import __version__
+from .commands import doctor, info, models, run, verify
+from .errors import StreamsrError
+
+_EXIT_CODES = """exit codes:
+  0 done   2 usage   3 input   4 frame account   5 engine   6 encoder or output   130 interrupted"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="streamsr", description="Upscale video; lose no frame, timestamp or colour.", epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+    )  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"streamsr {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in (run, verify, info, models, doctor):
+        added = commands.add_parser(
+            command.__name__.rpartition(".")[2], help=command.HELP, description=command.HELP, epilog=command.EPILOG + _EXIT_CODES,
+            formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+        )  # fmt: skip
+        command.add_arguments(added)
+        added.set_defaults(command=command.main)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    options = build_parser().parse_args(arguments)
+    try:
+        code: int = options.command(options)
+        sys.stdout.flush()
+        return code
+    except StreamsrError as error:
+        print(f"streamsr: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"  {error.hint}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("streamsr: Interrupted at once; nothing was finished.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of stdout has gone; Python would complain on exit
+        return 6

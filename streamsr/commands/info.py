@@ -1,0 +1,40 @@
+"""streamsr info FILE"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+HELP = "show what streamsr sees in a file"
+EPILOG = ""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Print container, video and the other streams."""
+    from ..io.source import open_source
+
+    with open_source(options.file) as source:
+        facts = source.describe()
+    if options.json:
+        print(json.dumps(facts, indent=2, default=str))
+        return 0
+    video = facts["video"]
+    length = "unknown length" if facts["duration_s"] is None else f"{facts['duration_s']:.3f} s"
+    print(f"{facts['file']}: {facts['format']}, {length}, starts at {facts['start_s']:.3f} s")
+    print(f"  video #{video['index']}: {video['codec']} {video['width']}x{video['height']} {video['pix_fmt']}, {video['rate']} fps, "
+          f"time base {video['time_base']}, pixel aspect {video['sar']}")  # fmt: skip
+    print(f"    colour: matrix {video['matrix']}, primaries {video['primaries']}, transfer {video['transfer']}, range {video['range']}, "
+          f"chroma {video['chroma_location']}")  # fmt: skip
+    for name in ("mastering", "light_level", "rotation", "interlaced"):
+        if video[name]:
+            print(f"    {name}: {video[name]}")
+    for stream in facts["streams"]:
+        print(f"  {stream['type']} #{stream['index']}: {stream['codec']}{' (' + stream['language'] + ')' if stream['language'] else ''}")
+    if facts["num_chapters"]:
+        print(f"  {facts['num_chapters']} chapters")
+    return 0

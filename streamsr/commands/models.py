@@ -1,0 +1,27 @@
+"""streamsr models"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+HELP = "list the networks that are here"
+EPILOG = ""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Print a line a model."""
+    from ..models import list_models
+
+    specs = list_models()
+    if options.json:
+        print(json.dumps([spec.describe() for spec in specs], indent=2, default=str))
+        return 0
+    for spec in specs:
+        print(f"{spec.name:12s} x{spec.scale}  {spec.macs_per_pixel / 1000:5.1f}k multiply-adds a pixel  {spec.description}")
+    print(f"{'resize':12s} any                                 Lanczos through FFmpeg, the baseline")
+    return 0

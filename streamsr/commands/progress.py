@@ -1,0 +1,62 @@
+"""What a running job shows: a bar on a terminal, a line every few seconds elsewhere. All of it on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from ..pipeline import Progress
+
+_LINE_EVERY_S = 5.0
+
+
+class Display:
+    """A context manager whose `update` takes a Progress after every frame."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.bar: Bar | None = None
+        self._last_line = time.monotonic()
+        console = Console(stderr=True)
+        if not quiet and sys.stderr.isatty():
+            self.bar = Bar(
+                TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[words]}"),
+                TimeRemainingColumn(), console=console, transient=True, refresh_per_second=5,
+            )  # fmt: skip
+            self.task = self.bar.add_task("starting", total=None, words="")
+
+    def __enter__(self) -> Display:
+        if self.bar is not None:
+            self.bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def update(self, progress: Progress) -> None:
+        if self.quiet:
+            return
+        if self.bar is not None:
+            self.bar.update(self.task, completed=progress.num_frames, total=progress.expected_frames,
+                            description=f"{progress.model} on {progress.engine}", words=words(progress))  # fmt: skip
+            return
+        now = time.monotonic()
+        if now - self._last_line >= _LINE_EVERY_S:
+            self._last_line = now
+            print(words(progress), file=sys.stderr, flush=True)
+
+
+def words(progress: Progress) -> str:
+    """Frames, rate, speed against real time and the time left."""
+    fps = progress.num_frames / progress.elapsed_s
+    speed = progress.media_s / progress.elapsed_s
+    if not progress.expected_frames:
+        return f"{progress.num_frames} frames, {fps:.1f} fps, {speed:.2f}x"
+    left = max(0, progress.expected_frames - progress.num_frames) / fps
+    return f"{progress.num_frames}/{progress.expected_frames} frames, {fps:.1f} fps, {speed:.2f}x, {left:.0f} s left"

@@ -1,0 +1,161 @@
+"""streamsr run INPUT OUTPUT"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import values
+
+if TYPE_CHECKING:
+    from ..io.sink import SinkOptions
+    from ..io.source import SourceOptions
+
+HELP = "upscale a video"
+EPILOG = """examples:
+  streamsr run in.mp4 out.mp4
+  streamsr run film.mkv film-4k.mkv --size 4k
+  streamsr run frames/%05d.png out.mp4 --input-rate 24
+  ffmpeg -i in.mp4 -f nut - | streamsr run - - --format nut | ffplay -
+
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("input", metavar="INPUT", help="a file, an image pattern (frames/%%05d.png) or - for stdin")
+    add("output", metavar="OUTPUT", help="mp4, mkv, mov, webm, ts, nut, y4m, images (out/%%05d.png) or - for stdout")
+
+    group = parser.add_argument_group("picture")
+    wanted = group.add_mutually_exclusive_group()
+    wanted.add_argument("--scale", type=values.scale, metavar="N", help="factor, 2 by default; 3, 4 or any other such as 1.5")
+    wanted.add_argument("--size", type=values.size, metavar="S", help="fit into 1440p, 4k or WxH; aspect kept, even sides")
+    group.add_argument("--model", default="lite", metavar="M", help="see `streamsr models`, or PATH.onnx (default: lite)")
+    group.add_argument("--deinterlace", choices=["auto", "on", "off"], default="auto", help="default: what the frames say")
+    group.add_argument("--start", type=values.seconds, metavar="T", help="first time wanted: seconds or h:mm:ss")
+    group.add_argument("--end", type=values.seconds, metavar="T", help="first time not wanted")
+    group.add_argument("--frames", type=values.count, metavar="N", help="at most N frames")
+
+    group = parser.add_argument_group("engine")
+    group.add_argument("--engine", default="auto", metavar="E", help="auto, openvino, onnxruntime, resize (see `streamsr doctor`)")
+    group.add_argument("--device", default="auto", metavar="D", help="default: auto")
+    group.add_argument("--precision", choices=["auto", "f32", "bf16", "int8"], default="auto", help="default: auto")
+    group.add_argument("--threads", type=values.natural, default=0, metavar="N", help="of the engine and the codecs, 0 = all")
+    group.add_argument("--realtime", action="store_true", help="settings that keep up on this machine")
+
+    group = parser.add_argument_group("encoding")
+    group.add_argument("--encoder", default="auto", metavar="NAME", help="auto, libx264, libx265, libsvtav1, libvpx-vp9, ffv1, ...")
+    group.add_argument("--crf", type=float, metavar="Q", help="constant quality on the encoder's scale, lower is better")
+    group.add_argument("--preset", metavar="P", help="speed of the encoder, such as ultrafast or slow")
+    group.add_argument("--pix-fmt", metavar="F", help="default: the source's")
+    group.add_argument("--encoder-option", type=values.pair, action="append", default=[], metavar="K=V", help="any FFmpeg option, repeatable")
+    group.add_argument("--format", metavar="F", help="of the output where its name does not say: nut, y4m, mpegts, rawvideo, ...")
+    group.add_argument("--overwrite", action="store_true", help="replace an existing output")
+    group.add_argument("--strict", action="store_true", help="fail rather than drop a stream or a tag")
+
+    group = parser.add_argument_group("input")
+    group.add_argument("--input-format", metavar="F", help="FFmpeg's name, such as rawvideo, nut or yuv4mpegpipe")
+    group.add_argument("--input-size", type=values.pixels, metavar="WxH", help="of raw video")
+    group.add_argument("--input-pix-fmt", metavar="F", help="of raw video, such as yuv420p")
+    group.add_argument("--input-rate", type=values.rate, metavar="R", help="of raw video and image sequences (default: 25)")
+    group.add_argument("--max-errors", type=values.natural, default=32, metavar="N", help="corrupt packets in a row to skip (default: 32)")
+
+    group = parser.add_argument_group("report")
+    group.add_argument("--quiet", action="store_true", help="errors only")
+    group.add_argument("--report", type=Path, metavar="FILE", help="write what happened as JSON")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Run and print the account; the exit code says what failed."""
+    from .progress import Display  # rich and av take longer to import than --help may take
+
+    source, sink = _source_options(options), _sink_options(options)
+    if options.report is not None and not options.report.parent.is_dir():
+        from ..errors import UsageError
+
+        raise UsageError(f"--report {options.report}: the folder {options.report.parent} does not exist.")
+    stop = _stop_on_signals()
+    from ..pipeline import run
+
+    model, precision = options.model, options.precision
+    if options.realtime:
+        from ..realtime import choose_realtime
+
+        model, precision, why = choose_realtime(
+            options.input, source, scale=options.scale or 2, size=options.size, model=model, precision=precision,
+            engine=options.engine, device=options.device, threads=options.threads,
+        )  # fmt: skip
+        if not options.quiet:
+            print(f"real time: {why}", file=sys.stderr)
+    with Display(quiet=options.quiet) as display:
+        report = run(
+            options.input, options.output, scale=options.scale or 2, size=options.size, model=model, engine=options.engine,
+            device=options.device, precision=precision, threads=options.threads, source=source, sink=sink,
+            on_progress=display.update, stop=stop,
+        )  # fmt: skip
+    if options.report is not None:
+        options.report.write_text(json.dumps(report.as_dict(), indent=2, default=str) + "\n")
+    if not options.quiet:
+        for note in report.notes:
+            print(f"warning: {note}", file=sys.stderr)
+        print(summary(report), file=sys.stderr)
+        print(report.account.line(), file=sys.stderr)
+    return 0
+
+
+def summary(report: object) -> str:
+    """The final line of a run."""
+    from ..pipeline import Report
+
+    assert isinstance(report, Report)
+    speed = report.media_s / report.elapsed_s
+    size = f"{report.source['width']}x{report.source['height']} to {report.result['width']}x{report.result['height']}"
+    return (
+        f"{report.output}: {report.num_frames} frames {size} in {report.elapsed_s:.1f} s, {report.fps:.1f} fps, {speed:.2f}x real time, "
+        f"{report.model} on {report.engine} ({report.reason}), {report.encoder}"
+    )
+
+
+def _source_options(options: argparse.Namespace) -> SourceOptions:
+    from ..errors import UsageError
+    from ..io.source import SourceOptions
+
+    if options.start is not None and options.end is not None and options.end <= options.start:
+        raise UsageError(f"--end {options.end:g} is not after --start {options.start:g}.")
+    if options.input_format == "rawvideo" and (options.input_size is None or options.input_pix_fmt is None):
+        raise UsageError("Raw video needs --input-size and --input-pix-fmt.", hint="for instance --input-size 640x360 --input-pix-fmt yuv420p")
+    return SourceOptions(
+        start_s=options.start, end_s=options.end, num_frames=options.frames, deinterlace=options.deinterlace, max_errors=options.max_errors,
+        threads=options.threads, input_format=options.input_format, input_size=options.input_size,
+        input_pix_fmt=options.input_pix_fmt, input_rate=options.input_rate,
+    )  # fmt: skip
+
+
+def _sink_options(options: argparse.Namespace) -> SinkOptions:
+    from ..io.encoders import EncoderOptions
+    from ..io.sink import SinkOptions
+
+    encode = EncoderOptions(
+        encoder=options.encoder, crf=options.crf, preset=options.preset, pix_fmt=options.pix_fmt,
+        options=dict(options.encoder_option), threads=options.threads, realtime=options.realtime,
+    )  # fmt: skip
+    return SinkOptions(encode=encode, format=options.format, overwrite=options.overwrite, strict=options.strict)
+
+
+def _stop_on_signals() -> threading.Event:
+    """The first Ctrl-C or SIGTERM ends the run in order, the second at once."""
+    stop = threading.Event()
+
+    def handle(number: int, _: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    for name in ("SIGINT", "SIGTERM"):
+        signal.signal(getattr(signal, name), handle)
+    return stop

@@ -1,0 +1,76 @@
+"""Parsers of option values; each names the value and what would work."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from fractions import Fraction
+
+_HEIGHTS = {"360p": 360, "480p": 480, "540p": 540, "720p": 720, "1080p": 1080, "1440p": 1440, "2160p": 2160, "4320p": 4320}
+_BOXES = {"2k": (2048, 1080), "4k": (3840, 2160), "uhd": (3840, 2160), "8k": (7680, 4320)}
+
+
+def scale(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.1 <= value <= 16:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a factor from 0.1 to 16, such as 2 or 1.5")
+    return value
+
+
+def size(text: str) -> tuple[int, int]:
+    """(width, height) to fit into; 0 leaves a side free."""
+    lower = text.lower()
+    if lower in _HEIGHTS:
+        return 0, _HEIGHTS[lower]
+    if lower in _BOXES:
+        return _BOXES[lower]
+    return pixels(text)
+
+
+def pixels(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d+)x(\d+)", text)
+    if found is None or not all(0 < int(side) <= 65536 for side in found.groups()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size, such as 1440p, 4k or 2560x1440")
+    return int(found.group(1)), int(found.group(2))
+
+
+def rate(text: str) -> Fraction:
+    try:
+        value = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        value = Fraction(0)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a frame rate, such as 25 or 30000/1001")
+    return value
+
+
+def seconds(text: str) -> float:
+    """Seconds, or [hours:]minutes:seconds."""
+    if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d+)?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time, such as 90, 1:30 or 0:01:30.5")
+    total = 0.0
+    for part in text.split(":"):
+        total = total * 60 + float(part)
+    return total
+
+
+def count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def natural(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
+
+
+def pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE, such as tune=film")
+    return key, value

@@ -1,0 +1,110 @@
+"""What this machine can do, and the pip command for what it lacks."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Literal
+
+from .engines import ENGINES, INSTALL, is_installed
+from .errors import StreamsrError
+from .io.encoders import ENCODERS
+from .models import list_models
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the examination."""
+
+    kind: Literal["machine", "engine", "model", "codec", "extra"]
+    name: str
+    ok: bool
+    words: str
+    command: str | None = None  # how to get what is missing
+
+    def as_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def examine() -> list[Finding]:
+    """Look at everything; imports and asks each engine that is installed."""
+    return [*_machine(), *_engines(), *_models(), *_codecs(), *_extras()]
+
+
+def _machine() -> list[Finding]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return [
+        Finding("machine", "cpu", True, f"{cores} cores, {platform.machine()}, {platform.system()}, Python {platform.python_version()}"),
+        Finding("machine", "gpu", False, "no CUDA engine in this version; work runs on the CPU"),
+    ]
+
+
+def _engines() -> list[Finding]:
+    findings = []
+    for name in ENGINES:
+        if not is_installed(name):
+            findings.append(Finding("engine", name, False, "not installed", INSTALL[name]))
+        elif name == "openvino":
+            findings.append(_openvino())
+        else:
+            words = "built in, the Lanczos baseline" if name not in INSTALL else _version(name)
+            findings.append(Finding("engine", name, True, words))
+    return findings
+
+
+def _openvino() -> Finding:
+    try:
+        import openvino
+
+        core = openvino.Core()
+        devices = ", ".join(f"{name} ({core.get_property(name, 'FULL_DEVICE_NAME').strip()})" for name in core.available_devices)
+        abilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    except (ImportError, RuntimeError) as error:
+        return Finding("engine", "openvino", False, f"installed, but does not start: {error}", INSTALL["openvino"])
+    return Finding("engine", "openvino", True, f"{_version('openvino')}, devices: {devices}; precisions: {', '.join(abilities)}")
+
+
+def _models() -> list[Finding]:
+    findings = []
+    for spec in list_models():
+        try:
+            spec.read()
+            words, ok = f"x{spec.scale}, {spec.macs_per_pixel / 1000:.1f}k multiply-adds a pixel", True
+        except StreamsrError as error:
+            words, ok = str(error), False
+        findings.append(Finding("model", spec.name, ok, words, None if ok else "pip install --force-reinstall streamsr"))
+    return findings
+
+
+def _codecs() -> list[Finding]:
+    import av
+
+    here = [name for name in ENCODERS if name in av.codecs_available and not name.endswith("_nvenc")]
+    missing = [name for name in ENCODERS if name not in av.codecs_available and not name.endswith("_nvenc")]
+    findings = [Finding("codec", "encoders", not missing, ", ".join(here))]
+    if missing:
+        findings.append(Finding("codec", "encoders", False, f"FFmpeg was built without {', '.join(missing)}", "pip install --force-reinstall av"))
+    return findings
+
+
+def _extras() -> list[Finding]:
+    findings = []
+    for name, module, use in (("trainer", "torch", "python -m trainer"), ("tests", "pytest", "the test suite")):
+        extra = "train" if name == "trainer" else "test"
+        here = importlib.util.find_spec(module) is not None
+        findings.append(Finding("extra", name, here, use, None if here else f"pip install 'streamsr[{extra}]'"))
+    ffmpeg = shutil.which("ffmpeg")
+    findings.append(Finding("extra", "ffmpeg", ffmpeg is not None, ffmpeg or "only for piping; streamsr has its own libraries",
+                            None if ffmpeg else "pip install imageio-ffmpeg"))  # fmt: skip
+    return findings
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown version"

@@ -1,0 +1,205 @@
+"""Which encoder writes the video, at what quality, and how each is told about colour and HDR."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+from av.codec.codec import PixFmtLoss, find_best_pix_fmt_of_list
+
+from ..errors import SinkError, UsageError
+from ..frame import find_layout
+from .containers import OutputFormat
+from .tags import Tags
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderOptions:
+    """How to encode. None: the default of the encoder's row in ENCODERS."""
+
+    encoder: str = "auto"  # FFmpeg's name
+    crf: float | None = None  # constant quality, on the encoder's own scale; lower is better
+    preset: str | None = None
+    pix_fmt: str | None = None
+    options: Mapping[str, str] | None = None  # encoder options, passed to FFmpeg as they are
+    threads: int = 0  # 0 = the encoder's choice
+    realtime: bool = False  # favour speed
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoder:
+    crf: str | None = None  # the option that means constant quality
+    quality: float = 0.0
+    preset: str | None = None  # the option that means speed
+    speed: str = ""
+    realtime_speed: str = ""
+    fixed: tuple[tuple[str, str], ...] = ()
+    params: str | None = None  # the option that takes key=value:key=value
+    hdr: Callable[[Tags], dict[str, str]] | None = None  # static HDR metadata as such pairs
+
+
+def _chromaticities(tags: Tags, unit: float, luminance_unit: float, *, integer: bool) -> str | None:
+    mastering = tags.mastering
+    if mastering is None or mastering.primaries is None or mastering.luminance is None:
+        return None
+
+    def number(value: float, one: float) -> str:
+        return str(round(value / one)) if integer else f"{value:g}"
+
+    red, green, blue, white = (f"({number(x, unit)},{number(y, unit)})" for x, y in mastering.primaries)
+    low, high = (number(value, luminance_unit) for value in mastering.luminance)
+    return f"G{green}B{blue}R{red}WP{white}L({high},{low})"
+
+
+def _x26x_hdr(tags: Tags, master: str, light: str) -> dict[str, str]:
+    pairs = {}
+    # units of the SEI message: 0.00002 and 0.0001 cd/m2 (ITU-T H.265 D.3.28)
+    text = _chromaticities(tags, 0.00002, 0.0001, integer=True)
+    if text:
+        pairs[master] = text
+    if tags.light_level:
+        pairs[light] = f"{tags.light_level[0]},{tags.light_level[1]}"
+    return pairs
+
+
+def _x265_hdr(tags: Tags) -> dict[str, str]:
+    pairs = _x26x_hdr(tags, "master-display", "max-cll")
+    return pairs | {"hdr10": "1"} if pairs else {}
+
+
+def _av1_hdr(tags: Tags) -> dict[str, str]:
+    pairs = {}
+    text = _chromaticities(tags, 1, 1, integer=False)
+    if text:
+        pairs["mastering-display"] = text
+    if tags.light_level:
+        pairs["content-light"] = f"{tags.light_level[0]},{tags.light_level[1]}"
+    return pairs
+
+
+# Quality defaults: visually close to the source of the upscale; presets: the slowest that two cores bear at 960p.
+ENCODERS = {
+    "libx264": _Encoder("crf", 18, "preset", "medium", "ultrafast", params="x264-params",
+                        hdr=lambda tags: _x26x_hdr(tags, "mastering-display", "cll")),
+    "libx264rgb": _Encoder("crf", 18, "preset", "medium", "ultrafast", params="x264-params"),
+    "libx265": _Encoder("crf", 20, "preset", "fast", "ultrafast", params="x265-params", hdr=_x265_hdr),
+    "libsvtav1": _Encoder("crf", 28, "preset", "8", "12", params="svtav1-params", hdr=_av1_hdr),
+    "libvpx-vp9": _Encoder("crf", 24, "cpu-used", "4", "8", fixed=(("b", "0"), ("row-mt", "1"))),
+    "libvpx": _Encoder("crf", 10, "cpu-used", "4", "8", fixed=(("b", "5M"),)),
+    "h264_nvenc": _Encoder("cq", 20, "preset", "p5", "p1"),
+    "hevc_nvenc": _Encoder("cq", 22, "preset", "p5", "p1"),
+    "av1_nvenc": _Encoder("cq", 26, "preset", "p5", "p1"),
+    "prores_ks": _Encoder(fixed=(("profile", "4444"),)),
+    "ffv1": _Encoder(fixed=(("level", "3"), ("g", "1"), ("slicecrc", "1"))),
+    "mjpeg": _Encoder(fixed=(("q:v", "2"), ("qmin", "1"))),
+}  # fmt: skip
+
+
+def choose_encoder(tags: Tags, output: OutputFormat, wanted: EncoderOptions) -> str:
+    """FFmpeg's name of the encoder. Raises SinkError for one that does not exist here."""
+    if wanted.encoder != "auto":
+        _require(wanted.encoder)
+        return wanted.encoder
+    if output.raw is not None:
+        return output.raw
+    layout = find_layout(tags.pix_fmt)
+    alpha = layout is not None and layout.alpha
+    if output.muxer == "webm":
+        subsampled = layout is not None and layout.kind == "yuv" and layout.log2_chroma == (1, 1)
+        return "libsvtav1" if subsampled and not alpha and not wanted.realtime else "libvpx-vp9"
+    if alpha and output.muxer == "mov":
+        return "prores_ks"
+    if alpha and output.muxer == "matroska":
+        return "libvpx-vp9"
+    # PQ and HLG: few players take 10-bit H.264, all HDR ones take HEVC
+    return "libx265" if tags.hdr else "libx264"
+
+
+def choose_pix_fmt(encoder: str, pix_fmt: str, wanted: str | None, output: OutputFormat) -> tuple[str, list[str]]:
+    """The pixel format to encode, and words for what it cannot hold. Raises SinkError for one the encoder refuses."""
+    known = [video_format.name for video_format in av.Codec(encoder, "w").video_formats or []]
+    if wanted is not None:
+        if known and wanted not in known:
+            raise SinkError(f"{encoder} cannot encode pixel format {wanted!r}.", hint=f"it takes {', '.join(known)}")
+        return wanted, _losses(pix_fmt, wanted)
+    source = find_layout(pix_fmt)
+    if encoder == "wrapped_avframe":  # y4m
+        known = [name for name in ("yuv420p", "yuv422p", "yuv444p", "yuv411p", "gray", "yuv420p10le", "yuv422p10le", "yuv444p10le",
+                                   "yuv420p12le", "yuv422p12le", "yuv444p12le", "yuv420p16le", "yuv422p16le", "yuv444p16le")]  # fmt: skip
+    if not known or pix_fmt in known:
+        return pix_fmt, []
+    if source is not None and source.kind == "rgb" and not output.images and "yuv420p" in known:
+        # RGB pictures become what every player shows; yuv444p would play in few
+        plain = "yuv420p" if source.bits == 8 or "yuv420p10le" not in known else "yuv420p10le"
+        known = [plain] + (["yuva420p"] if "yuva420p" in known else [])
+        if not source.alpha:
+            known = known[:1]
+    best, _ = find_best_pix_fmt_of_list([name for name in known if not name.startswith("yuvj")], pix_fmt, source is not None and source.alpha)
+    if best is None:
+        raise SinkError(f"{encoder} has no pixel format for {pix_fmt}.", hint=f"give --pix-fmt, one of {', '.join(known)}")
+    return best.name, _losses(pix_fmt, best.name)
+
+
+def encoder_options(encoder: str, tags: Tags, wanted: EncoderOptions) -> dict[str, str]:
+    """FFmpeg's options for the encoder: quality, speed, HDR, then the user's own. Raises UsageError."""
+    row = ENCODERS.get(encoder, _Encoder())
+    options = dict(row.fixed)
+    if wanted.crf is not None and row.crf is None:
+        raise UsageError(f"{encoder} has no constant quality for --crf {wanted.crf:g}.", hint="use --encoder-option instead")
+    if wanted.preset is not None and row.preset is None:
+        raise UsageError(f"{encoder} has no presets for --preset {wanted.preset}.", hint="use --encoder-option instead")
+    if row.crf:
+        options[row.crf] = f"{row.quality if wanted.crf is None else wanted.crf:g}"
+    if row.preset:
+        options[row.preset] = wanted.preset or (row.realtime_speed if wanted.realtime else row.speed)
+    if encoder == "libvpx-vp9":
+        options["deadline"] = "realtime" if wanted.realtime else "good"
+    if tags.chroma_location != "unspecified" and tags.pix_fmt.startswith(("yuv420", "yuvj420", "yuva420")):
+        options["chroma_sample_location"] = tags.chroma_location
+    user = dict(wanted.options or {})
+    if row.params:
+        pairs = row.hdr(tags) if row.hdr and tags.hdr else {}
+        if encoder == "libx265":
+            pairs["log-level"] = "error"
+        own = user.pop(row.params, None)
+        text = ":".join([f"{key}={value}" for key, value in pairs.items()] + ([own] if own else []))
+        if text:
+            options[row.params] = text
+    if encoder == "libsvtav1":
+        os.environ.setdefault("SVT_LOG", "1")  # else it prints a banner on stderr
+    if user.keys() & {"qp", "b", "cqp"} and row.crf and wanted.crf is None:
+        del options[row.crf]  # a rate of the user's own replaces the default quality
+    return options | user
+
+
+def closest_rate(rate: Fraction) -> Fraction:
+    """A frame rate that every encoder takes; the timestamps, not this, say when a frame is shown."""
+    return rate.limit_denominator(1001) if 1 <= rate <= 1000 else Fraction(25)
+
+
+def _require(encoder: str) -> None:
+    try:
+        codec = av.Codec(encoder, "w")
+    except ValueError as error:
+        have = [name for name in ENCODERS if name in av.codecs_available]
+        raise SinkError(f"Unknown encoder {encoder!r}.", hint=f"here are {', '.join(have)}, and FFmpeg's others") from error
+    if codec.type != "video":
+        raise SinkError(f"{encoder} encodes {codec.type}, not video.")
+
+
+def _losses(source: str, target: str) -> list[str]:
+    before, after = find_layout(source), find_layout(target)
+    words = []
+    _, loss = find_best_pix_fmt_of_list([target], source, bool(before and before.alpha))
+    if loss & PixFmtLoss.ALPHA:
+        words.append(f"alpha: {target} has none")
+    if before and after and after.bits < before.bits:
+        words.append(f"bit depth: {before.bits} become {after.bits}")
+    if loss & PixFmtLoss.CHROMA or (before and before.kind != "gray" and target.startswith("gray")):
+        words.append(f"colour: {target} has none")
+    if loss & PixFmtLoss.RESOLUTION:
+        words.append(f"chroma resolution: {source} becomes {target}")
+    return words

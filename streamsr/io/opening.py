@@ -1,0 +1,82 @@
+"""Opening an input: how to read it, and the clear words when it cannot be read."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+import av
+import av.error
+
+from ..errors import SourceError
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """How to read an input."""
+
+    start_s: float | None = None  # first time wanted, in seconds from the start of the input
+    end_s: float | None = None  # first time not wanted any more
+    num_frames: int | None = None  # at most so many frames
+    deinterlace: Literal["auto", "on", "off"] = "auto"
+    max_errors: int = 32  # so many corrupt packets in a row are skipped
+    threads: int = 0  # decoder threads, 0 = FFmpeg's choice
+    input_format: str | None = None  # FFmpeg's name: "rawvideo", "nut"
+    input_size: tuple[int, int] | None = None  # rawvideo only
+    input_pix_fmt: str | None = None  # rawvideo only
+    input_rate: Fraction | None = None  # rawvideo and image sequences, frames per second
+
+
+def open_input(url: str, options: SourceOptions) -> av.container.InputContainer:
+    """Open a path, an image pattern or "-" for demuxing. Raises SourceError with what FFmpeg says."""
+    path = Path(url)
+    pattern = "%" in url
+    if url != "-" and "://" not in url and not pattern:
+        if not path.exists():
+            raise SourceError(f"{url}: no such file.", hint=f"the current folder is {Path.cwd()}")
+        if path.is_dir():
+            raise SourceError(f"{url} is a folder.", hint=f"for an image sequence give a pattern like {path / '%05d.png'}")
+        if path.is_file() and path.stat().st_size == 0:
+            raise SourceError(f"{url} is empty (0 bytes).")
+    keywords: dict[str, str] = {}
+    if options.input_size:
+        keywords["video_size"] = f"{options.input_size[0]}x{options.input_size[1]}"
+    if options.input_pix_fmt:
+        keywords["pixel_format"] = options.input_pix_fmt
+    if options.input_rate:
+        keywords["framerate"] = str(options.input_rate)
+    if url == "-" and sys.stdin is not None and sys.stdin.isatty():
+        raise SourceError("The input is -, but stdin is a terminal.", hint="pipe a video into streamsr")
+    try:
+        return av.open(
+            "pipe:0" if url == "-" else url,
+            "r",
+            format="image2" if pattern and options.input_format is None else options.input_format,
+            options=keywords,
+            metadata_errors="replace",
+        )
+    except ValueError as error:
+        raise SourceError(f"{url}: {error}.") from error
+    except av.error.FFmpegError as error:
+        if pattern and isinstance(error, av.error.FileNotFoundError):
+            raise SourceError(f"{url}: no file fits this pattern.", hint="numbers start at 0 to 4") from error
+        reason = error.strerror or str(error)
+        raise SourceError(f"{url}: not a video that FFmpeg can read: {reason}.") from error
+
+
+def pick_video(container: av.container.InputContainer, url: str) -> av.VideoStream:
+    """The video stream to upscale: the default one, never a cover picture. Raises SourceError without one."""
+    videos = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+    if not videos:
+        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "no stream at all"
+        raise SourceError(f"{url} has no video stream, only: {kinds}.")
+    best = next((s for s in videos if s.disposition & av.stream.Disposition.default), videos[0])
+    context = best.codec_context
+    if context is None:
+        raise SourceError(f"{url}: FFmpeg has no decoder for its video stream.")
+    if context.width == 0 and context.pix_fmt is None and find_layout("yuv420p") is None:
+        raise SourceError(f"{url}: the video says that it is 0 x 0.")
+    return best

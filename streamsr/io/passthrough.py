@@ -1,0 +1,183 @@
+"""The streams beside the video: copied as they are, converted where the container wants it, or dropped with a word.
+
+An input stream becomes a Track: `mux(packet)` for each of its packets, `finish()` at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import av
+import av.error
+from av.audio.resampler import AudioResampler
+
+from .containers import OutputFormat
+
+# avformat cannot tell for mpegts (its query function knows nothing), so: ISO/IEC 13818-1, ATSC, DVB, Blu-ray
+_MPEGTS = {"aac", "aac_latm", "mp2", "mp3", "ac3", "eac3", "dts", "truehd", "opus", "s302m", "dvb_subtitle", "dvb_teletext",
+           "hdmv_pgs_subtitle", "h264", "hevc", "mpeg2video", "mpeg1video", "av1"}  # fmt: skip
+_TEXT = {"subrip", "ass", "ssa", "mov_text", "webvtt", "text"}
+_STALE = ("BPS", "DURATION", "NUMBER_OF_", "_STATISTICS_", "ENCODER")  # what a muxer says of the packets it wrote itself
+
+
+@dataclass(slots=True)
+class Track:
+    """One output stream beside the video."""
+
+    source: av.stream.Stream
+    output: av.stream.Stream
+    container: av.container.OutputContainer
+    num_packets: int = 0
+    first_s: Fraction | None = None  # time of the first packet
+    errors: list[str] = field(default_factory=list)
+
+    def mux(self, packet: av.Packet) -> None:
+        """Write one packet of the source stream."""
+        if packet.pts is None and packet.dts is None:
+            self.errors.append("a packet without a time was left out")
+            return
+        if self.first_s is None:
+            self.first_s = (packet.pts if packet.pts is not None else packet.dts) * packet.time_base
+        packet.stream = self.output
+        self.container.mux(packet)
+        self.num_packets += 1
+
+    def finish(self) -> None:
+        """Write what is still held back."""
+
+
+@dataclass(slots=True)
+class TextTrack(Track):
+    """Text subtitles in the container's own codec, through FFmpeg's ASS form."""
+
+    def mux(self, packet: av.Packet) -> None:
+        context = self.source.codec_context
+        try:
+            subtitle = context.decode2(packet)
+            if subtitle is None:
+                return
+            encoded = self.output.codec_context.encode_subtitle(subtitle)
+        except av.error.FFmpegError as error:
+            self.errors.append(str(error))
+            return
+        encoded.time_base, encoded.pts, encoded.dts = packet.time_base, packet.pts, packet.pts
+        encoded.duration = packet.duration or 0
+        encoded.stream = self.output
+        self.container.mux(encoded)
+        self.num_packets += 1
+
+
+@dataclass(slots=True)
+class AudioTrack(Track):
+    """Sound in the container's own codec."""
+
+    resampler: AudioResampler | None = None
+
+    def mux(self, packet: av.Packet) -> None:
+        try:
+            frames = packet.decode()
+        except av.error.FFmpegError as error:
+            self.errors.append(str(error))
+            return
+        for frame in frames:
+            self._encode(frame)
+
+    def finish(self) -> None:
+        self._encode(None)
+        for packet in self.output.encode(None):
+            self.container.mux(packet)
+
+    def _encode(self, frame: av.AudioFrame | None) -> None:
+        context = self.output.codec_context
+        if self.resampler is None:
+            size = getattr(context, "frame_size", 0) or 1024
+            self.resampler = AudioResampler(context.format, context.layout, context.sample_rate, size)
+        for resampled in self.resampler.resample(frame):
+            for packet in self.output.encode(resampled):
+                self.container.mux(packet)
+                self.num_packets += 1
+
+
+def open_tracks(
+    streams: Iterable[av.stream.Stream], container: av.container.OutputContainer, output: OutputFormat
+) -> tuple[list[Track], list[str]]:
+    """Add an output stream for each input stream that the container can hold; words for each that is dropped or converted."""
+    held = _MPEGTS if output.muxer == "mpegts" else container.supported_codecs
+    tracks: list[Track] = []
+    lost: list[str] = []
+    for stream in streams:
+        name = _codec_name(stream)
+        if stream.type == "data" and _is_remade(stream, output):
+            continue
+        try:
+            track, why = _open_track(stream, name, container, output, held)
+        except (ValueError, av.error.FFmpegError) as error:
+            track, why = None, str(error)
+        if track is None:
+            lost.append(f"{_title(stream, name)} dropped: {why}")
+            continue
+        if stream.type != "attachment":
+            copy_words(stream, track.output)
+            tracks.append(track)
+        if isinstance(track, TextTrack | AudioTrack):
+            lost.append(f"{_title(stream, name)} converted to {track.output.codec_context.name}")
+    return tracks, lost
+
+
+def copy_words(stream: av.stream.Stream, output: av.stream.Stream) -> None:
+    """Metadata, language and disposition of `stream`, without the counts that its muxer wrote."""
+    output.metadata.update({k: v for k, v in stream.metadata.items() if not k.upper().startswith(_STALE)})
+    output.disposition = stream.disposition
+
+
+def _open_track(
+    stream: av.stream.Stream, name: str, container: av.container.OutputContainer, output: OutputFormat, held: Sequence[str] | set[str]
+) -> tuple[Track | None, str]:
+    if output.audio is None:
+        return None, f"{output.muxer} holds video alone"
+    if stream.type == "attachment":
+        if not output.attachments:
+            return None, f"{output.muxer} has no attachments"
+        added = container.add_attachment(stream.name or "attachment", stream.mimetype or "application/octet-stream", stream.data)
+        return Track(stream, added, container), ""
+    if stream.type == "data":
+        if output.muxer != "mpegts" or stream.container.format.name != "mpegts":
+            return None, f"{output.muxer} has no place for this data"
+        return Track(stream, container.add_stream_from_template(stream), container), ""
+    if stream.codec_context is None:
+        return None, "FFmpeg does not know its codec"
+    names = {name, stream.codec_context.name, stream.codec_context.codec.canonical_name}
+    if names & set(held):
+        return Track(stream, container.add_stream_from_template(stream, opaque=True), container), ""
+    if stream.type == "subtitle" and name in _TEXT and output.text is not None:
+        added = container.add_stream(output.text)
+        stream.codec_context.open(strict=False)
+        added.codec_context.subtitle_header = stream.codec_context.subtitle_header
+        added.time_base = added.codec_context.time_base = stream.time_base
+        return TextTrack(stream, added, container), ""
+    if stream.type == "audio":
+        rate = stream.codec_context.sample_rate
+        if output.audio == "libopus" and rate not in (8000, 12000, 16000, 24000, 48000):
+            rate = 48000
+        added = container.add_stream(output.audio, rate=rate, bit_rate=96_000 * max(1, stream.codec_context.channels))
+        added.codec_context.layout = stream.codec_context.layout
+        return AudioTrack(stream, added, container), ""
+    return None, f"{output.muxer} cannot hold {name}"
+
+
+def _codec_name(stream: av.stream.Stream) -> str:
+    return stream.codec_context.codec.canonical_name if stream.codec_context is not None else stream.type
+
+
+def _title(stream: av.stream.Stream, name: str) -> str:
+    language = f" ({stream.language})" if stream.language and stream.language != "und" else ""
+    return f"stream #{stream.index} {stream.type} {name}{language}"
+
+
+def _is_remade(stream: av.stream.Stream, output: OutputFormat) -> bool:
+    """A chapter or timecode track of an mp4, which the muxer writes anew from the chapters and the metadata."""
+    return output.chapters and stream.container.format.name.startswith("mov") and bool(
+        stream.container.chapters() or "timecode" in stream.metadata
+    )

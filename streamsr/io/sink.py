@@ -1,0 +1,293 @@
+"""Sink: upscaled frames go in, a file appears under its name when all of it is there.
+
+The file grows as `NAME.partial.EXT` beside the output and is renamed by `commit`. After an interruption the partial
+file is closed properly, so that what is done plays.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import av.error
+import av.logging
+from av.codec.context import Flags
+
+from ..errors import SinkError, UsageError
+from ..frame import find_layout
+from .containers import OutputFormat, find_format
+from .encoders import EncoderOptions, choose_encoder, choose_pix_fmt, closest_rate, encoder_options
+from .passthrough import AudioTrack, TextTrack, Track, copy_words, open_tracks
+from .source import Source
+from .tags import Tags, scaled_tags
+
+_MP4_TAGS = {"title", "artist", "album_artist", "album", "date", "comment", "genre", "copyright", "composer", "description", "synopsis",
+             "show", "episode_id", "network", "lyrics", "track", "disc", "compilation", "keywords", "grouping", "encoder",
+             "creation_time", "language", "handler_name", "vendor_id", "media_type", "location", "location-eng"}  # fmt: skip
+_BRANDS = {"major_brand", "minor_version", "compatible_brands", "encoder"}
+
+
+@dataclass(frozen=True, slots=True)
+class SinkOptions:
+    """How to write an output."""
+
+    encode: EncoderOptions = field(default_factory=EncoderOptions)
+    format: str | None = None  # BY_NAME of containers.py; None: from the output's ending
+    overwrite: bool = False
+    strict: bool = False  # what would be dropped is an error instead
+
+
+class Sink:
+    """An open output for frames of one size and format.
+
+    `write` frames, `copy` packets of the source's other streams, then `commit` or `abandon`.
+    Raises SinkError for whatever the encoder or the disk refuses.
+    """
+
+    def __init__(self, url: str | Path, source: Source, first: av.VideoFrame, options: SinkOptions | None = None) -> None:
+        self.url = str(url)
+        self.options = options or SinkOptions()
+        self.format = find_format(self.url, self.options.format)
+        self.path = partial_path(self.url, self.format)
+        self.num_encoded = 0
+        self.pts: array[int] = array("q")  # of every frame encoded, in ticks of time_base
+        self.muxed_pts: array[int] = array("q")  # of every packet muxed, in ticks of time_base
+        self.time_base = source.time_base
+        self.losses: list[str] = []
+        self._finished = False
+        quiet_ffmpeg()
+        try:
+            self._open(source, first)
+        except (av.error.FFmpegError, ValueError) as error:
+            self.abandon(keep=False)
+            raise self._sink_error(error) from error
+        except BaseException:
+            self.abandon(keep=False)
+            raise
+
+    def write(self, frame: av.VideoFrame) -> None:
+        """Encode one frame and write what comes out."""
+        try:
+            if frame.format.name != self.tags.pix_fmt:
+                frame = self._convert(frame)
+            assert frame.pts is not None
+            self.pts.append(frame.pts)
+            self._mux(self.stream.encode(frame))
+            self.num_encoded += 1
+        except av.error.FFmpegError as error:
+            raise self._sink_error(error) from error
+
+    def copy(self, packets: Iterable[av.Packet]) -> None:
+        """Write packets of the source's other streams."""
+        try:
+            for packet in packets:
+                track = self._by_index.get(packet.stream.index)
+                if track is not None:
+                    track.mux(packet)
+        except av.error.FFmpegError as error:
+            raise self._sink_error(error) from error
+
+    def finish(self) -> None:
+        """Flush the encoders and write the trailer; the file keeps its partial name."""
+        if self._finished:
+            return
+        try:
+            self._mux(self.stream.encode(None))
+            for track in self.tracks:
+                track.finish()
+            self.container.close()
+            self._finished = True
+        except av.error.FFmpegError as error:
+            raise self._sink_error(error) from error
+
+    def commit(self) -> None:
+        """Give the finished file its name."""
+        self.finish()
+        if self.path != self.url:
+            os.replace(self.path, self.url)
+
+    def abandon(self, *, keep: bool) -> Path | None:
+        """Close; with `keep`, finish the partial file and return its path if it holds frames, else delete it."""
+        container = getattr(self, "container", None)
+        kept = False
+        if keep and container is not None and self.num_encoded:
+            try:
+                self.finish()
+                kept = True
+            except SinkError:
+                kept = False
+        if container is not None and not self._finished:
+            try:
+                container.close()
+            except (av.error.FFmpegError, OSError, ValueError):
+                pass  # the error that led here is the one to tell
+            self._finished = True
+        if self.path == self.url or not Path(self.path).exists():
+            return None
+        if not kept:
+            Path(self.path).unlink()
+            return None
+        return Path(self.path)
+
+    def _open(self, source: Source, first: av.VideoFrame) -> None:
+        wanted = self.options.encode
+        tags = scaled_tags(source.tags, first.width, first.height, first.format.name)
+        self.encoder = choose_encoder(tags, self.format, wanted)
+        pix_fmt, losses = choose_pix_fmt(self.encoder, first.format.name, wanted.pix_fmt, self.format)
+        self.tags = encoded_tags(tags, pix_fmt)
+        muxer_options = dict(self.format.options)
+        if self.format.muxer in ("mp4", "mov") and source.container.metadata.keys() - _MP4_TAGS - _BRANDS:
+            muxer_options["movflags"] = "use_metadata_tags"
+        if self.format.muxer == "yuv4mpegpipe":
+            muxer_options["strict"] = "-1"  # more than 8 bits
+        target = "pipe:1" if self.path == "-" else self.path
+        self.container = av.open(target, "w", format=self.format.muxer, container_options=muxer_options)
+        self.stream = self._open_video(source, wanted)
+        self.tracks, lost = open_tracks(source.other_streams, self.container, self.format)
+        converted = [track.source.index for track in self.tracks if isinstance(track, AudioTrack | TextTrack)]
+        self._by_index: dict[int, Track] = {track.source.index: track for track in self.tracks}
+        source.copy([track.source for track in self.tracks])
+        self._copy_words(source)
+        if tags.rotation and not self.format.rotation:
+            lost.append(f"rotation by {tags.rotation} degrees dropped: {self.format.muxer} cannot say it")
+        self.losses = losses + lost
+        dropped = losses + [words for words in lost if " dropped: " in words]
+        if self.options.strict and dropped:
+            raise SinkError(f"--strict: {'; '.join(dropped)}.", hint="choose another container, such as .mkv")
+        self.num_converted = len(converted)
+        # opens the encoder and writes the header now, so that what the encoder refuses is known before any work
+        self.container.start_encoding()
+
+    def _open_video(self, source: Source, wanted: EncoderOptions) -> av.VideoStream:
+        tags = self.tags
+        options = encoder_options(self.encoder, tags, wanted)
+        stream = self.container.add_stream(self.encoder, rate=closest_rate(source.rate), options=options)
+        context = stream.codec_context
+        context.width, context.height, context.pix_fmt = tags.width, tags.height, tags.pix_fmt
+        context.sample_aspect_ratio = tags.sar
+        context.colorspace, context.color_primaries, context.color_trc = tags.matrix, tags.primaries, tags.transfer
+        context.color_range = tags.range
+        if self.format.pts:
+            context.time_base = stream.time_base = self.time_base
+            context.flags |= Flags.frame_duration
+        else:
+            context.time_base = stream.time_base = 1 / closest_rate(source.rate)
+        context.thread_count = wanted.threads
+        if self.format.muxer in ("mp4", "mov") and self.encoder in ("libx265", "hevc_nvenc"):
+            context.codec_tag = "hvc1"  # Apple's players take no hev1
+        if tags.display_matrix is not None and self.format.rotation:
+            stream.set_display_matrix(tags.display_matrix)
+        return stream
+
+    def _copy_words(self, source: Source) -> None:
+        self.container.metadata.update({k: v for k, v in source.container.metadata.items() if k.lower() not in _BRANDS})
+        copy_words(source.stream, self.stream)
+        self.stream.metadata.pop("alpha_mode", None)
+        chapters = source.container.chapters()
+        if chapters and self.format.chapters:
+            shift = Fraction(source.shift_s).limit_denominator(1_000_000)
+            for chapter in chapters:
+                ticks = round(shift / chapter["time_base"]) if chapter["time_base"] else 0
+                chapter["start"], chapter["end"] = max(0, chapter["start"] - ticks), chapter["end"] - ticks
+            self.container.set_chapters([chapter for chapter in chapters if chapter["end"] > 0])
+
+    def _convert(self, frame: av.VideoFrame) -> av.VideoFrame:
+        layout = find_layout(frame.format.name)
+        if layout is not None and layout.kind == "rgb":
+            to_rgb = self.tags.matrix == 0
+            return frame.reformat(format=self.tags.pix_fmt, dst_colorspace=None if to_rgb else "itu709", dst_color_range=self.tags.range or None)
+        same = int(frame.color_range) or self.tags.range or 1
+        return frame.reformat(format=self.tags.pix_fmt, src_color_range=same, dst_color_range=same)
+
+    def _mux(self, packets: Iterable[av.Packet]) -> None:
+        for packet in packets:
+            assert packet.pts is not None
+            self.muxed_pts.append(round(packet.pts * packet.time_base / self.time_base))
+            self.container.mux(packet)
+
+    def _sink_error(self, error: Exception) -> SinkError:
+        code = getattr(error, "errno", None)
+        log = getattr(error, "log", None)
+        said = f" ({log[1]}: {log[2].strip()})" if log else ""
+        reason = (getattr(error, "strerror", None) or str(error)) + said
+        if code == errno.ENOSPC:
+            return SinkError(f"{self.url}: the disk is full.", hint="free some space or write elsewhere")
+        if code == errno.EPIPE:
+            return SinkError("The program that reads the output has gone.")
+        name = getattr(self, "encoder", "the encoder")
+        size = f" at {self.tags.width}x{self.tags.height} {self.tags.pix_fmt}" if hasattr(self, "tags") else ""
+        return SinkError(f"{self.url}: {name}{size} failed: {reason}.", hint="another --encoder or --size may work")
+
+
+def open_sink(url: str | Path, source: Source, first: av.VideoFrame, options: SinkOptions | None = None) -> Sink:
+    """Open an output for frames like `first`; the streams beside the video come from `source`. Raises SinkError."""
+    return Sink(url, source, first, options)
+
+
+def check_output(url: str, options: SinkOptions, *, source_url: str) -> None:
+    """Find out before any work whether the output can be: name, format, folder, encoder. Raises SinkError or UsageError."""
+    output = find_format(url, options.format)
+    if options.encode.encoder != "auto":
+        choose_encoder(_ANY, output, options.encode)
+    if options.encode.pix_fmt is not None and find_layout(options.encode.pix_fmt) is None:
+        try:
+            av.VideoFormat(options.encode.pix_fmt)
+        except ValueError as error:
+            raise UsageError(f"Unknown --pix-fmt {options.encode.pix_fmt!r}.", hint="for instance yuv420p or yuv420p10le") from error
+    if url == "-":
+        return
+    path = Path(url)
+    if not path.parent.is_dir():
+        raise SinkError(f"{url}: the folder {path.parent} does not exist.", hint=f"mkdir -p {path.parent}")
+    if path.is_dir():
+        raise SinkError(f"{url} is a folder.", hint=f"give a file, such as {path / 'out.mp4'}")
+    if source_url != "-" and "://" not in source_url and Path(source_url).exists() and path.exists() and path.samefile(source_url):
+        raise SinkError(f"{url}: the output is the input.", hint="give another name")
+    existing = url % 1 if output.images and "%" in url else url
+    if Path(existing).exists() and not options.overwrite and Path(existing).is_file():
+        raise SinkError(f"{existing} exists.", hint="--overwrite replaces it")
+    if not os.access(path.parent, os.W_OK):
+        raise SinkError(f"{url}: no permission to write in {path.parent}.")
+
+
+def partial_path(url: str, output: OutputFormat) -> str:
+    """Where the output grows: `NAME.partial.EXT`; images of a sequence and stdout have no other place."""
+    if url == "-" or (output.images and "%" in url):
+        return url
+    path = Path(url)
+    if path.exists() and not path.is_file():
+        return url  # a device or a named pipe cannot be renamed onto
+    return str(path.with_name(f"{path.stem}.partial{path.suffix}"))
+
+
+def encoded_tags(tags: Tags, pix_fmt: str) -> Tags:
+    """The tags of the encoded pictures: pixels that change from RGB to YUV change their matrix and range."""
+    before, after = find_layout(tags.pix_fmt), find_layout(pix_fmt)
+    if before is not None and after is not None and before.kind == "rgb" and after.kind != "rgb":
+        return replace(tags, pix_fmt=pix_fmt, matrix=1, range=1, primaries=_or_709(tags.primaries), transfer=_or_709(tags.transfer))
+    if before is not None and after is not None and before.kind != "rgb" and after.kind == "rgb":
+        return replace(tags, pix_fmt=pix_fmt, matrix=0, range=2)
+    return replace(tags, pix_fmt=pix_fmt)
+
+
+def quiet_ffmpeg() -> None:
+    """FFmpeg's last error line goes into our messages instead of the user's terminal."""
+    logger = logging.getLogger("libav")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+        logger.propagate = False
+    av.logging.set_level(av.logging.ERROR)
+
+
+def _or_709(code: int) -> int:
+    return 1 if code == 2 else code
+
+
+_ANY = Tags(0, 0, "yuv420p", Fraction(1), 2, 2, 2, 0, "unspecified", None, None, None)

@@ -1,0 +1,222 @@
+"""run: a source, an upscaler and a sink, and the account that closes the job.
+
+Three things overlap: FFmpeg decodes in a thread of `prefetch`, the upscaler keeps several frames in its engine, the
+encoder works in threads of its own. This thread takes finished frames in order and hands them to the encoder.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+
+from ._version import __version__
+from .account import Account, check_counts, check_pts, check_sync, check_tags, read_facts
+from .errors import AccountError, Interrupted, SourceError, StreamsrError
+from .flow import prefetch
+from .io.sink import Sink, SinkOptions, check_output
+from .io.source import Source, SourceOptions
+from .upscale import Upscaler
+
+_AHEAD = 4  # decoded frames that wait for the upscaler
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is, handed to `on_progress` after every frame."""
+
+    num_frames: int
+    expected_frames: int | None
+    media_s: float  # of the input
+    elapsed_s: float
+    model: str
+    engine: str
+
+
+@dataclass(slots=True)
+class Report:
+    """What a run did; `as_dict` is what --report writes."""
+
+    input: str
+    output: str
+    model: str = ""
+    engine: str = ""
+    reason: str = ""  # why this engine and precision
+    encoder: str = ""
+    source: dict[str, Any] = field(default_factory=dict)  # tags of the input
+    result: dict[str, Any] = field(default_factory=dict)  # tags of the output
+    num_frames: int = 0
+    num_reused: int = 0  # frames equal to the one before, whose luma was taken from it
+    num_deinterlaced: int = 0
+    num_repaired_pts: int = 0
+    elapsed_s: float = 0.0
+    first_frame_s: float | None = None  # from the start of the run to the first frame encoded
+    fps: float = 0.0
+    media_s: float = 0.0
+    stage_s: dict[str, float] = field(default_factory=dict)  # busy time by stage; stages overlap
+    notes: list[str] = field(default_factory=list)
+    account: Account = field(default_factory=Account)
+    version: str = __version__
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"account": asdict(self.account) | {"ok": self.account.ok, "line": self.account.line()}}
+
+
+def run(
+    src: str | Path,
+    dst: str | Path,
+    *,
+    scale: float = 2,
+    size: tuple[int, int] | None = None,
+    model: str = "lite",
+    engine: str = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+    threads: int = 0,
+    source: SourceOptions | None = None,
+    sink: SinkOptions | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    stop: threading.Event | None = None,
+) -> Report:
+    """Upscale a video and write it with everything that came along.
+
+    src: a path, an image pattern or "-"; dst: the same. size: (width, height) box that the picture has to fit, its
+    aspect kept; else `scale` times the source. stop: when set, the run ends early and raises Interrupted.
+    Raises UsageError, SourceError, EngineError, SinkError, AccountError (nothing is lost in silence), Interrupted.
+    """
+    started = time.perf_counter()
+    source_options, sink_options = source or SourceOptions(), sink or SinkOptions()
+    url, target = str(src), str(dst)
+    check_output(target, sink_options, source_url=url)
+    report = Report(url, target)
+    stop = stop or threading.Event()
+    with (
+        Source(url, source_options) as opened,
+        Upscaler(
+            model, scale if size is None else fit_scale(opened, size), size=None if size is None else fit_size(opened, size),
+            engine=engine, device=device, precision=precision, threads=threads,
+        ) as upscaler,
+    ):  # fmt: skip
+        result: Sink | None = None
+        try:
+            timed = _Timed(opened.frames())
+            with closing(prefetch(timed, depth=_AHEAD, stop=stop)) as ahead, closing(_upscaled(upscaler, ahead)) as frames:
+                for frame in frames:
+                    at = time.perf_counter()
+                    if result is None:
+                        result = Sink(target, opened, frame, sink_options)
+                    result.copy(opened.take_packets())
+                    result.write(frame)
+                    now = time.perf_counter()
+                    report.stage_s["encode"] = report.stage_s.get("encode", 0.0) + now - at
+                    if report.first_frame_s is None:
+                        report.first_frame_s = now - started
+                    if on_progress is not None:
+                        media_s = float((frame.pts - result.pts[0]) * opened.time_base)
+                        on_progress(
+                            Progress(result.num_encoded, opened.expected_frames, media_s, now - started, upscaler.model, upscaler.engine)
+                        )
+            if stop.is_set():
+                raise Interrupted("Interrupted.")
+            if result is None:
+                raise SourceError(f"{url}: no frame came out.")
+            result.copy(opened.take_packets())
+            at = time.perf_counter()
+            result.finish()
+            report.stage_s["encode"] += time.perf_counter() - at
+            report.stage_s["decode"] = timed.busy_s
+            report.stage_s["network"] = upscaler.engine_seconds
+            _fill(report, opened, upscaler, result, started)
+            _balance(report.account, opened, upscaler, result)
+            if not report.account.ok:
+                raise AccountError(report.account.line(), hint=f"the result was kept as {result.path}")
+            result.commit()
+        except BaseException as error:
+            _give_up(error, result, report)
+            raise
+    return report
+
+
+def fit_size(source: Source, box: tuple[int, int]) -> tuple[int, int]:
+    """The even size inside `box` (width, height in pixels) with the source's shape; a side of 0 is free."""
+    width, height = source.tags.width, source.tags.height
+    factors = [wanted / have for wanted, have in zip(box, (width, height), strict=True) if wanted]
+    factor = min(factors)
+    return max(2, round(width * factor / 2) * 2), max(2, round(height * factor / 2) * 2)
+
+
+def fit_scale(source: Source, box: tuple[int, int]) -> float:
+    return fit_size(source, box)[0] / source.tags.width
+
+
+class _Timed:
+    """Iterates over frames and adds up the time that each took to come."""
+
+    def __init__(self, frames: Iterator[av.VideoFrame]) -> None:
+        self.frames = frames
+        self.busy_s = 0.0
+
+    def __iter__(self) -> Iterator[av.VideoFrame]:
+        while True:
+            at = time.perf_counter()
+            frame = next(self.frames, None)
+            self.busy_s += time.perf_counter() - at
+            if frame is None:
+                return
+            yield frame
+
+
+def _upscaled(upscaler: Upscaler, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+    yield from upscaler(frames)
+
+
+def _fill(report: Report, source: Source, upscaler: Upscaler, sink: Sink, started: float) -> None:
+    count = source.count
+    report.model, report.engine, report.reason = upscaler.model, upscaler.engine, upscaler.reason
+    report.encoder = sink.encoder
+    report.source, report.result = source.tags.describe(), sink.tags.describe()
+    report.num_frames = sink.num_encoded
+    report.num_reused = upscaler.num_reused
+    report.num_deinterlaced, report.num_repaired_pts = count.num_deinterlaced, count.num_repaired_pts
+    report.elapsed_s = time.perf_counter() - started
+    report.fps = report.num_frames / report.elapsed_s
+    report.media_s = float((sink.pts[-1] - sink.pts[0]) * source.time_base + 1 / source.rate)
+    report.notes = [*count.notes, *sink.losses, *(f"{track.output.type}: {track.errors[0]}" for track in sink.tracks if track.errors)]
+    expected = source.duration_s
+    if expected is not None and source.options.num_frames is None and report.media_s < 0.9 * expected - 1:
+        report.notes.append(f"the input ends early: {report.media_s:.2f} s of video of {expected:.2f} s announced")
+
+
+def _balance(account: Account, source: Source, upscaler: Upscaler, sink: Sink) -> None:
+    """Close the account: counts from the run, everything else read back from the finished file."""
+    account.num_decoded, account.num_upscaled = source.count.num_decoded, upscaler.num_upscaled
+    account.num_encoded, account.num_muxed = sink.num_encoded, len(sink.muxed_pts)
+    account.num_corrupt_packets = source.count.num_corrupt_packets
+    account.num_streams = len(sink.tracks)
+    check_counts(account)
+    base = source.time_base
+    if sink.format.pts:
+        check_pts(account, [p * base for p in sink.pts], [p * base for p in sorted(sink.muxed_pts)], tolerance=base)
+    if sink.path == "-" or sink.format.images or not sink.format.pts or not Path(sink.path).is_file():
+        return
+    facts = read_facts(sink.path)
+    check_pts(account, [p * base for p in sink.pts], facts.pts, tolerance=(facts.time_base + base) / 2)
+    if sink.format.tags:
+        check_tags(account, sink.tags, facts.tags, rotation=sink.format.rotation)
+    check_sync(account, [(track.source.type, track.first_s) for track in sink.tracks if track.num_packets], facts)
+
+
+def _give_up(error: BaseException, sink: Sink | None, report: Report) -> None:
+    """Leave no half file under the final name; say where the finished part is."""
+    if sink is None:
+        return
+    kept = sink.abandon(keep=True)
+    if kept is not None and isinstance(error, StreamsrError) and not isinstance(error, AccountError):
+        error.hint = f"{error.hint + '; ' if error.hint else ''}the first {sink.num_encoded} frames are in {kept}"
