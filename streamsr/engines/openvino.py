@@ -1,0 +1,178 @@
+"""OpenVINO: the default engine on CPUs, and Intel GPUs where OpenVINO lists one.
+
+The planes go into the graph as they are (uint8 or uint16): conversion, scaling, rounding and clipping are part of the
+compiled model, which saves 2 to 5 ms a frame at 854x480 over doing them outside.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import OrderedDict
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import openvino as ov
+from openvino import opset13 as opset
+
+from streamsr.errors import EngineError
+from streamsr.models import ModelSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from streamsr.engines import Hint, Precision
+
+MAX_STREAMS = 8  # planes side by side: beyond it memory grows and nothing is gained
+MAX_COMPILED = 4  # sizes kept compiled; a stream that changes size rarely has more
+# int8 below OpenVINO's own "f32" hint means: quantised layers in int8, all others (the residual) in float32
+HINTS = {"f32": "f32", "bf16": "bf16", "int8": "f32"}
+
+
+class OpenVinoEngine:
+    """Implements `streamsr.engines.Engine`: one model, compiled for each plane size when it is first seen."""
+
+    name = "openvino"
+
+    def __init__(
+        self, spec: ModelSpec, *, scale: int, bits: int, device: str, precision: Precision, threads: int, hint: Hint
+    ) -> None:
+        self._core = ov.Core()
+        self._device = self._find_device(device)
+        self.device = self._device.lower()
+        self.scale = scale
+        self.bits = bits
+        self.precision, self.reason = self._choose_precision(spec, precision)
+        self.concurrency = 1 if hint == "latency" else min(threads, MAX_STREAMS)
+        self._threads = threads
+        # oneDNN has no quantisation from uint16 ("CPU plugin does not support u16"): int8 above 8 bits starts at float32
+        wide_int8 = self.precision == "int8" and bits > 8
+        self._entry_dtype = np.dtype(np.float32 if wide_int8 else np.uint8 if bits == 8 else np.uint16)
+        try:
+            self._model = self._core.read_model(spec.read(int8=self.precision == "int8"))
+        except RuntimeError as error:
+            raise EngineError(f"OpenVINO cannot read {spec.path}: {first_line(error)}") from error
+        self._compiled: OrderedDict[tuple[int, int], _Compiled] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def _find_device(self, device: str) -> str:
+        if device in ("auto", "cpu"):
+            return "CPU"
+        available = self._core.available_devices
+        if device.upper() not in available:
+            names = ", ".join(name.lower() for name in available)
+            raise EngineError(f"OpenVINO has no device {device!r} here. Devices: {names}.")
+        return device.upper()
+
+    def _choose_precision(self, spec: ModelSpec, precision: Precision) -> tuple[str, str]:
+        """Note [Precision]: int8 for 8-bit planes, float32 above.
+
+        Against float32, int8 and bf16 are off by fractions of an 8-bit code, but by several 10-bit codes on smooth
+        gradients, where 10 bits are there to avoid banding (tests/engines/test_contract.py has the figures).
+        """
+        capabilities = set(self._core.get_property(self._device, "OPTIMIZATION_CAPABILITIES"))
+        if precision == "int8" and spec.int8_path is None:
+            spec.read(int8=True)  # raises, and says which precisions there are
+        if precision == "bf16" and not capabilities & {"BF16", "FP16"}:
+            raise EngineError(f"{self.device} has no bf16. Precisions that work here: f32, int8.")
+        if precision != "auto":
+            return precision, f"{precision}: as asked"
+        if self.bits > 8:
+            return "f32", f"f32: {self.bits}-bit video keeps its precision"
+        if spec.int8_path is not None and "INT8" in capabilities:
+            return "int8", f"int8: the model has it and {self.device} runs it fast"
+        if "BF16" in capabilities:
+            return "bf16", f"bf16: {self.device} has it and the model has no int8"
+        return "f32", f"f32: {self.device} has neither int8 nor bf16"
+
+    def prepare(self, height: int, width: int) -> None:
+        """Compile for this size, or find it compiled."""
+        self._compile(height, width)
+
+    def infer(self, luma: np.ndarray, out: np.ndarray) -> None:
+        """luma (h, w) -> out (scale * h, scale * w): see `Engine.infer`."""
+        compiled = self._compile(*luma.shape)
+        luma = np.ascontiguousarray(luma, self._entry_dtype)
+        target = out if out.flags.c_contiguous else np.empty(out.shape, out.dtype)
+        with compiled.request() as request:
+            request.set_input_tensor(ov.Tensor(luma[None, None], shared_memory=True))
+            request.set_output_tensor(ov.Tensor(target[None, None], shared_memory=True))
+            try:
+                request.infer(share_inputs=True, share_outputs=True)
+            except RuntimeError as error:
+                raise EngineError(f"OpenVINO failed on a {luma.shape[1]}x{luma.shape[0]} plane: {first_line(error)}") from error
+        if target is not out:
+            np.copyto(out, target)
+
+    def _compile(self, height: int, width: int) -> _Compiled:
+        with self._lock:
+            found = self._compiled.get((height, width))
+            if found is None:
+                try:
+                    found = _Compiled(self._core.compile_model(self._build(height, width), self._device, self._options()))
+                except RuntimeError as error:
+                    raise EngineError(f"OpenVINO cannot compile for {width}x{height}: {first_line(error)}") from error
+                while len(self._compiled) >= MAX_COMPILED:
+                    self._compiled.popitem(last=False)
+                self._compiled[height, width] = found
+            self._compiled.move_to_end((height, width))
+            return found
+
+    def _options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": HINTS[self.precision]}
+        if self._device != "CPU":
+            options["PERFORMANCE_HINT"] = "THROUGHPUT" if self.concurrency > 1 else "LATENCY"
+            return options
+        # one stream a core, not one plane on all cores: the same CPU time a frame, but nothing waits for a slower
+        # thread when decoder and encoder share the cores. Pinning would take the choice of core from the system.
+        options["NUM_STREAMS"] = self.concurrency
+        options["INFERENCE_NUM_THREADS"] = self._threads
+        options["ENABLE_CPU_PINNING"] = False
+        return options
+
+    def _build(self, height: int, width: int) -> ov.Model:
+        """The model at a static size, with uint8 or uint16 planes at both ends."""
+        max_code = float((1 << self.bits) - 1)
+        sample = ov.Type.u8 if self.bits == 8 else ov.Type.u16
+        entry = sample if self._entry_dtype.kind == "u" else ov.Type.f32
+        model = self._model.clone()
+        model.reshape({model.input(0): [1, 1, height, width]})
+        steps = ov.preprocess.PrePostProcessor(model)
+        steps.input(0).tensor().set_element_type(entry)
+        steps.input(0).preprocess().convert_element_type(ov.Type.f32).scale(max_code)
+        model = steps.build()
+        luma_hr = opset.multiply(model.get_results()[0].input_value(0), np.float32(max_code))
+        codes = opset.round(opset.clamp(luma_hr, 0.0, max_code), "half_to_even")
+        return ov.Model([opset.convert(codes, sample)], model.get_parameters(), "streamsr")
+
+    def close(self) -> None:
+        """Free the compiled models."""
+        with self._lock:
+            self._compiled.clear()
+
+
+class _Compiled:
+    """A compiled model and its idle inference requests."""
+
+    def __init__(self, model: ov.CompiledModel) -> None:
+        self._model = model
+        self._idle: queue.SimpleQueue[ov.InferRequest] = queue.SimpleQueue()
+
+    @contextmanager
+    def request(self) -> Iterator[ov.InferRequest]:
+        """A request that no other thread uses."""
+        try:
+            request = self._idle.get_nowait()
+        except queue.Empty:
+            request = self._model.create_infer_request()
+        try:
+            yield request
+        finally:
+            self._idle.put(request)
+
+
+def first_line(error: BaseException) -> str:
+    """The last line of a C++ exception's text that says something: the first ones are source positions."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,114 @@
+"""Tiling: planes too large for memory go through the network in overlapping tiles, with the same result.
+
+An output pixel sees `radius` input pixels on each side. A tile is computed with at least that much around the part
+that is kept, and where it touches the edge of the plane it sees the same padding as the whole plane would. All tiles
+of a plane have one shape, so an engine compiles once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from streamsr.engines import Engine
+from streamsr.models import ModelSpec
+
+# for activations of one plane. 1920x1080 x2 with 16 channels needs 398 MB by the estimate below and stays whole
+ACTIVATION_BYTES = 400_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """Rows and columns of the input: `window` is computed, `kept` (inside it) is used."""
+
+    window: tuple[slice, slice]
+    kept: tuple[slice, slice]
+
+
+def max_pixels(spec: ModelSpec) -> int:
+    """The most input pixels to run at once: float32 input and output of a layer, and four planes of the output."""
+    return ACTIVATION_BYTES // (4 * (2 * spec.channels + 4 * spec.scale**2))
+
+
+def cut(length: int, parts: int, radius: int, multiple: int = 1) -> list[tuple[slice, slice]]:
+    """Cut an axis in `parts`: [(window, kept)], all windows of one length, the kept ones touching and covering all.
+
+    The length of the windows and where they start are multiples of `multiple`, unless the axis is one part.
+    """
+    if parts == 1:
+        return [(slice(0, length), slice(0, length))]
+    step = -(-length // parts)
+    step += -step % multiple
+    margin = radius + -radius % multiple
+    size = min(step + 2 * margin, length)
+    pieces = []
+    for start in range(0, length, step):
+        stop = min(start + step, length)
+        first = min(max(start - margin, 0), length - size)
+        first -= first % multiple
+        if pieces and first + size > length:  # cannot be: size <= length - first by construction
+            raise AssertionError(f"tile {first}+{size} leaves an axis of {length}")
+        pieces.append((slice(first, first + size), slice(start, stop)))
+    return pieces
+
+
+def plan_tiles(height: int, width: int, *, radius: int, limit: int) -> list[Tile]:
+    """The fewest computed pixels whose windows have at most `limit` pixels, or nearly so for a large radius."""
+    if height * width <= limit:
+        return [Tile((slice(0, height), slice(0, width)), (slice(0, height), slice(0, width)))]
+    best: tuple[int, list[tuple[slice, slice]], list[tuple[slice, slice]]] | None = None
+    for num_columns in range(1, 65):
+        columns = cut(width, num_columns, radius)
+        window_width = columns[0][0].stop - columns[0][0].start
+        rows_fit = limit // window_width - 2 * radius
+        if rows_fit < 1:
+            continue
+        rows = cut(height, -(-height // rows_fit), radius)
+        cost = len(rows) * len(columns) * window_width * (rows[0][0].stop - rows[0][0].start)
+        if best is None or cost < best[0]:
+            best = cost, rows, columns
+        if window_width <= 4 * radius:
+            break
+    if best is None:  # a limit smaller than the margins: one row and column at a time would never end
+        best = 0, cut(height, max(height // (4 * radius + 1), 1), radius), cut(width, max(width // (4 * radius + 1), 1), radius)
+    _, rows, columns = best
+    return [
+        Tile((row, column), (kept_row, kept_column)) for row, kept_row in rows for column, kept_column in columns
+    ]
+
+
+def infer_tiled(engine: Engine, luma: np.ndarray, out: np.ndarray, *, radius: int | None, limit: int) -> None:
+    """`engine.infer`, in tiles where `luma` has more than `limit` pixels and the radius is known.
+
+    luma: (h, w); out: (scale * h, scale * w), as in `Engine.infer`.
+    """
+    tiles = list(_tiles_for(luma.shape, radius, limit))
+    if len(tiles) == 1:
+        engine.infer(luma, out)
+        return
+    s = engine.scale
+    buffer = None
+    for tile in tiles:
+        source = luma[tile.window]
+        if buffer is None:
+            buffer = np.empty((source.shape[0] * s, source.shape[1] * s), out.dtype)
+        engine.infer(source, buffer)
+        inner = tuple(
+            slice((kept.start - window.start) * s, (kept.stop - window.start) * s)
+            for window, kept in zip(tile.window, tile.kept, strict=True)
+        )
+        target = tuple(slice(kept.start * s, kept.stop * s) for kept in tile.kept)
+        np.copyto(out[target], buffer[inner])
+
+
+def tile_shape(height: int, width: int, *, radius: int | None, limit: int) -> tuple[int, int]:
+    """(height, width) that the engine will see for a plane of this size."""
+    rows, columns = next(_tiles_for((height, width), radius, limit)).window
+    return rows.stop - rows.start, columns.stop - columns.start
+
+
+def _tiles_for(shape: tuple[int, ...], radius: int | None, limit: int) -> Iterator[Tile]:
+    height, width = shape
+    return iter(plan_tiles(height, width, radius=radius or 0, limit=limit if radius is not None else height * width))

@@ -1,0 +1,146 @@
+"""ModelSpec: what a model file is, and where to find one. A model is a pair: NAME_xSCALE.onnx and NAME_xSCALE.json.
+
+The ONNX contract: one float32 input (N, 1, H, W), luma codes divided by the largest code; one float32 output
+(N, 1, scale * H, scale * W), neither clipped nor rounded. N, H and W are free. A model may also come as int8
+(QuantizeLinear / DequantizeLinear), NAME_xSCALE_int8.onnx, with the same input and output.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from streamsr.errors import EngineError, UsageError
+
+WEIGHTS = Path(__file__).parent / "weights"
+RESIZE = "resize"  # not a file: the Lanczos baseline of streamsr.resample
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One model at one scale."""
+
+    name: str
+    scale: int
+    path: Path  # the float32 ONNX file
+    sha256: str | None  # of `path`; None for a file without a description, which is not checked
+    int8_path: Path | None = None
+    int8_sha256: str | None = None
+    channels: int = 16  # of the widest activation: sets how much memory a pixel takes
+    layers: int = 0
+    macs_per_pixel: int = 0  # multiply-adds per input pixel
+    receptive_field: int | None = None  # radius in input pixels; None: unknown, so frames are not tiled
+    size_multiple: int = 1  # width and height must be multiples of this
+    input: str = "luma"
+    output: str = "luma_hr"
+    description: str = ""
+    degradation: str = ""
+    license: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)  # the whole JSON
+
+    def read(self, *, int8: bool = False) -> bytes:
+        """The ONNX file as bytes, its sha256 checked. Raises EngineError when it is missing or not what was described."""
+        path, expected = (self.int8_path, self.int8_sha256) if int8 else (self.path, self.sha256)
+        if path is None:
+            raise EngineError(f"Model {self.name!r} at x{self.scale} has no int8 file. Precisions that work: f32, bf16.")
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise EngineError(f"Cannot read the model {path}: {error.strerror}.") from error
+        actual = hashlib.sha256(data).hexdigest()
+        if expected is not None and actual != expected:
+            raise EngineError(
+                f"{path} is damaged or was changed: its sha256 is {actual}, its description says {expected}.",
+                hint="install it again, or export it again with its description",
+            )
+        return data
+
+
+def load_spec(description: Path) -> ModelSpec:
+    """The ModelSpec of a JSON description. Raises EngineError naming the key that is missing or wrong."""
+    try:
+        entries = json.loads(description.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EngineError(f"Cannot read the model description {description}: {error}.") from error
+    if not isinstance(entries, dict):
+        raise EngineError(f"{description} holds a {type(entries).__name__}, not an object with the model's keys.")
+
+    def take(owner: Mapping[str, Any], key: str, kind: type) -> Any:
+        value = owner.get(key)
+        if not isinstance(value, kind) or isinstance(value, bool) or (kind is int and value < 0):
+            raise EngineError(f"{description}: {key!r} is {value!r}; it must be a {kind.__name__}.")
+        return value
+
+    if entries.get("state_shapes"):
+        raise EngineError(f"{description}: {entries['name']!r} is recurrent; this version runs models without a state.")
+    scale = take(entries, "scale", int)
+    if scale < 1:
+        raise EngineError(f"{description}: 'scale' is {scale}; it must be 1 or more.")
+    int8 = entries.get("int8")
+    folder = description.parent
+    return ModelSpec(
+        name=take(entries, "name", str),
+        scale=scale,
+        path=folder / take(entries, "file", str),
+        sha256=take(entries, "sha256", str),
+        int8_path=folder / take(int8, "file", str) if int8 else None,
+        int8_sha256=take(int8, "sha256", str) if int8 else None,
+        channels=take(entries, "channels", int),
+        layers=take(entries, "layers", int),
+        macs_per_pixel=take(entries, "macs_per_pixel", int),
+        receptive_field=take(entries, "receptive_field", int),
+        size_multiple=take(entries, "size_multiple", int) if "size_multiple" in entries else 1,
+        input=take(entries, "input", str),
+        output=take(entries, "output", str),
+        description=str(entries.get("description", "")),
+        degradation=str(entries.get("degradation", "")),
+        license=str(entries.get("license", "")),
+        details=entries,
+    )
+
+
+def list_models(folder: Path = WEIGHTS) -> list[ModelSpec]:
+    """The models in `folder` (those that are shipped, by default), sorted by name and scale."""
+    return sorted((load_spec(path) for path in folder.glob("*.json")), key=lambda spec: (spec.name, spec.scale))
+
+
+def find_models(model: str | Path, folder: Path = WEIGHTS) -> list[ModelSpec]:
+    """All scales of one model, ascending; [] for "resize", which needs no file.
+
+    model: the name of a shipped model, or the path of an ONNX file with its JSON description beside it.
+    Raises UsageError for a name that is not shipped, EngineError for files that are missing or wrong.
+    """
+    if str(model) == RESIZE:
+        return []
+    path = Path(model)
+    if path.suffix == ".onnx":
+        if not path.is_file():
+            raise EngineError(f"There is no model file {path}.")
+        if not path.with_suffix(".json").is_file():
+            raise EngineError(
+                f"{path} has no description {path.with_suffix('.json').name} beside it.",
+                hint="streamsr.engines.describe_model measures what it needs to know",
+            )
+        return [load_spec(path.with_suffix(".json"))]
+    shipped = list_models(folder)
+    found = [spec for spec in shipped if spec.name == str(model)]
+    if not found:
+        names = [*dict.fromkeys(spec.name for spec in shipped), RESIZE]
+        raise UsageError(f"There is no model {str(model)!r}. Available: {', '.join(names)}, or the path of an .onnx file.")
+    return found
+
+
+def find_model(model: str | Path, scale: int, folder: Path = WEIGHTS) -> ModelSpec:
+    """The model at exactly one scale. Raises UsageError naming the scales that exist."""
+    if str(model) == RESIZE:
+        raise UsageError(f"{RESIZE!r} is the Lanczos baseline: it has no model file.")
+    found = find_models(model, folder)
+    for spec in found:
+        if spec.scale == scale:
+            return spec
+    scales = ", ".join(f"x{spec.scale}" for spec in found)
+    raise UsageError(f"Model {str(model)!r} has no scale x{scale}. Available: {scales}.")
