@@ -28,6 +28,8 @@ class Sr:
     seed: int | None = None
     gradient_weight: float | None = None
     ssim_weight: float | None = None
+    information_weight: float | None = None
+    detail_weight: float | None = None
     gain: float | None = None
     init_from: pathlib.Path | None = None  # run or checkpoint that seeds the weights
     resume: bool = True  # continue when the run folder has a checkpoint
@@ -46,8 +48,9 @@ class Sr:
         from trainer.recipes import recipe_named
 
         recipe = recipe_named(self.recipe)
-        wanted = {f: getattr(self, f) for f in ("steps", "batch", "crop", "lr", "seed", "gradient_weight", "ssim_weight", "gain")}
-        recipe = dataclasses.replace(recipe, **{k: v for k, v in wanted.items() if v is not None})
+        # every field of a recipe that is also an option replaces the recipe's when it is given
+        given = {f.name: getattr(self, f.name, None) for f in dataclasses.fields(recipe)}
+        recipe = dataclasses.replace(recipe, **{name: value for name, value in given.items() if value is not None})
         training, validation = split_photos(list_photos(self.data))
         if not training or not validation:
             raise TrainerError(
@@ -128,7 +131,11 @@ class Export:
         export(self.run_folder, self.out, crops, options)
 
 
-Command = Annotated[Sr, tyro.conf.subcommand("sr")] | Annotated[Eval, tyro.conf.subcommand("eval")] | Annotated[Export, tyro.conf.subcommand("export")]
+Command = (
+    Annotated[Sr, tyro.conf.subcommand("sr")]
+    | Annotated[Eval, tyro.conf.subcommand("eval")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
+)
 
 
 def main() -> None:

@@ -69,7 +69,14 @@ MakePairs = Callable[[pathlib.Path, int, int], list[Pair]]
 
 
 def open_cache(
-    folder: pathlib.Path, photos: list[pathlib.Path], *, make: MakePairs, rounds: int, scale: int, seed: int, max_bytes: int
+    folder: pathlib.Path,
+    photos: list[pathlib.Path],
+    *,
+    make: MakePairs,
+    rounds: int,
+    scale: int,
+    seed: int,
+    max_bytes: int,
 ) -> PairCache:
     """Open the cache in `folder`, building it first when it is absent or was made from something else.
 

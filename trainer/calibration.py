@@ -26,5 +26,5 @@ def calibration_crops(data: pathlib.Path, *, degradation: Degradation, scale: in
         if min(plane.shape) < SIDE:
             continue
         y, x = (int(rng.integers(n - SIDE + 1)) for n in plane.shape)
-        crops.append((plane[y : y + SIDE, x : x + SIDE].astype(np.float32) / 255)[None, None])
+        crops.append(np.divide(plane[y : y + SIDE, x : x + SIDE], 255, dtype=np.float32)[None, None])
     return crops

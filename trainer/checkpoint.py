@@ -69,7 +69,10 @@ def load_checkpoint(path: pathlib.Path) -> dict[str, Any]:
 
 def recipe_of(state: dict[str, Any]) -> Recipe:
     """The recipe that a checkpoint was trained with."""
-    return Recipe(**state["recipe"])
+    try:
+        return Recipe(**state["recipe"])
+    except TypeError as error:
+        raise TrainerError(f"The checkpoint's recipe does not fit this version of the trainer: {error}") from error
 
 
 def ema_network(state: dict[str, Any]) -> Lite:

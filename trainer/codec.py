@@ -40,7 +40,11 @@ def coded_pairs(path: pathlib.Path, seed: int, scale: int) -> list[tuple[Plane, 
     kernel: Kernel = "sws_bicubic" if rng.random() < 0.5 else kernels[int(rng.choice(len(kernels), p=weights / weights.sum()))]
     small = [downscale_luma(frame, scale=scale, kernel=kernel) for frame in frames]
     encodes: list[list[Plane]] = [small, small]
-    choices: list[tuple[Codec, int, int, int]] = [("libx264", 15, 25, 2), ("libx264", 25, 36, 2), ("libx265", 20, 36, 1)]
+    choices: list[tuple[Codec, int, int, int]] = [
+        ("libx264", 15, 25, 2),
+        ("libx264", 25, 36, 2),
+        ("libx265", 20, 36, 1),
+    ]
     for codec, low, high, weight in choices:
         preset = _PRESETS[codec][int(rng.integers(len(_PRESETS[codec])))]
         encodes += [round_trip(small, codec=codec, crf=float(rng.uniform(low, high)), preset=preset)] * weight
@@ -74,7 +78,7 @@ def moving_sequence(luma: Plane, *, rng: np.random.Generator, num_frames: int = 
     zoom = 1 + rng.uniform(-0.008, 0.008) if warped else 1.0
     picture = Image.fromarray(luma)
     patch, patch_at, patch_speed = _object(luma, rng, side)
-    frames = []
+    frames: list[Plane] = []
     for t in range(num_frames):
         at = np.clip(start + speed * t, 0, room)
         if warped:

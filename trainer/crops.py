@@ -49,7 +49,7 @@ def _oriented(plane: np.ndarray, turn: int) -> np.ndarray:
 
 def to_unit(planes_NHW: np.ndarray) -> Tensor:
     """uint8 (N, H, W) -> float32 (N, 1, H, W) in [0, 1]."""
-    return torch.from_numpy(planes_NHW).unsqueeze(1).float().div_(255)
+    return torch.from_numpy(np.array(planes_NHW)).unsqueeze(1).float().div_(255)
 
 
 def fixed_crops(cache: PairCache, *, crop: int, limit: int) -> list[tuple[Tensor, Tensor]]:
@@ -62,7 +62,7 @@ def fixed_crops(cache: PairCache, *, crop: int, limit: int) -> list[tuple[Tensor
         pair = cache.pairs[index]
         h, w = min(crop, pair["height"]), min(crop, pair["width"])
         y, x = (pair["height"] - h) // 2, (pair["width"] - w) // 2
-        lr = np.ascontiguousarray(cache.lr(index, version)[y : y + h, x : x + w])
-        hr = np.ascontiguousarray(cache.hr(index)[s * y : s * (y + h), s * x : s * (x + w)])
+        lr = cache.lr(index, version)[y : y + h, x : x + w]
+        hr = cache.hr(index)[s * y : s * (y + h), s * x : s * (x + w)]
         crops.append((to_unit(lr[None]), to_unit(hr[None])))
     return crops

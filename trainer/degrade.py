@@ -63,7 +63,7 @@ def luma_frame(luma: Plane) -> av.VideoFrame:
 def plane_of(frame: av.VideoFrame) -> Plane:
     """The luma plane (height, width) of an 8-bit planar frame, without row padding."""
     plane = frame.planes[0]
-    rows: NDArray[np.uint8] = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+    rows: NDArray[np.uint8] = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
     return rows[: frame.height, : frame.width].copy()
 
 

@@ -1,7 +1,7 @@
 """PSNR-Y and SSIM-Y over bicubic on a folder of pictures: the protocol that the x2 figures are quoted in.
 
-The picture is cut to a multiple of `2 * scale` (4 for x2); the source is Pillow's BICUBIC (antialiased) in 8-bit RGB, turned into 8-bit studio luma; scores
-are on studio luma of 8-bit results with a border of `scale` pixels left out; the baseline is Pillow's BICUBIC back up, in RGB.
+The picture is cut to a multiple of `2 * scale` (4 for x2); the source is Pillow's BICUBIC (antialiased) in 8-bit RGB, turned into
+8-bit studio luma; scores are on studio luma with a border of `scale` pixels left out; the baseline is Pillow's BICUBIC back up, in RGB.
 """
 
 import pathlib
@@ -64,14 +64,14 @@ def _open_onnx(path: pathlib.Path) -> tuple[Infer, int]:
 
 def upscale_luma(luma: Plane, infer: Infer) -> Plane:
     """8-bit luma (H, W) -> (scale * H, scale * W), rounded and clipped as an engine does."""
-    y = infer((luma.astype(np.float32) / 255)[None, None])[0, 0]
+    y = infer(np.divide(luma, 255, dtype=np.float32)[None, None])[0, 0]
     return np.clip(np.rint(y * 255), 0, 255).astype(np.uint8)
 
 
 def psnr(a: NDArray, b: NDArray, border: int) -> float:
     """dB of two luma pictures (H, W) in 8-bit codes."""
     d = (a.astype(np.float64) - b.astype(np.float64))[border:-border, border:-border]
-    return float(-10 * np.log10(max(np.mean(d**2), 1e-12) / 255**2))
+    return float(-10 * np.log10(max(float(np.mean(d**2)), 1e-12) / 255**2))
 
 
 def ssim_y(a: NDArray, b: NDArray, border: int) -> float:

@@ -34,9 +34,7 @@ class ExportOptions:
     metrics: pathlib.Path | None = None  # JSON file of further metrics, merged in
 
 
-def export(
-    run: pathlib.Path, out: pathlib.Path, calibration: list[NDArray[np.float32]] | None, options: ExportOptions
-) -> dict[str, Any]:
+def export(run: pathlib.Path, out: pathlib.Path, calibration: list[NDArray[np.float32]] | None, options: ExportOptions) -> dict[str, Any]:
     """Write the model files and return the JSON's contents. Without calibration crops there is no int8 file."""
     state = load_checkpoint(run)
     recipe, net = recipe_of(state), ema_network(state)

@@ -46,7 +46,7 @@ def train(recipe: Recipe, training: PairCache, validation: PairCache, options: L
     """Train to `recipe.steps` (or `options.stop_at`) and return the averaged network."""
     fabric = Fabric(accelerator=options.device, devices=1, precision=options.precision)  # type: ignore[arg-type]
     fabric.seed_everything(recipe.seed, verbose=False)
-    net = Lite(recipe.scale, recipe.channels, recipe.layers).to(memory_format=torch.channels_last)
+    net = Lite(recipe.scale, recipe.channels, recipe.layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.Adam(net.parameters(), lr=recipe.lr, fused=True)
     sampler = CropSampler(training, crop=recipe.crop, batch=recipe.batch, seed=recipe.seed)
     step, seconds, metrics = 0, 0.0, dict[str, float]()
@@ -131,7 +131,10 @@ def _report(board: SummaryWriter, step: int, final: int, loss: float, metrics: d
     for name, value in metrics.items():
         board.add_scalar(f"validation/{name}", value, step)
     told = "  ".join(f"{name} {value:.4f}" if name == "ssim" else f"{name} {value:.3f}" for name, value in metrics.items())
-    print(f"step {step}/{final}  loss {loss:.5f}  {told}  {seconds:.0f} s ({step / max(seconds, 1e-9):.1f} steps/s)", flush=True)
+    print(
+        f"step {step}/{final}  loss {loss:.5f}  {told}  {seconds:.0f} s ({step / max(seconds, 1e-9):.1f} steps/s)",
+        flush=True,
+    )
 
 
 def _check_same_recipe(there: Recipe, here: Recipe, path: pathlib.Path) -> None:

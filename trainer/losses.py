@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from trainer.fidelity import blur, detail, information
 from trainer.recipes import Recipe
 
 
@@ -18,21 +19,9 @@ def gradient_l1(sr: Tensor, hr: Tensor) -> Tensor:
     return (d[..., :, 1:] - d[..., :, :-1]).abs().mean() + (d[..., 1:, :] - d[..., :-1, :]).abs().mean()
 
 
-def gaussian_window(sigma: float = 1.5, radius: int = 5) -> Tensor:
-    """Normalised (2 * radius + 1,) Gaussian."""
-    x = torch.arange(-radius, radius + 1, dtype=torch.float32)
-    g = torch.exp(-(x**2) / (2 * sigma**2))
-    return g / g.sum()
-
-
 def ssim(a: Tensor, b: Tensor) -> Tensor:
     """Mean SSIM of (N, 1, H, W) in [0, 1]. Source: Wang et al. 2004; Gaussian window, sigma 1.5, K 0.01 and 0.03."""
-    g = gaussian_window().to(a.device)
-    stack = torch.cat([a, b, a * a, b * b, a * b], dim=1)
-    kernel = g.view(1, 1, -1, 1).expand(5, 1, -1, 1)
-    stack = functional.conv2d(stack, kernel, groups=5)
-    stack = functional.conv2d(stack, kernel.transpose(2, 3), groups=5)
-    mu_a, mu_b, aa, bb, ab = stack.unbind(1)
+    mu_a, mu_b, aa, bb, ab = blur(torch.cat([a, b, a * a, b * b, a * b], dim=1), 11, 1.5).unbind(1)
     var_a, var_b, cov = aa - mu_a**2, bb - mu_b**2, ab - mu_a * mu_b
     c1, c2 = 0.01**2, 0.03**2
     return (((2 * mu_a * mu_b + c1) * (2 * cov + c2)) / ((mu_a**2 + mu_b**2 + c1) * (var_a + var_b + c2))).mean()
@@ -52,4 +41,8 @@ def training_loss(sr: Tensor, hr: Tensor, recipe: Recipe) -> Tensor:
         loss = loss + recipe.gradient_weight * gradient_l1(sr, target)
     if recipe.ssim_weight:
         loss = loss + recipe.ssim_weight * (1 - ssim(sr, target))
+    if recipe.information_weight:
+        loss = loss + recipe.information_weight * (1 - information(sr, target))
+    if recipe.detail_weight:
+        loss = loss + recipe.detail_weight * (1 - detail(sr, target))
     return loss

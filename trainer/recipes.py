@@ -29,6 +29,8 @@ class Recipe:
     charbonnier_eps: float = 1e-3  # in units of the [0, 1] range
     gradient_weight: float = 0.0  # L1 of the horizontal and vertical differences
     ssim_weight: float = 0.0  # 1 - SSIM (Gaussian window, sigma 1.5)
+    information_weight: float = 0.0  # 1 - VIF, enhancement not rewarded
+    detail_weight: float = 0.0  # 1 - visible wavelet detail kept, enhancement not rewarded
     gain: float = 0.0  # unsharp gain put on the targets (0 = the photograph itself)
     seed: int = 0
 

@@ -1,0 +1,43 @@
+"""The trainer's tests need torch; everything they look at is drawn here."""
+
+import pathlib
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("lightning")
+
+from PIL import Image
+
+# the trainer is no part of the installed package: it is imported from the checkout
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+
+
+def picture(height: int, width: int, seed: int) -> np.ndarray:
+    """uint8 (height, width, 3): smooth shading, edges in several directions and some texture."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float64)
+    planes = []
+    for _ in range(3):
+        a, b, c, d = rng.uniform(-0.2, 0.2, 4)
+        plane = 128 + 60 * np.sin(a * x + b * y) + 50 * np.sign(np.sin(c * x + d * y))
+        planes.append(plane + rng.normal(0, 3, (height, width)))
+    return np.clip(np.rint(np.stack(planes, -1)), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A folder of 24 small pictures: enough that the split by name puts some on either side."""
+    folder = tmp_path_factory.mktemp("photos")
+    for i in range(24):
+        Image.fromarray(picture(96, 128, i)).save(folder / f"picture_{i:02d}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def draw_picture() -> Callable[[int, int, int], np.ndarray]:
+    """(height, width, seed) -> uint8 (height, width, 3)."""
+    return picture

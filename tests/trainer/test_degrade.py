@@ -1,0 +1,54 @@
+"""Clean degradations keep studio range and stay centre-aligned."""
+
+import numpy as np
+import pytest
+
+from trainer.degrade import KERNEL_WEIGHTS, downscale_luma, downscale_rgb
+from trainer.photos import luma_codes
+
+# in target pixels: a twentieth is below what 8-bit rounding of the samples lets a measurement see on real pictures
+SITING_TOLERANCE_PX = 0.05
+
+
+def phase_px(samples: np.ndarray, positions: np.ndarray, period: float) -> float:
+    """Where a sine of this period is least-squares shifted to, in units of `positions`; a constant offset does not matter."""
+    angle = 2 * np.pi * positions / period
+    design = np.stack([np.sin(angle), np.cos(angle), np.ones_like(angle)], 1)
+    (a, b, _), *_ = np.linalg.lstsq(design, samples, rcond=None)
+    return float(np.arctan2(b, a) * period / (2 * np.pi))
+
+
+@pytest.mark.parametrize("kernel", KERNEL_WEIGHTS)
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_low_resolution_samples_lie_in_the_middle_of_their_blocks(kernel: str, scale: int, axis: int) -> None:
+    # a slow wave rather than a straight ramp: its phase does not see the bias of rounding to 8 bits
+    period = 37.3
+    wave = np.rint(126 + 90 * np.sin(2 * np.pi * np.arange(192) / period)).astype(np.uint8)
+    plane = np.tile(wave, (192, 1))
+    plane = plane if axis == 1 else plane.T.copy()
+    small = downscale_luma(plane, scale=scale, kernel=kernel).astype(np.float64)
+    small = small if axis == 1 else small.T
+    centres = (np.arange(small.shape[1]) + 0.5) * scale - 0.5
+    inside = slice(4, -4)
+    assert abs(phase_px(small.mean(0)[inside], centres[inside], period)) < SITING_TOLERANCE_PX
+
+
+@pytest.mark.parametrize("kernel", KERNEL_WEIGHTS)
+def test_black_and_white_become_16_and_235(kernel: str) -> None:
+    rgb = np.zeros((48, 64, 3), np.uint8)
+    rgb[:, 32:] = 255
+    small = downscale_rgb(rgb, scale=2, kernel=kernel)
+    assert small.dtype == np.uint8
+    assert small.shape == (24, 32)
+    assert (small[:, :8] == 16).all()
+    assert (small[:, -8:] == 235).all()
+
+
+def test_luma_is_that_of_ffmpeg() -> None:
+    av = pytest.importorskip("av")
+    rng = np.random.default_rng(0)
+    rgb = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    frame = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(format="yuv444p", dst_colorspace="ITU601", dst_color_range="MPEG")
+    theirs = frame.to_ndarray()[0].astype(int)
+    assert np.abs(luma_codes(rgb).astype(int) - theirs).max() <= 1  # swscale rounds its coefficients to 15 bits
