@@ -22,35 +22,40 @@ LIMITED = 1  # FFmpeg's AVCOL_RANGE_MPEG
 BAND_ROWS = 64  # rows at a time: 64 rows of 4096 floats are 1 MiB, which stays in the cache
 
 
+# Luma of RGB is no whole code. In 12 bits rather than 8 it costs bf16 instead of int8, and gives Set14 0.04 dB more.
+LUMA_BITS = 12
+
+
 @dataclass(frozen=True, slots=True)
 class LumaOfRgb:
-    """How to get studio luma codes from RGB codes: luma = offset + gain * (weights . RGB), all in codes of `bits`."""
+    """How to get studio luma codes from RGB codes: luma = offset + gain * (weights . RGB)."""
 
     weights: tuple[float, float, float]  # of R, G, B; they sum to 1
     offset: float
     gain: float
-    bits: int
+    bits: int  # of R, G and B
+    luma_bits: int  # of the luma codes
 
     @classmethod
     def of(cls, video: av.VideoFrame, bits: int) -> LumaOfRgb:
-        """For a gbrp frame, by its tags. Untagged RGB is full range with BT.601 weights."""
+        """For a gbrp frame of `bits` bits, by its tags. Untagged RGB is full range with BT.601 weights."""
         weights = WEIGHTS_BY_PRIMARIES.get(int(video.color_primaries), BT601)
+        luma_bits = max(bits, LUMA_BITS)
         if int(video.color_range) == LIMITED:
-            return cls(weights, 0.0, 1.0, bits)
-        step = 1 << (bits - 8)
-        return cls(weights, 16.0 * step, 219.0 * step / ((1 << bits) - 1), bits)
+            return cls(weights, 0.0, float(1 << (luma_bits - bits)), bits, luma_bits)
+        step = 1 << (luma_bits - 8)
+        return cls(weights, 16.0 * step, 219.0 * step / ((1 << bits) - 1), bits, luma_bits)
 
     def take(self, planes_GBR: Sequence[np.ndarray]) -> np.ndarray:
-        """The luma codes of G, B and R planes (h, w): rounded, same dtype."""
-        green = planes_GBR[0]
-        luma = np.empty(green.shape, green.dtype)
-        for top in range(0, len(green), BAND_ROWS):
+        """The luma codes, uint16 (h, w), of G, B and R planes (h, w): rounded."""
+        luma = np.empty(planes_GBR[0].shape, np.uint16)
+        for top in range(0, len(luma), BAND_ROWS):
             band = slice(top, top + BAND_ROWS)
             luma[band] = np.rint(self._exact([plane[band] for plane in planes_GBR]))
         return luma
 
     def put(self, luma: np.ndarray, planes_GBR: Sequence[np.ndarray]) -> None:
-        """Change G, B and R planes (h, w) in place so that their luma is `luma`, by adding the same to each; clipped."""
+        """Change G, B and R planes (h, w) in place so that their luma is `luma` (h, w); the same is added to each."""
         max_code = float((1 << self.bits) - 1)
         for top in range(0, len(luma), BAND_ROWS):
             band = slice(top, top + BAND_ROWS)

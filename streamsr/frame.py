@@ -83,8 +83,9 @@ def plane_view(video: av.VideoFrame, index: int, layout: Layout) -> np.ndarray:
     plane = video.planes[index]
     width, height = layout.plane_size(index, video.width, video.height)
     samples = np.frombuffer(plane, layout.dtype)  # type: ignore[call-overload]
-    stride = plane.line_size // layout.dtype.itemsize
-    return samples[: height * stride].reshape(height, stride)[:, :width]
+    stride = abs(plane.line_size) // layout.dtype.itemsize
+    rows = samples[: height * stride].reshape(height, stride)[:, :width]
+    return rows if plane.line_size > 0 else rows[::-1]  # a flipped picture is stored from its last row on
 
 
 class Frame:
@@ -126,7 +127,7 @@ class Frame:
         return self.video.pts
 
     @property
-    def time_base(self) -> Fraction:
+    def time_base(self) -> Fraction | None:
         return self.video.time_base
 
     def __repr__(self) -> str:

@@ -71,7 +71,7 @@ def load_spec(description: Path) -> ModelSpec:
 
     def take(owner: Mapping[str, Any], key: str, kind: type) -> Any:
         value = owner.get(key)
-        if not isinstance(value, kind) or isinstance(value, bool) or (kind is int and value < 0):
+        if not isinstance(value, kind) or isinstance(value, bool) or (isinstance(value, int) and value < 0):
             raise EngineError(f"{description}: {key!r} is {value!r}; it must be a {kind.__name__}.")
         return value
 

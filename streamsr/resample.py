@@ -115,9 +115,7 @@ class Resampler:
     pix_fmt: the format of the result; by default that of the frame that comes in.
     """
 
-    def __init__(
-        self, width: int, height: int, *, pix_fmt: str | None = None, flags: str = FLAGS, threads: int = 1
-    ) -> None:
+    def __init__(self, width: int, height: int, *, pix_fmt: str | None = None, flags: str = FLAGS, threads: int = 1) -> None:
         self.width = width
         self.height = height
         self._pix_fmt = pix_fmt
@@ -137,6 +135,8 @@ class Resampler:
         result = chain(video)
         if self._idle.qsize() < MAX_GRAPHS:
             self._idle.put((key, chain))
+        if (video.width, video.height) == (self.width, self.height):
+            result.make_writable()  # FFmpeg hands the very same picture on where there is nothing to scale
         result.pict_type = 0  # type: ignore[assignment]
         return result
 

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import av
 import numpy as np
 
-from streamsr.colour import LumaOfRgb
-from streamsr.frame import Frame, find_layout
+from streamsr.colour import LUMA_BITS, LumaOfRgb
+from streamsr.frame import Frame, Layout, find_layout
 from streamsr.resample import Resampler, convert, exact_side, planar_format, to_planar
 
 
@@ -71,14 +71,12 @@ class Stream:
 
     def _take_luma(self, frame: Frame) -> tuple[_Luma, bool]:
         """The luma to enlarge; that of the frame before where it is the same, bit for bit."""
-        if frame.layout.kind == "rgb":
-            samples = LumaOfRgb.of(frame.video, frame.layout.bits).take(frame.planes)
-        else:
-            samples = frame.luma
+        is_rgb = frame.layout.kind == "rgb"
+        samples = LumaOfRgb.of(frame.video, frame.layout.bits).take(frame.planes) if is_rgb else frame.luma
         last = self._last
         if last is not None and last.samples.shape == samples.shape and np.array_equal(last.samples, samples):
             return last, True
-        self._last = _Luma(samples if frame.layout.kind == "rgb" else samples.copy())
+        self._last = _Luma(samples if is_rgb else samples.copy())
         return self._last, False
 
     def _finish(self, source: av.VideoFrame, luma: _Luma, reused: bool) -> av.VideoFrame:
@@ -88,11 +86,9 @@ class Stream:
         assert layout is not None
         width, height = (
             exact_side(before, after, log2)
-            for before, after, log2 in zip(
-                (source.width, source.height), (carrier.width, carrier.height), layout.log2_chroma, strict=True
-            )
+            for before, after, log2 in zip((source.width, source.height), (carrier.width, carrier.height), layout.log2_chroma, strict=True)
         )
-        luma_hr = luma.enlarged(lambda: self._upscaler.enlarge(luma.samples, (width, height), bits=layout.bits))
+        luma_hr = luma.enlarged(lambda: self._upscaler.enlarge(luma.samples, (width, height), bits=luma_bits(layout)))
         if luma_hr is not None:
             planes = Frame(carrier).planes
             if layout.kind == "rgb":
@@ -103,6 +99,11 @@ class Stream:
                 planes[0][height:] = planes[0][height - 1]
         self._upscaler.count(reused=reused and luma_hr is not None)
         return carrier
+
+
+def luma_bits(layout: Layout) -> int:
+    """The bits of the luma that the network sees for frames of this layout."""
+    return max(layout.bits, LUMA_BITS) if layout.kind == "rgb" else layout.bits
 
 
 class _Luma:

@@ -1,7 +1,7 @@
 """Upscaler: pictures in, larger pictures out. FFmpeg carries everything but luma; a network makes the luma.
 
-    source frame -> carrier (streamsr.resample): the target size, chroma, alpha, tags, side data
-                 -> luma -> network, once or more (streamsr.engines) -> exact target size -> plane 0 of the carrier
+A frame becomes a carrier of the target size (streamsr.resample), with its chroma, alpha, tags and side data. Its luma
+goes through the network, once or more (streamsr.engines), and to the exact target size, and then into the carrier.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from streamsr.engines.tiling import infer_tiled, max_pixels, tile_shape
 from streamsr.errors import UsageError
 from streamsr.frame import Frame, find_layout
 from streamsr.models import RESIZE, ModelSpec, find_models
-from streamsr.resample import resize_plane
-from streamsr.stream import Stream
+from streamsr.resample import planar_format, resize_plane
+from streamsr.stream import Stream, luma_bits
 
 MAX_PASSES = 4
 MAX_SIDE = 65_535
@@ -120,8 +120,12 @@ class Upscaler:
             sides.append(target + target % 2 if log2 else target)
         return sides[0], sides[1]
 
-    def prepare(self, width: int, height: int, bits: int = 8, *, pix_fmt: str = "yuv420p") -> None:
-        """Load and compile for frames of this size now, so that the first frame does not wait."""
+    def prepare(self, width: int, height: int, pix_fmt: str = "yuv420p") -> None:
+        """Load and compile for frames like this now, so that the first frame does not wait."""
+        pix_fmt = planar_format(pix_fmt)
+        layout = find_layout(pix_fmt)
+        assert layout is not None
+        bits = luma_bits(layout)
         target = self.output_size(width, height, pix_fmt)
         for spec in self._plan(width, height, target):
             shape = tile_shape(height, width, radius=spec.receptive_field, limit=max_pixels(spec))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ def make_network(*, scale: int = 2, channels: int = 16, layers: int = 6, seed: i
     rng = np.random.default_rng(seed)
     sizes = [1] + [channels] * (layers - 1) + [scale * scale]
     weights, biases = [], []
-    for index, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for index, (fan_in, fan_out) in enumerate(pairwise(sizes)):
         weight = rng.normal(0, np.sqrt(2 / (9 * fan_in)), (fan_out, fan_in, 3, 3))
         if index == len(sizes) - 2:
             weight *= 0.1

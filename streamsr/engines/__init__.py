@@ -94,9 +94,7 @@ def choose_engine(engine: str) -> str:
         raise UsageError(f"Unknown engine {engine!r}. Engines: auto, {', '.join(ENGINES)}.")
     if not is_installed(engine):
         available = [name for name in ENGINES if is_installed(name)]
-        raise EngineError(
-            f"Engine {engine!r} is not installed. Installed here: {', '.join(available)}.", hint=INSTALL[engine]
-        )
+        raise EngineError(f"Engine {engine!r} is not installed. Installed here: {', '.join(available)}.", hint=INSTALL[engine])
     return engine
 
 
@@ -139,9 +137,7 @@ def open_engine(
     scale = scale if scale is not None else spec.scale if spec is not None else 2
     if spec is not None and spec.scale != scale:
         raise UsageError(f"Model {spec.name!r} is for x{spec.scale}, not x{scale}.")
-    return ENGINES[name](
-        spec, scale=scale, bits=bits, device=device, precision=precision, threads=count_threads(threads), hint=hint
-    )
+    return ENGINES[name](spec, scale=scale, bits=bits, device=device, precision=precision, threads=count_threads(threads), hint=hint)
 
 
 def describe_model(path: Path, *, engine: str = "auto") -> ModelSpec:

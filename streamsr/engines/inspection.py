@@ -82,7 +82,5 @@ def _measure_scale(spec: ModelSpec, engine: str) -> int:
     if (inputs, outputs) != (1, 1):
         raise EngineError(f"{spec.path} has {inputs} inputs and {outputs} outputs; streamsr's models have one of each.")
     if len(shape) != 4 or shape[:2] != (1, 1) or shape[2] % side or shape[2] != shape[3]:
-        raise EngineError(
-            f"{spec.path} turns (1, 1, {side}, {side}) into {tuple(shape)}; (1, 1, s * {side}, s * {side}) is needed."
-        )
+        raise EngineError(f"{spec.path} turns (1, 1, {side}, {side}) into {tuple(shape)}; (1, 1, s * {side}, s * {side}) is needed.")
     return int(shape[2] // side)

@@ -32,15 +32,14 @@ class OnnxRuntimeEngine:
     name = "onnxruntime"
     device = "cpu"
 
-    def __init__(
-        self, spec: ModelSpec, *, scale: int, bits: int, device: str, precision: Precision, threads: int, hint: Hint
-    ) -> None:
+    def __init__(self, spec: ModelSpec, *, scale: int, bits: int, device: str, precision: Precision, threads: int, hint: Hint) -> None:
         if device not in ("auto", "cpu"):
             raise EngineError(f"Engine 'onnxruntime' runs on the cpu here, not on {device!r}.", hint="use --engine openvino")
         if precision == "bf16":
             raise EngineError("ONNX Runtime has no bf16 on CPUs. Precisions that work: f32, int8.")
         self.scale = scale
         self.bits = bits
+        self.precision: str
         if precision != "auto":
             self.precision, self.reason = precision, f"{precision}: as asked"
         elif bits == 8 and spec.int8_path is not None:
@@ -58,9 +57,7 @@ class OnnxRuntimeEngine:
         options.enable_cpu_mem_arena = False  # the arena keeps the largest frame's memory for each thread
         try:
             model = wrap(onnx.load_from_string(data), bits=bits)
-            self._session: Any = ort.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
+            self._session: Any = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnx and ONNX Runtime have no common exception type
             raise EngineError(f"ONNX Runtime cannot read {spec.path}: {error}") from error
         self._input = self._session.get_inputs()[0].name
@@ -102,8 +99,8 @@ def wrap(model: onnx.ModelProto, *, bits: int) -> onnx.ModelProto:
     nodes = [*before, *graph.node, *after]
     del graph.node[:], graph.input[:], graph.output[:], graph.value_info[:]
     graph.node.extend(nodes)
-    graph.initializer.append(numpy_helper.from_array(max_code, "max_code"))
-    graph.initializer.append(numpy_helper.from_array(np.float32(0), "zero"))
+    graph.initializer.append(numpy_helper.from_array(np.asarray(max_code), "max_code"))
+    graph.initializer.append(numpy_helper.from_array(np.zeros((), np.float32), "zero"))
     graph.input.append(helper.make_tensor_value_info("codes", sample, ["N", 1, "H", "W"]))
     graph.output.append(helper.make_tensor_value_info("codes_hr", sample, ["N", 1, "HR", "WR"]))
     return model

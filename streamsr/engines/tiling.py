@@ -32,51 +32,39 @@ def max_pixels(spec: ModelSpec) -> int:
     return ACTIVATION_BYTES // (4 * (2 * spec.channels + 4 * spec.scale**2))
 
 
-def cut(length: int, parts: int, radius: int, multiple: int = 1) -> list[tuple[slice, slice]]:
-    """Cut an axis in `parts`: [(window, kept)], all windows of one length, the kept ones touching and covering all.
-
-    The length of the windows and where they start are multiples of `multiple`, unless the axis is one part.
-    """
-    if parts == 1:
-        return [(slice(0, length), slice(0, length))]
+def cut(length: int, parts: int, radius: int) -> list[tuple[slice, slice]]:
+    """Cut an axis in at most `parts`: [(window, kept)], all windows of one length, the kept ones touching and covering all."""
     step = -(-length // parts)
-    step += -step % multiple
-    margin = radius + -radius % multiple
-    size = min(step + 2 * margin, length)
-    pieces = []
+    size = min(step + 2 * radius, length)
+    pieces: list[tuple[slice, slice]] = []
     for start in range(0, length, step):
-        stop = min(start + step, length)
-        first = min(max(start - margin, 0), length - size)
-        first -= first % multiple
-        if pieces and first + size > length:  # cannot be: size <= length - first by construction
-            raise AssertionError(f"tile {first}+{size} leaves an axis of {length}")
-        pieces.append((slice(first, first + size), slice(start, stop)))
+        first = min(max(start - radius, 0), length - size)
+        pieces.append((slice(first, first + size), slice(start, min(start + step, length))))
     return pieces
 
 
 def plan_tiles(height: int, width: int, *, radius: int, limit: int) -> list[Tile]:
-    """The fewest computed pixels whose windows have at most `limit` pixels, or nearly so for a large radius."""
+    """Tiles with the fewest computed pixels whose windows have at most `limit` pixels each.
+
+    A limit below (4 * radius + 2)**2 counts as that: smaller tiles would be nearly all margin.
+    """
     if height * width <= limit:
         return [Tile((slice(0, height), slice(0, width)), (slice(0, height), slice(0, width)))]
+    useful = 4 * radius + 2
+    limit = max(limit, useful**2)
     best: tuple[int, list[tuple[slice, slice]], list[tuple[slice, slice]]] | None = None
-    for num_columns in range(1, 65):
+    for num_columns in range(1, width + 1):
         columns = cut(width, num_columns, radius)
-        window_width = columns[0][0].stop - columns[0][0].start
-        rows_fit = limit // window_width - 2 * radius
-        if rows_fit < 1:
-            continue
-        rows = cut(height, -(-height // rows_fit), radius)
-        cost = len(rows) * len(columns) * window_width * (rows[0][0].stop - rows[0][0].start)
-        if best is None or cost < best[0]:
+        window_width = columns[0][0].stop
+        rows = cut(height, -(-height // max(limit // window_width - 2 * radius, 1)), radius)
+        cost = len(rows) * len(columns) * window_width * rows[0][0].stop
+        if window_width * rows[0][0].stop <= limit and (best is None or cost < best[0]):
             best = cost, rows, columns
-        if window_width <= 4 * radius:
-            break
-    if best is None:  # a limit smaller than the margins: one row and column at a time would never end
-        best = 0, cut(height, max(height // (4 * radius + 1), 1), radius), cut(width, max(width // (4 * radius + 1), 1), radius)
+        if window_width <= useful or (best is not None and len(columns) * window_width * height > best[0]):
+            break  # narrower tiles only compute more
+    assert best is not None, f"no tiles of {limit} pixels for {width}x{height}"
     _, rows, columns = best
-    return [
-        Tile((row, column), (kept_row, kept_column)) for row, kept_row in rows for column, kept_column in columns
-    ]
+    return [Tile((row, column), (kept_row, kept_column)) for row, kept_row in rows for column, kept_column in columns]
 
 
 def infer_tiled(engine: Engine, luma: np.ndarray, out: np.ndarray, *, radius: int | None, limit: int) -> None:
