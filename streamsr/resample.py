@@ -13,8 +13,8 @@ Note [Chroma siting]
 
 Note [Odd sizes]
     The chroma plane of a picture 161 wide has 81 samples, which reach to column 162. Bringing 81 samples to the 161 of
-    a picture 322 wide would stretch them by 1.988, not 2, so chroma would drift by half a sample. Where the ratio is a
-    whole number, the picture is extended to an even size by repeating its edge, scaled, and cropped.
+    a picture 322 wide would stretch them by 1.988, not 2, so chroma would drift by up to a sample. Where the ratio is a
+    whole number, the picture is scaled to 324 and cropped, and luma and alpha, which that stretches, are done again.
 """
 
 from __future__ import annotations
@@ -138,7 +138,22 @@ class Resampler:
         if (video.width, video.height) == (self.width, self.height):
             result.make_writable()  # FFmpeg hands the very same picture on where there is nothing to scale
         result.pict_type = 0  # type: ignore[assignment]
+        self._redo_full_planes(video, result)
         return result
+
+    def _redo_full_planes(self, video: av.VideoFrame, result: av.VideoFrame) -> None:
+        """Resample luma and alpha where Note [Odd sizes] stretched them."""
+        layout = find_layout(video.format.name)
+        if layout is None or layout.kind != "yuv" or result.format.name != video.format.name:
+            return
+        sides = list(zip((video.width, video.height), (self.width, self.height), layout.log2_chroma, strict=True))
+        if not any(even_extension(*side)[0] for side in sides):
+            return
+        width, height = (exact_side(*side) for side in sides)
+        for index in (0, 3) if layout.alpha else (0,):
+            plane = plane_view(result, index, layout)
+            resize_plane(plane_view(video, index, layout), width, height, bits=layout.bits, out=plane[:height, :width])
+            repeat_edge(plane, width, height)
 
     def _take(self, key: GraphKey) -> FilterChain | None:
         """An idle graph for `key`; idle ones for other keys are dropped, as the stream has changed."""
@@ -177,11 +192,10 @@ def scale_filters(
     if layout is not None and layout.log2_chroma != (0, 0):
         pad_x, ratio_x = even_extension(key.width, width, layout.log2_chroma[0])
         pad_y, ratio_y = even_extension(key.height, height, layout.log2_chroma[1])
-        if pad_x or pad_y:  # Note [Odd sizes]
-            scaled_width = (key.width + pad_x) * ratio_x if pad_x else width
-            scaled_height = (key.height + pad_y) * ratio_y if pad_y else height
-            filters.append(("pad", {"w": str(key.width + pad_x), "h": str(key.height + pad_y)}))
-            filters.append(("fillborders", {"right": str(pad_x), "bottom": str(pad_y), "mode": "smear"}))
+        if pad_x:  # Note [Odd sizes]
+            scaled_width = (key.width + pad_x) * ratio_x
+        if pad_y:
+            scaled_height = (key.height + pad_y) * ratio_y
     options = {"w": str(scaled_width), "h": str(scaled_height), "flags": flags}
     if location is not None:
         sited = location if location in CHROMA_LOCATIONS else "left"
@@ -201,7 +215,7 @@ def even_extension(source: int, target: int, log2_chroma: int) -> tuple[int, int
     """
     ratio, rest = divmod(target, source)
     added = -source % (1 << log2_chroma)
-    if not 0 < added <= source or ratio < 1 or rest > 1 or (ratio == 1 and rest == 0):
+    if not added or ratio < 1 or rest > 1 or (ratio == 1 and rest == 0):
         return 0, 0
     return added, ratio
 
@@ -210,6 +224,12 @@ def exact_side(source: int, target: int, log2_chroma: int) -> int:
     """The side that the picture itself takes up in `target`: one less where rounding to even added a pixel."""
     added, ratio = even_extension(source, target, log2_chroma)
     return source * ratio if added else target
+
+
+def repeat_edge(plane: np.ndarray, width: int, height: int) -> None:
+    """Fill what lies right of `width` and below `height` with the last column and row before it."""
+    plane[:height, width:] = plane[:height, width - 1 : width]
+    plane[height:] = plane[height - 1]
 
 
 def convert(video: av.VideoFrame, pix_fmt: str) -> av.VideoFrame:

@@ -16,7 +16,7 @@ import numpy as np
 
 from streamsr.colour import LUMA_BITS, LumaOfRgb
 from streamsr.frame import Frame, Layout, find_layout
-from streamsr.resample import Resampler, convert, exact_side, planar_format, to_planar
+from streamsr.resample import Resampler, convert, exact_side, planar_format, repeat_edge, to_planar
 
 
 class Enlarger(Protocol):
@@ -95,8 +95,7 @@ class Stream:
                 LumaOfRgb.of(carrier, layout.bits).put(luma_hr, planes)
             else:
                 planes[0][:height, :width] = luma_hr
-                planes[0][:, width:] = planes[0][:, width - 1 : width]  # Note [Odd sizes] of streamsr.resample
-                planes[0][height:] = planes[0][height - 1]
+                repeat_edge(planes[0], width, height)  # Note [Odd sizes] of streamsr.resample
         self._upscaler.count(reused=reused and luma_hr is not None)
         return carrier
 
