@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from trainer.cache import PairCache
+from trainer.errors import TrainerError
 
 
 class CropSampler:
@@ -15,7 +16,9 @@ class CropSampler:
         self.rng = np.random.Generator(np.random.PCG64(seed))
         self.usable = [i for i, p in enumerate(cache.pairs) if min(p["height"], p["width"]) >= crop]
         if not self.usable:
-            raise ValueError(f"No picture in the cache is as large as the crop of {crop} low-resolution pixels.")
+            raise TrainerError(
+                f"No training picture is as large as the crop of {crop} low-resolution pixels. Lower --crop or add larger ones."
+            )
         areas = np.array([cache.pairs[i]["height"] * cache.pairs[i]["width"] for i in self.usable], np.float64)
         self.cumulative = np.cumsum(areas / areas.sum())
 

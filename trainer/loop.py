@@ -86,7 +86,7 @@ def train(recipe: Recipe, training: PairCache, validation: PairCache, options: L
             step += 1
             with torch.no_grad():
                 # a young average follows quickly: otherwise the first thousand steps remember the initial weights
-                keep = min(recipe.ema, (1 + step) / (10 + step)) if options.init_from is None else recipe.ema
+                keep = min(recipe.ema, (1 + step) / (10 + step))
                 torch._foreach_lerp_(list(ema.parameters()), list(net.parameters()), 1 - keep)
                 loss_sum += loss.detach()
             seconds = time.monotonic() - began
