@@ -138,6 +138,9 @@ class Resampler:
         if (video.width, video.height) == (self.width, self.height):
             result.make_writable()  # FFmpeg hands the very same picture on where there is nothing to scale
         result.pict_type = 0  # type: ignore[assignment]
+        if result.format.is_rgb == video.format.is_rgb:
+            # libavfilter retags gray and RGB as full range, though it leaves the samples alone
+            result.color_range, result.colorspace = video.color_range, video.colorspace
         self._redo_full_planes(video, result)
         return result
 

@@ -150,7 +150,7 @@ def test_chroma_agrees_with_zimg(location: str, pix_fmt: str) -> None:
     assert inner(carrier.planes[1] - chroma.astype(float)) <= ZIMG_CODES
 
 
-@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuvj420p", "yuv420p10le", "gbrp", "yuva420p"])
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuvj420p", "yuv420p10le", "gbrp", "yuva420p", "gray", "gray10le"])
 @pytest.mark.parametrize("color_range", [1, 2])
 def test_flat_colours_keep_their_codes(pix_fmt: str, color_range: int) -> None:
     video = av.VideoFrame(34, 18, pix_fmt)
@@ -163,9 +163,7 @@ def test_flat_colours_keep_their_codes(pix_fmt: str, color_range: int) -> None:
     for plane, code in zip(Frame(carrier).planes, codes, strict=False):
         assert (plane == code).all()
     assert carrier.format.name == pix_fmt
-    if pix_fmt != "gbrp":  # FFmpeg tags RGB as the identity matrix whatever it said before
-        assert carrier.colorspace == 9
-        assert carrier.color_range == (2 if pix_fmt.startswith("yuvj") else color_range)
+    assert (carrier.colorspace, carrier.color_range) == (9, color_range)
     assert (carrier.color_primaries, carrier.color_trc) == (9, 16)
 
 
