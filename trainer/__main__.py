@@ -115,6 +115,7 @@ class Export:
     name: str | None = None  # default: the recipe's model name
     trained_on: str = "photographs of the trainer's user"  # data sets and licences, for the JSON
     hardware: str = "CPU"
+    seeded_from: str | None = None  # earlier runs that the weights passed through, for the JSON
     evaluate_on: tuple[pathlib.Path, ...] = ()  # picture folders whose scores go into the JSON
     metrics: pathlib.Path | None = None  # JSON file of further metrics, merged in
 
@@ -127,7 +128,7 @@ class Export:
         crops = None
         if self.data is not None:
             crops = calibration_crops(self.data, degradation=recipe.degradation, scale=recipe.scale, count=self.calibration)
-        options = ExportOptions(self.name, self.trained_on, self.hardware, self.evaluate_on, self.metrics)
+        options = ExportOptions(self.name, self.trained_on, self.hardware, self.seeded_from, self.evaluate_on, self.metrics)
         export(self.run_folder, self.out, crops, options)
 
 

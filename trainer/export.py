@@ -30,6 +30,7 @@ class ExportOptions:
     name: str | None = None  # default: the recipe's
     trained_on: str = "photographs of the trainer's user"  # data sets and licences
     hardware: str = "CPU"  # what it was trained on
+    seeded_from: str | None = None  # earlier runs that the weights passed through
     evaluate_on: tuple[pathlib.Path, ...] = ()  # folders whose scores go into `metrics`
     metrics: pathlib.Path | None = None  # JSON file of further metrics, merged in
 
@@ -94,6 +95,7 @@ def export(run: pathlib.Path, out: pathlib.Path, calibration: list[NDArray[np.fl
             "lr": recipe.lr,
             "hardware": options.hardware,
             "seconds": round(state["seconds"]),
+            "seeded_from": options.seeded_from,
         },
         "metrics": metrics,
     }

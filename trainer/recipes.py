@@ -43,6 +43,7 @@ def lite_clean(scale: int) -> Recipe:
         description="Smallest network, for sources without compression artefacts.",
         scale=scale,
         degradation="clean",
+        steps=60_000,
     )
 
 
@@ -54,7 +55,11 @@ def lite(scale: int) -> Recipe:
         description="Smallest network, for compressed video: runs in real time on a CPU.",
         scale=scale,
         degradation="compressed",
+        steps=30_000,
         lr=2e-3,
+        crop=48 if scale == 2 else 32,
+        information_weight=0.05,
+        detail_weight=0.05,
     )
 
 
