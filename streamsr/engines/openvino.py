@@ -98,16 +98,16 @@ class OpenVinoEngine:
         """luma (h, w) -> out (scale * h, scale * w): see `Engine.infer`."""
         compiled = self._compile(*luma.shape)
         luma = np.ascontiguousarray(luma, self._entry_dtype)
-        target = out if out.flags.c_contiguous else np.empty(out.shape, out.dtype)
         with compiled.request() as request:
             request.set_input_tensor(ov.Tensor(luma[None, None], shared_memory=True))
-            request.set_output_tensor(ov.Tensor(target[None, None], shared_memory=True))
             try:
                 request.infer(share_inputs=True, share_outputs=True)
             except RuntimeError as error:
                 raise EngineError(f"OpenVINO failed on a {luma.shape[1]}x{luma.shape[0]} plane: {first_line(error)}") from error
-        if target is not out:
-            np.copyto(out, target)
+            phases = request.get_output_tensor(0).data[0]
+            s = self.scale if len(phases) > 1 else 1
+            for index, phase in enumerate(phases):  # see `_build`
+                out[index // s :: s, index % s :: s] = phase
 
     def _compile(self, height: int, width: int) -> _Compiled:
         with self._lock:
@@ -133,10 +133,16 @@ class OpenVinoEngine:
         options["NUM_STREAMS"] = self.concurrency
         options["INFERENCE_NUM_THREADS"] = self._threads
         options["ENABLE_CPU_PINNING"] = False
+        options["ENABLE_HYPER_THREADING"] = True  # or OpenVINO would use fewer threads than asked for
         return options
 
     def _build(self, height: int, width: int) -> ov.Model:
-        """The model at a static size, with uint8 or uint16 planes at both ends."""
+        """The model at a static size, with uint8 or uint16 planes at both ends.
+
+        A depth-to-space at the end is left out and done by `infer`, straight into the caller's plane: for 854x480 in
+        int8 it takes 4.5 ms of 29 inside OpenVINO and 0.5 ms there. Channel k is then the phase at row k // scale,
+        column k % scale, in ONNX's modes DCR and CRD alike as there is one output channel.
+        """
         max_code = float((1 << self.bits) - 1)
         sample = ov.Type.u8 if self.bits == 8 else ov.Type.u16
         entry = sample if self._entry_dtype.kind == "u" else ov.Type.f32
@@ -146,7 +152,11 @@ class OpenVinoEngine:
         steps.input(0).tensor().set_element_type(entry)
         steps.input(0).preprocess().convert_element_type(ov.Type.f32).scale(max_code)
         model = steps.build()
-        luma_hr = opset.multiply(model.get_results()[0].input_value(0), np.float32(max_code))
+        result = model.get_results()[0].input_value(0)
+        last = result.get_node()
+        if last.get_type_name() == "DepthToSpace" and last.get_attributes()["block_size"] == self.scale:
+            result = last.input_value(0)
+        luma_hr = opset.multiply(result, np.float32(max_code))
         codes = opset.round(opset.clamp(luma_hr, 0.0, max_code), "half_to_even")
         return ov.Model([opset.convert(codes, sample)], model.get_parameters(), "streamsr")
 
