@@ -2,6 +2,7 @@
 
     import streamsr
 
+    streamsr.run("in.mp4", "out.mp4", scale=2)       # a whole file, with everything that comes along
     large = streamsr.Upscaler("lite", scale=2)(rgb)  # an RGB array, an av.VideoFrame, or an iterable of frames
 
 Names are loaded when they are first used: `import streamsr` itself imports nothing heavy.
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from streamsr._version import __version__
 
 if TYPE_CHECKING:
+    from streamsr.account import Account, verify
     from streamsr.errors import (
         AccountError,
         EngineError,
@@ -25,36 +27,62 @@ if TYPE_CHECKING:
         UsageError,
     )
     from streamsr.frame import Frame
+    from streamsr.io.encoders import EncoderOptions
+    from streamsr.io.sink import Sink, SinkOptions, open_sink
+    from streamsr.io.source import Source, SourceOptions, open_source
     from streamsr.models import ModelSpec, list_models
+    from streamsr.pipeline import Report, run
     from streamsr.upscale import Upscaler
 
 _MODULES = {
+    "Account": "account",
     "AccountError": "errors",
+    "EncoderOptions": "io.encoders",
     "EngineError": "errors",
     "Frame": "frame",
     "Interrupted": "errors",
     "ModelSpec": "models",
+    "Report": "pipeline",
+    "Sink": "io.sink",
     "SinkError": "errors",
+    "SinkOptions": "io.sink",
+    "Source": "io.source",
     "SourceError": "errors",
+    "SourceOptions": "io.source",
     "StreamsrError": "errors",
     "Upscaler": "upscale",
     "UsageError": "errors",
     "list_models": "models",
+    "open_sink": "io.sink",
+    "open_source": "io.source",
+    "run": "pipeline",
+    "verify": "account",
 }
 
 __all__ = [
+    "Account",
     "AccountError",
+    "EncoderOptions",
     "EngineError",
     "Frame",
     "Interrupted",
     "ModelSpec",
+    "Report",
+    "Sink",
     "SinkError",
+    "SinkOptions",
+    "Source",
     "SourceError",
+    "SourceOptions",
     "StreamsrError",
     "Upscaler",
     "UsageError",
     "__version__",
     "list_models",
+    "open_sink",
+    "open_source",
+    "run",
+    "verify",
 ]
 
 

@@ -18,7 +18,7 @@ from .io.containers import BY_SUFFIX
 from .io.source import Source, SourceOptions, open_source
 from .io.tags import Tags
 
-_SYNC_S = Fraction(1, 1000)  # sound may move by a millisecond: Matroska's clock
+_SYNC_S = Fraction(3, 2000)  # a millisecond, and half a tick where the input's own clock counts milliseconds
 
 
 @dataclass(slots=True)
@@ -96,6 +96,8 @@ def check_tags(account: Account, before: Tags, after: Tags, *, rotation: bool = 
         a, b = getattr(before, name), getattr(after, name)
         if a == b or (name in unsaid and a == unsaid[name]) or (name == "mastering" and _close(a, b)):
             continue
+        if name == "range" and {a, b} == {0, 1} and not before.pix_fmt.startswith(("gbr", "rgb")):
+            continue  # YUV of unknown range is limited (ITU-T H.264 table E-2: the flag's default); x264 leaves it out
         differences.append(f"{name} {_word(before, name)} became {_word(after, name)}")
     account.tags = "equal" if not differences else "differ: " + ", ".join(differences)
     account.problems.extend(differences)
@@ -114,10 +116,10 @@ def read_facts(url: str) -> Facts:
                     others[stream.index] = (stream.type, 0, None)
             for packet in container.demux():
                 time = packet.pts if packet.pts is not None else packet.dts
-                if not packet.size or packet.is_discard or time is None:
+                if not packet.size or time is None:
                     continue
                 seconds = time * packet.time_base - shift
-                if packet.stream.index == index:
+                if packet.stream.index == index and not packet.is_discard:
                     times.append(seconds)
                 elif packet.stream.index in others:
                     kind, count, first = others[packet.stream.index]
@@ -130,10 +132,9 @@ def read_facts(url: str) -> Facts:
     return Facts(sorted(times), time_base, tags, streams)
 
 
-def check_sync(account: Account, before: Sequence[tuple[str, Fraction | None]], facts: Facts) -> None:
-    """Each sound stream has to start when it did: before: (type, first time in seconds) of the copied streams."""
+def check_sync(account: Account, expected: Sequence[Fraction | None], facts: Facts) -> None:
+    """Each sound stream has to start when it did: `expected` are the first times in seconds, None for silent ones."""
     found = [first for _, first in facts.streams.get("audio", [])]
-    expected = [first for kind, first in before if kind == "audio"]
     if len(found) != len(expected):
         account.problems.append(f"{len(expected)} sound streams in, {len(found)} out")
         return

@@ -85,10 +85,11 @@ def _codecs() -> list[Finding]:
 
     here = [name for name in ENCODERS if name in av.codecs_available and not name.endswith("_nvenc")]
     missing = [name for name in ENCODERS if name not in av.codecs_available and not name.endswith("_nvenc")]
-    findings = [Finding("codec", "encoders", not missing, ", ".join(here))]
-    if missing:
-        findings.append(Finding("codec", "encoders", False, f"FFmpeg was built without {', '.join(missing)}", "pip install --force-reinstall av"))
-    return findings
+    words = ", ".join(here)
+    if not missing:
+        return [Finding("codec", "encoders", True, words)]
+    words = f"{words}; FFmpeg was built without {', '.join(missing)}"
+    return [Finding("codec", "encoders", False, words, "pip install --force-reinstall --only-binary av av")]
 
 
 def _extras() -> list[Finding]:

@@ -44,5 +44,5 @@ class SinkError(StreamsrError):
     exit_code = 6
 
 
-class Interrupted(StreamsrError):
+class Interrupted(StreamsrError):  # noqa: N818 (not the program's error)
     exit_code = 130

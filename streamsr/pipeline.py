@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -210,7 +209,7 @@ def _balance(account: Account, source: Source, upscaler: Upscaler, sink: Sink) -
     check_pts(account, [p * base for p in sink.pts], facts.pts, tolerance=(facts.time_base + base) / 2)
     if sink.format.tags:
         check_tags(account, sink.tags, facts.tags, rotation=sink.format.rotation)
-    check_sync(account, [(track.source.type, track.first_s) for track in sink.tracks if track.num_packets], facts)
+    check_sync(account, [track.first_s for track in sink.tracks if track.source.type == "audio"], facts)
 
 
 def _give_up(error: BaseException, sink: Sink | None, report: Report) -> None:

@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--crf", type=float, metavar="Q", help="constant quality on the encoder's scale, lower is better")
     group.add_argument("--preset", metavar="P", help="speed of the encoder, such as ultrafast or slow")
     group.add_argument("--pix-fmt", metavar="F", help="default: the source's")
-    group.add_argument("--encoder-option", type=values.pair, action="append", default=[], metavar="K=V", help="any FFmpeg option, repeatable")
+    group.add_argument("--encoder-option", type=values.pair, action="append", default=[], metavar="K=V", help="any, repeatable")
     group.add_argument("--format", metavar="F", help="of the output where its name does not say: nut, y4m, mpegts, rawvideo, ...")
     group.add_argument("--overwrite", action="store_true", help="replace an existing output")
     group.add_argument("--strict", action="store_true", help="fail rather than drop a stream or a tag")
@@ -128,7 +128,7 @@ def _source_options(options: argparse.Namespace) -> SourceOptions:
     if options.start is not None and options.end is not None and options.end <= options.start:
         raise UsageError(f"--end {options.end:g} is not after --start {options.start:g}.")
     if options.input_format == "rawvideo" and (options.input_size is None or options.input_pix_fmt is None):
-        raise UsageError("Raw video needs --input-size and --input-pix-fmt.", hint="for instance --input-size 640x360 --input-pix-fmt yuv420p")
+        raise UsageError("Raw video needs --input-size and --input-pix-fmt.", hint="such as --input-size 640x360 --input-pix-fmt yuv420p")
     return SourceOptions(
         start_s=options.start, end_s=options.end, num_frames=options.frames, deinterlace=options.deinterlace, max_errors=options.max_errors,
         threads=options.threads, input_format=options.input_format, input_size=options.input_size,

@@ -19,6 +19,7 @@ class OutputFormat:
     pts: bool = True  # holds timestamps; False: only a constant rate
     tags: bool = True  # holds colour tags and the like
     attachments: bool = False
+    negative: bool = True  # holds times before 0
     chapters: bool = False
     raw: str | None = None  # the only sensible video encoder
     images: bool = False
@@ -27,8 +28,8 @@ class OutputFormat:
 
 MP4 = OutputFormat("mp4", audio="aac", text="mov_text", rotation=True, chapters=True)
 MOV = OutputFormat("mov", audio="aac", text="mov_text", rotation=True, chapters=True)
-MATROSKA = OutputFormat("matroska", audio="aac", text="subrip", rotation=True, attachments=True, chapters=True)
-WEBM = OutputFormat("webm", audio="libopus", text="webvtt", rotation=True, chapters=True)
+MATROSKA = OutputFormat("matroska", negative=False, audio="aac", text="subrip", rotation=True, attachments=True, chapters=True)
+WEBM = OutputFormat("webm", negative=False, audio="libopus", text="webvtt", rotation=True, chapters=True)
 # without copyts the muxer shifts the start of the programme
 MPEGTS = OutputFormat("mpegts", audio="aac", options=(("mpegts_copyts", "1"),))
 NUT = OutputFormat("nut", tags=False, audio="aac", text="ass", raw="rawvideo", chapters=True)

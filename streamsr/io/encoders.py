@@ -39,6 +39,7 @@ class _Encoder:
     fixed: tuple[tuple[str, str], ...] = ()
     params: str | None = None  # the option that takes key=value:key=value
     hdr: Callable[[Tags], dict[str, str]] | None = None  # static HDR metadata as such pairs
+    max_side: int = 65535  # widest and highest picture, in pixels
 
 
 def _chromaticities(tags: Tags, unit: float, luminance_unit: float, *, integer: bool) -> str | None:
@@ -83,10 +84,10 @@ def _av1_hdr(tags: Tags) -> dict[str, str]:
 # Quality defaults: visually close to the source of the upscale; presets: the slowest that two cores bear at 960p.
 ENCODERS = {
     "libx264": _Encoder("crf", 18, "preset", "medium", "ultrafast", params="x264-params",
-                        hdr=lambda tags: _x26x_hdr(tags, "mastering-display", "cll")),
+                        hdr=lambda tags: _x26x_hdr(tags, "mastering-display", "cll"), max_side=16384),
     "libx264rgb": _Encoder("crf", 18, "preset", "medium", "ultrafast", params="x264-params"),
-    "libx265": _Encoder("crf", 20, "preset", "fast", "ultrafast", params="x265-params", hdr=_x265_hdr),
-    "libsvtav1": _Encoder("crf", 28, "preset", "8", "12", params="svtav1-params", hdr=_av1_hdr),
+    "libx265": _Encoder("crf", 20, "preset", "fast", "ultrafast", params="x265-params", hdr=_x265_hdr, max_side=16384),
+    "libsvtav1": _Encoder("crf", 28, "preset", "8", "12", params="svtav1-params", hdr=_av1_hdr, max_side=16384),
     "libvpx-vp9": _Encoder("crf", 24, "cpu-used", "4", "8", fixed=(("b", "0"), ("row-mt", "1"))),
     "libvpx": _Encoder("crf", 10, "cpu-used", "4", "8", fixed=(("b", "5M"),)),
     "h264_nvenc": _Encoder("cq", 20, "preset", "p5", "p1"),
@@ -127,8 +128,8 @@ def choose_pix_fmt(encoder: str, pix_fmt: str, wanted: str | None, output: Outpu
         return wanted, _losses(pix_fmt, wanted)
     source = find_layout(pix_fmt)
     if encoder == "wrapped_avframe":  # y4m
-        known = [name for name in ("yuv420p", "yuv422p", "yuv444p", "yuv411p", "gray", "yuv420p10le", "yuv422p10le", "yuv444p10le",
-                                   "yuv420p12le", "yuv422p12le", "yuv444p12le", "yuv420p16le", "yuv422p16le", "yuv444p16le")]  # fmt: skip
+        grids = ("yuv420p", "yuv422p", "yuv444p")
+        known = [*grids, "yuv411p", "gray", *(f"{grid}{bits}le" for grid in grids for bits in (10, 12, 16))]
     if not known or pix_fmt in known:
         return pix_fmt, []
     if source is not None and source.kind == "rgb" and not output.images and "yuv420p" in known:
@@ -137,7 +138,8 @@ def choose_pix_fmt(encoder: str, pix_fmt: str, wanted: str | None, output: Outpu
         known = [plain] + (["yuva420p"] if "yuva420p" in known else [])
         if not source.alpha:
             known = known[:1]
-    best, _ = find_best_pix_fmt_of_list([name for name in known if not name.startswith("yuvj")], pix_fmt, source is not None and source.alpha)
+    candidates = [name for name in known if not name.startswith("yuvj")]
+    best, _ = find_best_pix_fmt_of_list(candidates, pix_fmt, source is not None and source.alpha)
     if best is None:
         raise SinkError(f"{encoder} has no pixel format for {pix_fmt}.", hint=f"give --pix-fmt, one of {', '.join(known)}")
     return best.name, _losses(pix_fmt, best.name)
@@ -173,6 +175,16 @@ def encoder_options(encoder: str, tags: Tags, wanted: EncoderOptions) -> dict[st
     if user.keys() & {"qp", "b", "cqp"} and row.crf and wanted.crf is None:
         del options[row.crf]  # a rate of the user's own replaces the default quality
     return options | user
+
+
+def check_size(encoder: str, width: int, height: int) -> None:
+    """Raises SinkError where the encoder takes no pictures of this size."""
+    most = ENCODERS.get(encoder, _Encoder()).max_side
+    if max(width, height) > most:
+        raise SinkError(
+            f"{encoder} encodes at most {most} pixels a side, not {width}x{height}.",
+            hint="choose a smaller --scale or --size, or an encoder such as ffv1 or libvpx-vp9",
+        )
 
 
 def closest_rate(rate: Fraction) -> Fraction:

@@ -77,6 +77,6 @@ def pick_video(container: av.container.InputContainer, url: str) -> av.VideoStre
     context = best.codec_context
     if context is None:
         raise SourceError(f"{url}: FFmpeg has no decoder for its video stream.")
-    if context.width == 0 and context.pix_fmt is None and find_layout("yuv420p") is None:
-        raise SourceError(f"{url}: the video says that it is 0 x 0.")
+    if context.width == 0 or context.height == 0:
+        raise SourceError(f"{url}: its {context.codec.canonical_name} video is {context.width} x {context.height}: there is no picture.")
     return best

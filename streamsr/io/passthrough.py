@@ -29,6 +29,7 @@ class Track:
     source: av.stream.Stream
     output: av.stream.Stream
     container: av.container.OutputContainer
+    negative: bool = True  # the container holds times before 0
     num_packets: int = 0
     first_s: Fraction | None = None  # time of the first packet
     errors: list[str] = field(default_factory=list)
@@ -38,8 +39,11 @@ class Track:
         if packet.pts is None and packet.dts is None:
             self.errors.append("a packet without a time was left out")
             return
+        time = packet.pts if packet.pts is not None else packet.dts
+        if not self.negative and time < 0:
+            return  # an encoder's priming, cut off by the player; to hold it, Matroska would move every stream later
         if self.first_s is None:
-            self.first_s = (packet.pts if packet.pts is not None else packet.dts) * packet.time_base
+            self.first_s = time * packet.time_base
         packet.stream = self.output
         self.container.mux(packet)
         self.num_packets += 1
@@ -150,7 +154,10 @@ def _open_track(
         return None, "FFmpeg does not know its codec"
     names = {name, stream.codec_context.name, stream.codec_context.codec.canonical_name}
     if names & set(held):
-        return Track(stream, container.add_stream_from_template(stream, opaque=True), container), ""
+        added = container.add_stream_from_template(stream, opaque=True)
+        if stream.type == "audio":
+            _name_channels(added)
+        return Track(stream, added, container, output.negative), ""
     if stream.type == "subtitle" and name in _TEXT and output.text is not None:
         added = container.add_stream(output.text)
         stream.codec_context.open(strict=False)
@@ -165,6 +172,14 @@ def _open_track(
         added.codec_context.layout = stream.codec_context.layout
         return AudioTrack(stream, added, container), ""
     return None, f"{output.muxer} cannot hold {name}"
+
+
+def _name_channels(added: av.AudioStream) -> None:
+    """An AVI says "2 channels" without saying which; mp4 wants a layout."""
+    layout = added.codec_context.layout
+    usual = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}.get(layout.nb_channels)
+    if usual is not None and all(channel.name == "NONE" for channel in layout.channels):
+        added.codec_context.layout = usual
 
 
 def _codec_name(stream: av.stream.Stream) -> str:

@@ -7,23 +7,22 @@ file is closed properly, so that what is done plays.
 from __future__ import annotations
 
 import errno
-import logging
 import os
 from array import array
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import av.error
-import av.logging
 from av.codec.context import Flags
 
 from ..errors import SinkError, UsageError
 from ..frame import find_layout
 from .containers import OutputFormat, find_format
-from .encoders import EncoderOptions, choose_encoder, choose_pix_fmt, closest_rate, encoder_options
+from .encoders import EncoderOptions, check_size, choose_encoder, choose_pix_fmt, closest_rate, encoder_options
 from .passthrough import AudioTrack, TextTrack, Track, copy_words, open_tracks
 from .source import Source
 from .tags import Tags, scaled_tags
@@ -62,7 +61,6 @@ class Sink:
         self.time_base = source.time_base
         self.losses: list[str] = []
         self._finished = False
-        quiet_ffmpeg()
         try:
             self._open(source, first)
         except (av.error.FFmpegError, ValueError) as error:
@@ -124,10 +122,8 @@ class Sink:
             except SinkError:
                 kept = False
         if container is not None and not self._finished:
-            try:
+            with suppress(av.error.FFmpegError, OSError, ValueError):  # the error that led here is the one to tell
                 container.close()
-            except (av.error.FFmpegError, OSError, ValueError):
-                pass  # the error that led here is the one to tell
             self._finished = True
         if self.path == self.url or not Path(self.path).exists():
             return None
@@ -142,6 +138,7 @@ class Sink:
         self.encoder = choose_encoder(tags, self.format, wanted)
         pix_fmt, losses = choose_pix_fmt(self.encoder, first.format.name, wanted.pix_fmt, self.format)
         self.tags = encoded_tags(tags, pix_fmt)
+        check_size(self.encoder, tags.width, tags.height)
         muxer_options = dict(self.format.options)
         if self.format.muxer in ("mp4", "mov") and source.container.metadata.keys() - _MP4_TAGS - _BRANDS:
             muxer_options["movflags"] = "use_metadata_tags"
@@ -201,8 +198,8 @@ class Sink:
     def _convert(self, frame: av.VideoFrame) -> av.VideoFrame:
         layout = find_layout(frame.format.name)
         if layout is not None and layout.kind == "rgb":
-            to_rgb = self.tags.matrix == 0
-            return frame.reformat(format=self.tags.pix_fmt, dst_colorspace=None if to_rgb else "itu709", dst_color_range=self.tags.range or None)
+            matrix = None if self.tags.matrix == 0 else "itu709"
+            return frame.reformat(format=self.tags.pix_fmt, dst_colorspace=matrix, dst_color_range=self.tags.range or None)
         same = int(frame.color_range) or self.tags.range or 1
         return frame.reformat(format=self.tags.pix_fmt, src_color_range=same, dst_color_range=same)
 
@@ -214,16 +211,15 @@ class Sink:
 
     def _sink_error(self, error: Exception) -> SinkError:
         code = getattr(error, "errno", None)
-        log = getattr(error, "log", None)
-        said = f" ({log[1]}: {log[2].strip()})" if log else ""
-        reason = (getattr(error, "strerror", None) or str(error)) + said
+        reason = getattr(error, "strerror", None) or str(error)
         if code == errno.ENOSPC:
             return SinkError(f"{self.url}: the disk is full.", hint="free some space or write elsewhere")
         if code == errno.EPIPE:
             return SinkError("The program that reads the output has gone.")
         name = getattr(self, "encoder", "the encoder")
         size = f" at {self.tags.width}x{self.tags.height} {self.tags.pix_fmt}" if hasattr(self, "tags") else ""
-        return SinkError(f"{self.url}: {name}{size} failed: {reason}.", hint="another --encoder or --size may work")
+        hint = "check --preset, --crf, --pix-fmt and --encoder-option, or try another --encoder"
+        return SinkError(f"{self.url}: {name}{size} failed: {reason}.", hint=hint)
 
 
 def open_sink(url: str | Path, source: Source, first: av.VideoFrame, options: SinkOptions | None = None) -> Sink:
@@ -275,15 +271,6 @@ def encoded_tags(tags: Tags, pix_fmt: str) -> Tags:
     if before is not None and after is not None and before.kind != "rgb" and after.kind == "rgb":
         return replace(tags, pix_fmt=pix_fmt, matrix=0, range=2)
     return replace(tags, pix_fmt=pix_fmt)
-
-
-def quiet_ffmpeg() -> None:
-    """FFmpeg's last error line goes into our messages instead of the user's terminal."""
-    logger = logging.getLogger("libav")
-    if not logger.handlers:
-        logger.addHandler(logging.NullHandler())
-        logger.propagate = False
-    av.logging.set_level(av.logging.ERROR)
 
 
 def _or_709(code: int) -> int:

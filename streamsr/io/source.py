@@ -24,6 +24,8 @@ from .deinterlace import deinterlace
 from .opening import SourceOptions, open_input, pick_video
 from .tags import Tags, read_tags
 
+_INTERLEAVE_S = 2  # how far streams of one file may lie apart
+
 
 @dataclass(slots=True)
 class SourceCount:
@@ -60,6 +62,7 @@ class Source:
             self._shift = self._find_shift()  # seconds, see Note [Shift]
             self._start, self._end = self._range()
             self._seek()
+            self._input = self._demux()
             self._frames = self._progressive()
             self._first: av.VideoFrame | None = next(self._frames, None)
             if self._first is None:
@@ -153,13 +156,16 @@ class Source:
         limit = self.options.num_frames
         while frame is not None:
             if self._end is not None and frame.pts * self.time_base >= self._end:
-                return
+                break
             self.count.num_decoded += 1
             yield frame
             if limit is not None and self.count.num_decoded >= limit:
-                return
+                step = frame.duration * self.time_base if frame.duration else 1 / self.rate
+                self._end = frame.pts * self.time_base + step
+                break
             frame = next(self._frames, None)
-        self._check_end()
+        if self._end is not None:
+            self._finish_streams(self._end)
 
     def _open_decoder(self) -> av.VideoCodecContext:
         context = self.stream.codec_context
@@ -203,7 +209,7 @@ class Source:
     def _decoded(self) -> Iterator[av.VideoFrame]:
         """Demux everything; decode the video, keep the packets of copied streams."""
         errors_in_row = 0
-        for packet in self._demux():
+        for packet in self._input:
             # packet.stream, not packet.stream_index: that is 0 on every flush packet, whichever stream it ends, and a
             # decoder that is not flushed keeps its last frames
             if packet.stream.index != self.stream.index:
@@ -290,17 +296,28 @@ class Source:
             ticks = round(self._shift / packet.time_base)
             packet.pts = None if packet.pts is None else packet.pts - ticks
             packet.dts = None if packet.dts is None else packet.dts - ticks
-        time = packet.pts if packet.pts is not None else packet.dts
-        if time is not None and (self._start is not None or self._end is not None):
-            seconds = time * packet.time_base
-            # a packet that began before the start is left out whole: half a sound frame cannot be copied
-            if self._start is not None and seconds < self._start or self._end is not None and seconds >= self._end:
-                return
-        self._packets.append(packet)
+        seconds = _seconds(packet)
+        # a packet that began before the start is left out whole: half a sound frame cannot be copied
+        early = seconds is not None and self._start is not None and seconds < self._start
+        late = seconds is not None and self._end is not None and seconds >= self._end
+        if not early and not late:
+            self._packets.append(packet)
 
-    def _check_end(self) -> None:
-        if self.count.num_corrupt_packets:
-            self.count.notes.append(f"{self.count.num_corrupt_packets} corrupt packets: {self.count.first_error}")
+    def _finish_streams(self, end: Fraction) -> None:
+        """After the last frame wanted: read on until the other streams have come to the end too, and no further."""
+        self._packets = deque(packet for packet in self._packets if _seconds(packet) is None or _seconds(packet) < end)
+        waiting = {stream.index for stream in self.other_streams if stream.index in self._copied and stream.type == "audio"}
+        while waiting:
+            packet = next(self._input, None)
+            if packet is None:
+                return
+            seconds = _seconds(packet)
+            if seconds is not None and seconds - self._shift >= end + _INTERLEAVE_S:
+                return
+            if packet.stream.index != self.stream.index:
+                self._keep(packet)
+                if seconds is not None and seconds - self._shift >= end:
+                    waiting.discard(packet.stream.index)
 
     def _why_no_frame(self) -> str:
         if self.count.num_outside:
@@ -314,6 +331,11 @@ def open_source(url: str | Path, options: SourceOptions | None = None) -> Source
     return Source(url, options)
 
 
-def _time(packet: av.Packet) -> str:
+def _seconds(packet: av.Packet) -> Fraction | None:
     time = packet.pts if packet.pts is not None else packet.dts
-    return "an unknown time" if time is None else f"{float(time * packet.time_base):.3f} s"
+    return None if time is None else time * packet.time_base
+
+
+def _time(packet: av.Packet) -> str:
+    seconds = _seconds(packet)
+    return "an unknown time" if seconds is None else f"{float(seconds):.3f} s"

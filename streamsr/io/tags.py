@@ -102,8 +102,8 @@ def read_tags(stream: av.VideoStream, frame: av.VideoFrame) -> Tags:
         pix_fmt=frame.format.name,
         sar=stream.sample_aspect_ratio or context.sample_aspect_ratio or Fraction(1),
         matrix=_known(frame.colorspace, context.colorspace),
-        primaries=_known(frame.color_primaries, context.color_primaries),
-        transfer=_known(frame.color_trc, context.color_trc),
+        primaries=_known(frame.color_primaries, context.color_primaries) or UNSPECIFIED,  # 0 is reserved
+        transfer=_known(frame.color_trc, context.color_trc) or UNSPECIFIED,
         range=2 if full_range else int(frame.color_range) or int(context.color_range),
         chroma_location=_chroma_location(frame),
         display_matrix=struct.unpack("=9i", matrix) if matrix else None,
@@ -133,6 +133,8 @@ def _chroma_location(frame: av.VideoFrame) -> str:
     source.link_to(show)
     show.link_to(sink)
     graph.configure()
+    # On for this one call alone: with PyAV's logging on, a codec that logs from a thread of its own while it is being
+    # freed waits for the interpreter lock that the freeing thread holds, and the process never ends.
     level = av.logging.get_level()
     av.logging.set_level(av.logging.INFO)
     try:
