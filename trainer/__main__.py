@@ -140,7 +140,7 @@ Command = (
 
 
 def main() -> None:
-    command: Sr | Eval | Export = tyro.cli(Command, description=__doc__)  # type: ignore[arg-type]
+    command: Sr | Eval | Export = tyro.cli(Command, prog="python -m trainer", description=__doc__)  # type: ignore[arg-type]
     try:
         command.run()
     except TrainerError as error:
