@@ -16,7 +16,7 @@ import numpy as np
 
 from streamsr.colour import LUMA_BITS, LumaOfRgb
 from streamsr.frame import Frame, Layout, find_layout
-from streamsr.resample import Resampler, convert, exact_side, planar_format, repeat_edge, to_planar
+from streamsr.resample import CONVERT_FLAGS, Resampler, exact_side, planar_format, repeat_edge
 
 
 class Enlarger(Protocol):
@@ -34,6 +34,7 @@ class Stream:
         self._upscaler = upscaler
         self._lock = threading.Lock()
         self._resampler: Resampler | None = None
+        self._converter: Resampler | None = None
         self._pix_fmt = ""
         self._last: _Luma | None = None
 
@@ -48,13 +49,12 @@ class Stream:
             raise TypeError(f"Cannot upscale a {type(frame).__name__}; give av.VideoFrames, Frames or RGB arrays.")
         video = frame.video if isinstance(frame, Frame) else frame
         with self._lock:
-            if self._resampler is None:
+            if self._resampler is None or self._converter is None:
                 self._pix_fmt = planar_format(video.format.name)
                 size = self._upscaler.output_size(video.width, video.height, self._pix_fmt)
                 self._resampler = Resampler(*size)
-            source = to_planar(video)
-            if source.format.name != self._pix_fmt:
-                source = convert(source, self._pix_fmt)
+                self._converter = Resampler(pix_fmt=self._pix_fmt, flags=CONVERT_FLAGS)
+            source = video if video.format.name == self._pix_fmt else self._converter(video)
             luma, reused = self._take_luma(Frame(source))
         keep_kind = Frame if isinstance(frame, Frame) else _same
         return lambda: keep_kind(self._finish(source, luma, reused))

@@ -19,12 +19,12 @@ from typing import Any, overload
 import av
 import numpy as np
 
-from streamsr.engines import Engine, Hint, Precision, choose_engine, count_threads, describe_model, open_engine
+from streamsr.engines import MAX_STREAMS, Engine, Hint, Precision, choose_engine, count_threads, describe_model, open_engine
 from streamsr.engines.tiling import infer_tiled, max_pixels, tile_shape
 from streamsr.errors import UsageError
 from streamsr.frame import Frame, find_layout
 from streamsr.models import RESIZE, ModelSpec, find_models
-from streamsr.resample import planar_format, resize_plane
+from streamsr.resample import exact_side, planar_format, resize_plane
 from streamsr.stream import Stream, luma_bits
 
 MAX_PASSES = 4
@@ -69,7 +69,7 @@ class Upscaler:
         else:
             self._specs = find_models(model)
         self.engine = choose_engine(engine) if self._specs else RESIZE  # the name of the engine that runs
-        self.concurrency = 1 if hint == "latency" else min(count_threads(threads), 8)  # frames upscaled side by side
+        self.concurrency = 1 if hint == "latency" else min(count_threads(threads), MAX_STREAMS)  # frames upscaled side by side
         self._options: dict[str, Any] = {
             "engine": self.engine, "device": device, "precision": precision, "threads": threads, "hint": hint,
         }  # fmt: skip
@@ -126,8 +126,9 @@ class Upscaler:
         layout = find_layout(pix_fmt)
         assert layout is not None
         bits = luma_bits(layout)
-        target = self.output_size(width, height, pix_fmt)
-        for spec in self._plan(width, height, target):
+        size = zip((width, height), self.output_size(width, height, pix_fmt), layout.log2_chroma, strict=True)
+        target_width, target_height = (exact_side(*side) for side in size)
+        for spec in self._plan(width, height, (target_width, target_height)):
             shape = tile_shape(height, width, radius=spec.receptive_field, limit=max_pixels(spec))
             self._engine(spec, bits).prepare(*padded_shape(shape, spec.size_multiple))
             width, height = width * spec.scale, height * spec.scale

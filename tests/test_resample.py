@@ -237,6 +237,15 @@ def test_planar_conversion_is_lossless(name: str) -> None:
         np.testing.assert_array_equal(before, after)
 
 
+@pytest.mark.parametrize("location", ["topleft", "center"])
+def test_planar_conversion_keeps_the_chroma_location(location: str) -> None:
+    video = tagged(convert(smooth_frame("yuv420p", 32, 32), "nv12"), location)
+    planar = to_planar(video)
+    assert planar.format.name == "yuv420p"
+    assert find_chroma_location(planar) == location
+    assert find_chroma_location(Resampler(64, 64)(planar)) == location
+
+
 def test_palette_becomes_rgb_with_alpha() -> None:
     video = av.VideoFrame(4, 4, "pal8")
     palette = np.frombuffer(video.planes[1], np.uint32)

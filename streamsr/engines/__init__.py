@@ -18,6 +18,7 @@ from streamsr.models import ModelSpec
 
 Precision = Literal["auto", "f32", "bf16", "int8"]
 Hint = Literal["throughput", "latency"]
+MAX_STREAMS = 8  # planes side by side: each takes up to 400 MB (streamsr.engines.tiling)
 PRECISIONS = ("auto", "f32", "bf16", "int8")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from streamsr.engines import MAX_STREAMS
 from streamsr.errors import EngineError
 from streamsr.models import ModelSpec
 
@@ -22,8 +23,6 @@ try:
     from onnx import TensorProto, compose, helper, numpy_helper
 except ImportError as error:
     raise EngineError(f"Engine 'onnxruntime' needs {error.name}.", hint="pip install 'streamsr[ort]'") from error
-
-MAX_STREAMS = 8
 
 
 class OnnxRuntimeEngine:

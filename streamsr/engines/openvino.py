@@ -16,6 +16,7 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as opset
 
+from streamsr.engines import MAX_STREAMS
 from streamsr.errors import EngineError
 from streamsr.models import ModelSpec
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from streamsr.engines import Hint, Precision
 
-MAX_STREAMS = 8  # planes side by side: beyond it memory grows and nothing is gained
 MAX_BF16_BITS = 12  # Note [Precision]
 MAX_COMPILED = 4  # sizes kept compiled; a stream that changes size rarely has more
 # int8 below OpenVINO's own "f32" hint means: quantised layers in int8, all others (the residual) in float32
