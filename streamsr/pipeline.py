@@ -17,7 +17,7 @@ from typing import Any
 import av
 
 from ._version import __version__
-from .account import Account, check_counts, check_pts, check_sync, check_tags, read_facts
+from .account import Account, align, check_counts, check_pts, check_sync, check_tags, read_facts
 from .errors import AccountError, Interrupted, SourceError, StreamsrError
 from .flow import prefetch
 from .io.sink import Sink, SinkOptions, check_output
@@ -206,6 +206,8 @@ def _balance(account: Account, source: Source, upscaler: Upscaler, sink: Sink) -
     if sink.path == "-" or sink.format.images or not sink.format.pts or not Path(sink.path).is_file():
         return
     facts = read_facts(sink.path)
+    if sink.format.moves:
+        facts = align(facts, sink.pts[0] * base)
     check_pts(account, [p * base for p in sink.pts], facts.pts, tolerance=(facts.time_base + base) / 2)
     if sink.format.tags:
         check_tags(account, sink.tags, facts.tags, rotation=sink.format.rotation)

@@ -142,6 +142,8 @@ class Sink:
         muxer_options = dict(self.format.options)
         if self.format.muxer in ("mp4", "mov") and source.container.metadata.keys() - _MP4_TAGS - _BRANDS:
             muxer_options["movflags"] = "use_metadata_tags"
+        if self.format.muxer in ("mp4", "mov"):
+            muxer_options["movie_timescale"] = str(movie_timescale(self.time_base))
         if self.format.muxer == "yuv4mpegpipe":
             muxer_options["strict"] = "-1"  # more than 8 bits
         target = "pipe:1" if self.path == "-" else self.path
@@ -271,6 +273,14 @@ def encoded_tags(tags: Tags, pix_fmt: str) -> Tags:
     if before is not None and after is not None and before.kind != "rgb" and after.kind == "rgb":
         return replace(tags, pix_fmt=pix_fmt, matrix=0, range=2)
     return replace(tags, pix_fmt=pix_fmt)
+
+
+def movie_timescale(time_base: Fraction) -> int:
+    """Ticks a second of an mp4's own clock, in which a late start is written; FFmpeg's 1000 would round it."""
+    ticks = time_base.denominator
+    while ticks < 10_000:
+        ticks *= 2
+    return ticks if ticks < 1 << 31 else 90_000
 
 
 def _or_709(code: int) -> int:

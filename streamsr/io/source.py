@@ -110,6 +110,11 @@ class Source:
         return limit if guess is None else guess if limit is None else min(guess, limit)
 
     @property
+    def is_broadcast(self) -> bool:
+        """Whether the clock began before the recording, so that its start means nothing."""
+        return self.container.format.name in ("mpegts", "mpeg", "vob")
+
+    @property
     def shift_s(self) -> float:
         """Seconds taken off every timestamp, see Note [Shift]."""
         return float(self._shift)
@@ -183,8 +188,7 @@ class Source:
 
     def _find_shift(self) -> Fraction:
         start = Fraction(self.container.start_time or 0, av.time_base)
-        discontinuous = self.container.format.name in ("mpegts", "mpeg", "vob")
-        shift = start if discontinuous else Fraction(0)
+        shift = start if self.is_broadcast else Fraction(0)
         if self.options.start_s is not None:
             shift = start + Fraction(self.options.start_s).limit_denominator(1_000_000)
         return shift
