@@ -22,7 +22,8 @@ def loop(target: Path, num_frames: int, clip: Path = BUNNY) -> None:
                 for packet in source.demux(video):
                     if not packet.size:
                         continue
-                    assert packet.pts is not None and packet.dts is not None
+                    assert packet.pts is not None
+                    assert packet.dts is not None
                     last = max(last, packet.pts + (packet.duration or 0))
                     packet.pts, packet.dts = packet.pts + offset, packet.dts + offset
                     packet.stream = stream

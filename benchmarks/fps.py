@@ -165,7 +165,7 @@ def print_results(model: str, results: dict[str, Any]) -> None:
     median = sorted(runs, key=lambda run: run["fps"])[len(runs) // 2]
     print(f"\n854x480 to 1708x960, {model}, x264 ultrafast, {median['frames']} frames: {median['fps']:.1f} fps, median of {len(runs)}")
     for stage, busy in median["stage_s"].items():
-        print(f"  {stage:8s} {busy / median['frames'] * 1000:6.2f} ms a frame (busy; stages overlap, the network counts each of its threads)")
+        print(f"  {stage:8s} {busy / median['frames'] * 1000:6.2f} ms a frame (busy; stages overlap, network: sum of its threads)")
     for precision, network in results["network"].items():
         peak, share = results["peak_macs_per_s"][precision] / 1e9, results["share_of_peak"][precision]
         print(f"  network alone, {precision}: {network['fps']:.1f} fps, {share:.0%} of this machine's {peak:.0f} G multiply-adds a second")

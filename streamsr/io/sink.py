@@ -144,6 +144,8 @@ class Sink:
             muxer_options["movflags"] = "use_metadata_tags"
         if self.format.muxer in ("mp4", "mov"):
             muxer_options["movie_timescale"] = str(movie_timescale(self.time_base))
+        if self.format.muxer in ("mp4", "mov") and self.path == "-":
+            muxer_options["movflags"] = "frag_keyframe+empty_moov+default_base_moof"  # a pipe cannot go back to the header
         if self.format.muxer == "yuv4mpegpipe":
             muxer_options["strict"] = "-1"  # more than 8 bits
         target = "pipe:1" if self.path == "-" else self.path
