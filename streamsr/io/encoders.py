@@ -132,7 +132,10 @@ def choose_pix_fmt(encoder: str, pix_fmt: str, wanted: str | None, output: Outpu
         known = [*grids, "yuv411p", "gray", *(f"{grid}{bits}le" for grid in grids for bits in (10, 12, 16))]
     if not known or pix_fmt in known:
         return pix_fmt, []
-    if source is not None and source.kind == "rgb" and not output.images and "yuv420p" in known:
+    rgb = [name for name in known if av.VideoFormat(name).is_rgb]
+    if source is not None and source.kind == "rgb" and rgb:
+        known = rgb
+    elif source is not None and source.kind == "rgb" and not output.images and "yuv420p" in known:
         # RGB pictures become what every player shows; yuv444p would play in few
         plain = "yuv420p" if source.bits == 8 or "yuv420p10le" not in known else "yuv420p10le"
         known = [plain] + (["yuva420p"] if "yuva420p" in known else [])
