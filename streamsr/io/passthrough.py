@@ -12,12 +12,14 @@ from fractions import Fraction
 import av
 import av.error
 from av.audio.resampler import AudioResampler
+from av.stream import Disposition
 
 from .containers import OutputFormat
 
 # avformat cannot tell for mpegts (its query function knows nothing), so: ISO/IEC 13818-1, ATSC, DVB, Blu-ray
 _MPEGTS = {"aac", "aac_latm", "mp2", "mp3", "ac3", "eac3", "dts", "truehd", "opus", "s302m", "dvb_subtitle", "dvb_teletext",
            "hdmv_pgs_subtitle", "h264", "hevc", "mpeg2video", "mpeg1video", "av1"}  # fmt: skip
+_MP4_ONLY = {"flac", "opus", "truehd"}  # libavformat/movenc.c lists them for mov too, and then refuses the header
 _TEXT = {"subrip", "ass", "ssa", "mov_text", "webvtt", "text"}
 _STALE = ("BPS", "DURATION", "NUMBER_OF_", "_STATISTICS_", "ENCODER")  # what a muxer says of the packets it wrote itself
 
@@ -36,6 +38,8 @@ class Track:
 
     def mux(self, packet: av.Packet) -> None:
         """Write one packet of the source stream."""
+        if packet.pts is None and packet.dts is None and self.source.disposition & Disposition.attached_pic:
+            packet.pts = packet.dts = 0  # a cover picture has no time
         if packet.pts is None and packet.dts is None:
             self.errors.append("a packet without a time was left out")
             return
@@ -109,6 +113,8 @@ def open_tracks(
 ) -> tuple[list[Track], list[str]]:
     """Add an output stream for each input stream that the container can hold; words for each that is dropped or converted."""
     held = _MPEGTS if output.muxer == "mpegts" else container.supported_codecs
+    if output.muxer == "mov":
+        held = held - _MP4_ONLY
     tracks: list[Track] = []
     lost: list[str] = []
     for stream in streams:
@@ -157,7 +163,9 @@ def _open_track(
         added = container.add_stream_from_template(stream, opaque=True)
         if stream.type == "audio":
             _name_channels(added)
-        return Track(stream, added, container, output.negative), ""
+        # Matroska says how much of the sound is priming, so from one Matroska file to another its times below 0 fit
+        negative = output.negative or stream.container.format.name.startswith("matroska")
+        return Track(stream, added, container, negative), ""
     if stream.type == "subtitle" and name in _TEXT and output.text is not None:
         added = container.add_stream(output.text)
         stream.codec_context.open(strict=False)
@@ -170,12 +178,13 @@ def _open_track(
             rate = 48000
         added = container.add_stream(output.audio, rate=rate, bit_rate=96_000 * max(1, stream.codec_context.channels))
         added.codec_context.layout = stream.codec_context.layout
+        _name_channels(added)
         return AudioTrack(stream, added, container), ""
     return None, f"{output.muxer} cannot hold {name}"
 
 
 def _name_channels(added: av.AudioStream) -> None:
-    """An AVI says "2 channels" without saying which; mp4 wants a layout."""
+    """An AVI says "2 channels" without saying which; mp4 and the encoders want a layout."""
     layout = added.codec_context.layout
     usual = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}.get(layout.nb_channels)
     if usual is not None and all(channel.name == "NONE" for channel in layout.channels):

@@ -163,8 +163,17 @@ class Sink:
         if self.options.strict and dropped:
             raise SinkError(f"--strict: {'; '.join(dropped)}.", hint="choose another container, such as .mkv")
         self.num_converted = len(converted)
-        # opens the encoder and writes the header now, so that what the encoder refuses is known before any work
-        self.container.start_encoding()
+        # opens the encoders and writes the header now, so that what they refuse is known before any work
+        self.stream.codec_context.open(strict=False)
+        try:
+            self.container.start_encoding()
+        except (av.error.FFmpegError, ValueError) as error:
+            if getattr(error, "errno", None) in (errno.ENOSPC, errno.EPIPE):
+                raise
+            held = ", ".join([self.encoder, *(track.output.codec_context.name for track in self.tracks if track.output.codec_context)])
+            reason = getattr(error, "strerror", None) or str(error)
+            hint = "choose another container, such as .mkv, or another --encoder"
+            raise SinkError(f"{self.url}: {self.format.muxer} does not take {held}: {reason}.", hint=hint) from error
 
     def _open_video(self, source: Source, wanted: EncoderOptions) -> av.VideoStream:
         tags = self.tags

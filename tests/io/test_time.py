@@ -124,8 +124,9 @@ def test_programme_clock_that_began_earlier_is_set_to_zero(clip: Path, tmp_path:
 def test_sound_stays_in_step_to_the_millisecond(clip: Path, tmp_path: Path, suffix: str) -> None:
     out = tmp_path / f"out.{suffix}"
     upscale(clip, out)
-    before = [row.pts for row in rows(clip, "a:0", copy=True) if row.pts >= 0]
-    after = [row.pts for row in rows(out, "a:0", copy=True) if row.pts >= 0]
+    before, after = ([row.pts for row in rows(path, "a:0", copy=True)] for path in (clip, out))
+    if suffix == "mkv":
+        before = before[1:]  # FFmpeg's priming from below 0, which Matroska would move everything for
     offset = times(out)[0] - times(clip)[0]
     assert len(before) == len(after)
     assert max(abs(b - a - offset) for a, b in zip(before, after, strict=True)) <= MILLISECOND
