@@ -130,6 +130,8 @@ def choose_pix_fmt(encoder: str, pix_fmt: str, wanted: str | None, output: Outpu
     if encoder == "wrapped_avframe":  # y4m
         grids = ("yuv420p", "yuv422p", "yuv444p")
         known = [*grids, "yuv411p", "gray", *(f"{grid}{bits}le" for grid in grids for bits in (10, 12, 16))]
+    if encoder == "tiff":  # its YCbCr says no matrix, and half of all readers take it for RGB
+        known = [name for name in known if av.VideoFormat(name).is_rgb or name.startswith("gray")]
     if not known or pix_fmt in known:
         return pix_fmt, []
     rgb = [name for name in known if av.VideoFormat(name).is_rgb]

@@ -30,6 +30,8 @@ from .tags import Tags, scaled_tags
 _MP4_TAGS = {"title", "artist", "album_artist", "album", "date", "comment", "genre", "copyright", "composer", "description", "synopsis",
              "show", "episode_id", "network", "lyrics", "track", "disc", "compilation", "keywords", "grouping", "encoder",
              "creation_time", "language", "handler_name", "vendor_id", "media_type", "location", "location-eng"}  # fmt: skip
+_BT601 = 6
+_JFIF = {"mjpeg": 2, "libwebp": 1}  # image formats that say no matrix: it is BT.601, in this range
 _BRANDS = {"major_brand", "minor_version", "compatible_brands", "encoder"}
 
 
@@ -72,8 +74,10 @@ class Sink:
 
     def write(self, frame: av.VideoFrame) -> None:
         """Encode one frame and write what comes out."""
+        if self.format.images and "%" not in self.url and self.num_encoded:
+            raise UsageError(f"{self.url} is one image, but there is more than one frame.", hint="--frames 1, or a pattern such as out/%05d.png")
         try:
-            if frame.format.name != self.tags.pix_fmt:
+            if frame.format.name != self.tags.pix_fmt or self._converts:
                 frame = self._convert(frame)
             assert frame.pts is not None
             self.pts.append(frame.pts)
@@ -115,7 +119,7 @@ class Sink:
         """Close; with `keep`, finish the partial file and return its path if it holds frames, else delete it."""
         container = getattr(self, "container", None)
         kept = False
-        if keep and container is not None and self.num_encoded:
+        if keep and container is not None and self.num_encoded and not self.format.images:
             try:
                 self.finish()
                 kept = True
@@ -137,7 +141,8 @@ class Sink:
         tags = scaled_tags(source.tags, first.width, first.height, first.format.name)
         self.encoder = choose_encoder(tags, self.format, wanted)
         pix_fmt, losses = choose_pix_fmt(self.encoder, first.format.name, wanted.pix_fmt, self.format)
-        self.tags = encoded_tags(tags, pix_fmt)
+        self.tags = encoded_tags(tags, pix_fmt, self.encoder)
+        self._converts = self.encoder in _JFIF and (self.tags.matrix, self.tags.range) != (tags.matrix, tags.range)
         check_size(self.encoder, tags.width, tags.height)
         muxer_options = dict(self.format.options)
         if self.format.muxer in ("mp4", "mov") and source.container.metadata.keys() - _MP4_TAGS - _BRANDS:
@@ -209,12 +214,23 @@ class Sink:
             self.container.set_chapters([chapter for chapter in chapters if chapter["end"] > 0])
 
     def _convert(self, frame: av.VideoFrame) -> av.VideoFrame:
-        layout = find_layout(frame.format.name)
-        if layout is not None and layout.kind == "rgb":
-            matrix = None if self.tags.matrix == 0 else "itu709"
-            return frame.reformat(format=self.tags.pix_fmt, dst_colorspace=matrix, dst_color_range=self.tags.range or None)
-        same = int(frame.color_range) or self.tags.range or 1
-        return frame.reformat(format=self.tags.pix_fmt, src_color_range=same, dst_color_range=same)
+        layout, target = find_layout(frame.format.name), find_layout(self.tags.pix_fmt)
+        from_rgb = layout is not None and layout.kind == "rgb"
+        to_rgb = av.VideoFormat(self.tags.pix_fmt).is_rgb
+        if from_rgb and to_rgb:
+            return frame.reformat(format=self.tags.pix_fmt)
+        if from_rgb:
+            return frame.reformat(format=self.tags.pix_fmt, dst_colorspace=_swscale_matrix(self.tags.matrix), dst_color_range=self.tags.range or None)
+        before = int(frame.color_range) or 1
+        if to_rgb:
+            return frame.reformat(format=self.tags.pix_fmt, src_colorspace=_swscale_matrix(int(frame.colorspace)), src_color_range=before,
+                                  dst_color_range=2)  # fmt: skip
+        if self._converts and target is not None and target.kind == "yuv":
+            return frame.reformat(
+                format=self.tags.pix_fmt, src_colorspace=_swscale_matrix(int(frame.colorspace)), dst_colorspace=_swscale_matrix(self.tags.matrix),
+                src_color_range=before, dst_color_range=self.tags.range,
+            )  # fmt: skip
+        return frame.reformat(format=self.tags.pix_fmt, src_color_range=before, dst_color_range=before)
 
     def _mux(self, packets: Iterable[av.Packet]) -> None:
         for packet in packets:
@@ -276,12 +292,14 @@ def partial_path(url: str, output: OutputFormat) -> str:
     return str(path.with_name(f"{path.stem}.partial{path.suffix}"))
 
 
-def encoded_tags(tags: Tags, pix_fmt: str) -> Tags:
+def encoded_tags(tags: Tags, pix_fmt: str, encoder: str) -> Tags:
     """The tags of the encoded pictures: pixels that change from RGB to YUV change their matrix and range."""
     before, after = find_layout(tags.pix_fmt), find_layout(pix_fmt)
+    if encoder in _JFIF and after is not None and after.kind == "yuv":
+        return replace(tags, pix_fmt=pix_fmt, matrix=_BT601, range=_JFIF[encoder])
     if before is not None and after is not None and before.kind == "rgb" and after.kind != "rgb":
         return replace(tags, pix_fmt=pix_fmt, matrix=1, range=1, primaries=_or_709(tags.primaries), transfer=_or_709(tags.transfer))
-    if before is not None and after is not None and before.kind != "rgb" and after.kind == "rgb":
+    if before is not None and before.kind != "rgb" and av.VideoFormat(pix_fmt).is_rgb:
         return replace(tags, pix_fmt=pix_fmt, matrix=0, range=2)
     return replace(tags, pix_fmt=pix_fmt)
 
@@ -292,6 +310,11 @@ def movie_timescale(time_base: Fraction) -> int:
     while ticks < 10_000:
         ticks *= 2
     return ticks if ticks < 1 << 31 else 90_000
+
+
+def _swscale_matrix(matrix: int) -> int:
+    """swscale's number for an H.273 matrix; it knows no other than these, and takes BT.601 for the rest."""
+    return matrix if matrix in (1, 4, 7, 9) else 5
 
 
 def _or_709(code: int) -> int:
