@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -19,7 +19,7 @@ class _End:
         self.error = error
 
 
-def prefetch(items: Iterable[T], *, depth: int, stop: threading.Event | None = None) -> Iterator[T]:
+def prefetch(items: Iterable[T], *, depth: int, stop: threading.Event | None = None) -> Generator[T, None, None]:
     """Yield `items` in order while a thread produces up to `depth` of them ahead.
 
     An error in the producer is raised here, after the items before it. When `stop` is set, iteration ends as if the

@@ -97,7 +97,7 @@ def run(
     report = Report(url, target)
     stop = stop or threading.Event()
     with (
-        Source(url, source_options) as opened,
+        _open(url, source_options, stop) as opened,
         Upscaler(
             model, scale if size is None else fit_scale(opened, size), size=None if size is None else fit_size(opened, size),
             engine=engine, device=device, precision=precision, threads=threads,
@@ -141,6 +141,16 @@ def run(
             _give_up(error, result, report)
             raise
     return report
+
+
+def _open(url: str, options: SourceOptions, stop: threading.Event) -> Source:
+    """Open the input in a thread: a pipe that says nothing yet must not keep Ctrl-C from ending the run."""
+    opening = prefetch((Source(name, options) for name in (url,)), depth=1, stop=stop)
+    with closing(opening):
+        source = next(opening, None)
+    if source is None:
+        raise Interrupted("Interrupted before the first frame.")
+    return source
 
 
 def fit_size(source: Source, box: tuple[int, int]) -> tuple[int, int]:
@@ -218,6 +228,6 @@ def _give_up(error: BaseException, sink: Sink | None, report: Report) -> None:
     """Leave no half file under the final name; say where the finished part is."""
     if sink is None:
         return
-    kept = sink.abandon(keep=True)
+    kept = sink.abandon(keep=not isinstance(error, KeyboardInterrupt))  # a second Ctrl-C: at once
     if kept is not None and isinstance(error, StreamsrError) and not isinstance(error, AccountError):
         error.hint = f"{error.hint + '; ' if error.hint else ''}the first {sink.num_encoded} frames are in {kept}"

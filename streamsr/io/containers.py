@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +46,11 @@ IMAGE_ENCODERS = {".png": "png", ".jpg": "mjpeg", ".jpeg": "mjpeg", ".tif": "tif
                   ".bmp": "bmp", ".ppm": "ppm", ".pgm": "pgm"}  # fmt: skip
 
 
+def is_pattern(url: str) -> bool:
+    """Whether a name stands for numbered images, as `frames/%05d.png` does; a lone per cent sign does not."""
+    return re.search(r"%\d*d", Path(url).name) is not None
+
+
 def find_format(url: str, name: str | None) -> OutputFormat:
     """The OutputFormat of an output path, image pattern (`%05d.png`), single image or `-`. Raises UsageError."""
     if name is not None:
@@ -55,7 +61,7 @@ def find_format(url: str, name: str | None) -> OutputFormat:
         raise UsageError("An output on stdout needs --format.", hint=f"one of {', '.join(sorted(BY_NAME))}")
     suffix = Path(url).suffix.lower()
     if suffix in IMAGE_ENCODERS:
-        pattern = "%" in url
+        pattern = is_pattern(url)
         options = (("atomic_writing", "1"),) if pattern else (("update", "1"),)
         return OutputFormat("image2", pts=False, tags=False, raw=IMAGE_ENCODERS[suffix], images=True, options=options)
     if suffix not in BY_SUFFIX:

@@ -12,6 +12,7 @@ import av
 import av.error
 
 from ..errors import SourceError
+from .containers import is_pattern
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class SourceOptions:
 def open_input(url: str, options: SourceOptions) -> av.container.InputContainer:
     """Open a path, an image pattern or "-" for demuxing. Raises SourceError with what FFmpeg says."""
     path = Path(url)
-    pattern = "%" in url
+    pattern = is_pattern(url) and not path.exists()
     if url != "-" and "://" not in url and not pattern:
         if not path.exists():
             raise SourceError(f"{url}: no such file.", hint=f"the current folder is {Path.cwd()}")
@@ -58,13 +59,13 @@ def open_input(url: str, options: SourceOptions) -> av.container.InputContainer:
             options=keywords,
             metadata_errors="replace",
         )
-    except ValueError as error:
-        raise SourceError(f"{url}: {error}.") from error
     except av.error.FFmpegError as error:
         if pattern and isinstance(error, av.error.FileNotFoundError):
             raise SourceError(f"{url}: no file fits this pattern.", hint="numbers start at 0 to 4") from error
         reason = error.strerror or str(error)
         raise SourceError(f"{url}: not a video that FFmpeg can read: {reason}.") from error
+    except ValueError as error:
+        raise SourceError(f"{url}: {error}.") from error
 
 
 def pick_video(container: av.container.InputContainer, url: str) -> av.VideoStream:

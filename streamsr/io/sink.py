@@ -21,7 +21,7 @@ from av.codec.context import Flags
 
 from ..errors import SinkError, UsageError
 from ..frame import find_layout
-from .containers import OutputFormat, find_format
+from .containers import OutputFormat, find_format, is_pattern
 from .encoders import EncoderOptions, check_size, choose_encoder, choose_pix_fmt, closest_rate, encoder_options
 from .passthrough import AudioTrack, TextTrack, Track, copy_words, open_tracks
 from .source import Source
@@ -74,7 +74,7 @@ class Sink:
 
     def write(self, frame: av.VideoFrame) -> None:
         """Encode one frame and write what comes out."""
-        if self.format.images and "%" not in self.url and self.num_encoded:
+        if self.format.images and not is_pattern(self.url) and self.num_encoded:
             raise UsageError(f"{self.url} is one image, but there is more than one frame.", hint="--frames 1, or a pattern such as out/%05d.png")
         try:
             if frame.format.name != self.tags.pix_fmt or self._converts:
@@ -170,6 +170,9 @@ class Sink:
         self.num_converted = len(converted)
         # opens the encoders and writes the header now, so that what they refuse is known before any work
         self.stream.codec_context.open(strict=False)
+        unknown = (wanted.options or {}).keys() & self.stream.codec_context.options.keys()  # what FFmpeg left over
+        if unknown:
+            raise SinkError(f"{self.encoder} has no option {', '.join(sorted(unknown))}.", hint=f"see `ffmpeg -h encoder={self.encoder}`")
         try:
             self.container.start_encoding()
         except (av.error.FFmpegError, ValueError) as error:
@@ -247,7 +250,11 @@ class Sink:
             return SinkError("The program that reads the output has gone.")
         name = getattr(self, "encoder", "the encoder")
         size = f" at {self.tags.width}x{self.tags.height} {self.tags.pix_fmt}" if hasattr(self, "tags") else ""
-        hint = "check --preset, --crf, --pix-fmt and --encoder-option, or try another --encoder"
+        wanted = self.options.encode
+        given = {"preset": wanted.preset, "crf": wanted.crf, "pix-fmt": wanted.pix_fmt}
+        words = [f"--{key} {value}" for key, value in given.items() if value is not None]
+        words += [f"--encoder-option {key}={value}" for key, value in (wanted.options or {}).items()]
+        hint = f"check {', '.join(words)}, or try another --encoder" if words else "try another --encoder or another container"
         return SinkError(f"{self.url}: {name}{size} failed: {reason}.", hint=hint)
 
 
@@ -275,7 +282,10 @@ def check_output(url: str, options: SinkOptions, *, source_url: str) -> None:
         raise SinkError(f"{url} is a folder.", hint=f"give a file, such as {path / 'out.mp4'}")
     if source_url != "-" and "://" not in source_url and Path(source_url).exists() and path.exists() and path.samefile(source_url):
         raise SinkError(f"{url}: the output is the input.", hint="give another name")
-    existing = url % 1 if output.images and "%" in url else url
+    partial = Path(partial_path(url, output))
+    if source_url != "-" and partial.exists() and Path(source_url).exists() and partial.samefile(source_url):
+        raise SinkError(f"{url} grows as {partial.name}, which is the input.", hint="give another name")
+    existing = str(path.with_name(path.name % 1)) if output.images and is_pattern(url) else url
     if Path(existing).exists() and not options.overwrite and Path(existing).is_file():
         raise SinkError(f"{existing} exists.", hint="--overwrite replaces it")
     if not os.access(path.parent, os.W_OK):
@@ -284,7 +294,7 @@ def check_output(url: str, options: SinkOptions, *, source_url: str) -> None:
 
 def partial_path(url: str, output: OutputFormat) -> str:
     """Where the output grows: `NAME.partial.EXT`; images of a sequence and stdout have no other place."""
-    if url == "-" or (output.images and "%" in url):
+    if url == "-" or (output.images and is_pattern(url)):
         return url
     path = Path(url)
     if path.exists() and not path.is_file():

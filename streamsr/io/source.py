@@ -7,6 +7,7 @@ the file's: the start of the range, or the start of a broadcast stream whose clo
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -51,6 +52,7 @@ class Source:
         self.url = str(url)
         self.options = options or SourceOptions()
         self.count = SourceCount()
+        self._reading = threading.Lock()  # held while FFmpeg reads
         self.container = open_input(self.url, self.options)
         try:
             self.stream = pick_video(self.container, self.url)
@@ -79,7 +81,12 @@ class Source:
         self.close()
 
     def close(self) -> None:
-        self.container.close()
+        """Close the input, unless a thread still waits in it for a pipe: that thread then owns what is left."""
+        if self._reading.acquire(blocking=False):
+            try:
+                self.container.close()
+            finally:
+                self._reading.release()
 
     @property
     def time_base(self) -> Fraction:
@@ -168,9 +175,11 @@ class Source:
                 step = frame.duration * self.time_base if frame.duration else 1 / self.rate
                 self._end = frame.pts * self.time_base + step
                 break
-            frame = next(self._frames, None)
+            with self._reading:
+                frame = next(self._frames, None)
         if self._end is not None:
-            self._finish_streams(self._end)
+            with self._reading:
+                self._finish_streams(self._end)
 
     def _open_decoder(self) -> av.VideoCodecContext:
         context = self.stream.codec_context
