@@ -34,7 +34,7 @@ class Sr:
     init_from: pathlib.Path | None = None  # run or checkpoint that seeds the weights
     resume: bool = True  # continue when the run folder has a checkpoint
     device: str = "auto"
-    precision: str = "bf16-mixed"
+    precision: str = "32-true"  # Lightning's; bf16-mixed leaves results slightly dark
     save_every: int = 2000
     validate_every: int = 5000
     threads: int | None = None  # torch threads; default torch's own

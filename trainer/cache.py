@@ -19,7 +19,7 @@ import numpy as np
 from trainer.degrade import KERNEL_WEIGHTS, crop_to_multiple, downscale_rgb
 from trainer.photos import Plane, luma_codes, read_rgb
 
-FORMAT = 4  # raise it when a degradation changes: older caches are then rebuilt
+FORMAT = 5  # raise it when a degradation changes: older caches are then rebuilt
 
 # (target, its degraded versions): the unit that a cache stores. A version listed several times is drawn as often, and stored once
 Pair = tuple[Plane, list[Plane]]

@@ -29,9 +29,9 @@ _DECODERS: dict[Codec, str] = {"libx264": "h264", "libx265": "hevc"}
 
 
 def coded_pairs(path: pathlib.Path, seed: int, scale: int) -> list[tuple[Plane, list[Plane]]]:
-    """One random sequence of a photograph: `TARGETS` frames, each uncompressed (four times) and through four encodes.
+    """One random sequence of a photograph: `TARGETS` frames, each uncompressed (three times) and through four encodes.
 
-    Constant rate factors: x264 15..25 (twice), x264 25..36 (twice), x265 20..36.
+    Constant rate factors: x264 15..25 (twice), x264 25..36 (three times), x265 20..36.
     """
     rng = np.random.default_rng(seed)
     frames = moving_sequence(_resized(read_rgb(path), rng), rng=rng)
@@ -41,10 +41,10 @@ def coded_pairs(path: pathlib.Path, seed: int, scale: int) -> list[tuple[Plane, 
     small = [downscale_luma(frame, scale=scale, kernel=kernel) for frame in frames]
     # uncompressed sources are FFmpeg's bicubic alone: among few artefacts the kernel is what there is to learn
     plain = small if kernel == "sws_bicubic" else [downscale_luma(frame, scale=scale, kernel="sws_bicubic") for frame in frames]
-    encodes: list[list[Plane]] = [plain] * 4
+    encodes: list[list[Plane]] = [plain] * 3
     choices: list[tuple[Codec, int, int, int]] = [
         ("libx264", 15, 25, 2),
-        ("libx264", 25, 36, 2),
+        ("libx264", 25, 36, 3),
         ("libx265", 20, 36, 1),
     ]
     for codec, low, high, weight in choices:

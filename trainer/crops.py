@@ -38,7 +38,23 @@ class CropSampler:
             lr = self.cache.lr(index, version)[y : y + c, x : x + c]
             hr = self.cache.hr(index)[s * y : s * (y + c), s * x : s * (x + c)]
             lr_NHW[n], hr_NHW[n] = _oriented(lr, turn), _oriented(hr, turn)
-        return to_unit(lr_NHW), to_unit(hr_NHW)
+        lr_NCHW, hr_NCHW = to_unit(lr_NHW), to_unit(hr_NHW)
+        for n in range(self.batch):
+            self._vary_levels(lr_NCHW[n, 0], hr_NCHW[n, 0])
+        return lr_NCHW, hr_NCHW
+
+    def _vary_levels(self, lr: Tensor, hr: Tensor) -> None:
+        """In place: a quarter in full range, and a few with a black bar. Without them, code 0 is taken for the outside of the picture."""
+        full_range = self.rng.random() < 0.25
+        if full_range:
+            for plane in (lr, hr):
+                plane.mul_(255 / 219).sub_(16 / 219).clamp_(0, 1)
+        if self.rng.random() < 0.06:
+            width, side = int(self.rng.integers(1, self.crop // 3)), int(self.rng.integers(4))
+            black = 0.0 if full_range or self.rng.random() < 0.5 else 16 / 255
+            for plane, bar in ((lr, width), (hr, width * self.cache.scale)):
+                view = plane.T if side & 1 else plane
+                (view[:bar] if side & 2 else view[-bar:]).fill_(black)
 
 
 def _oriented(plane: np.ndarray, turn: int) -> np.ndarray:

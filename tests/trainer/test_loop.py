@@ -8,6 +8,7 @@ import torch
 
 from trainer.cache import PairCache, clean_pairs, open_cache
 from trainer.checkpoint import load_checkpoint
+from trainer.crops import CropSampler
 from trainer.errors import TrainerError
 from trainer.loop import LoopOptions, train
 from trainer.photos import list_photos, split_photos
@@ -77,3 +78,13 @@ def test_cache_returns_the_planes_that_were_made(caches: tuple[PairCache, PairCa
     [(hr, versions)] = clean_pairs(first, 0, 2)
     assert (caches[0].hr(0) == hr).all()
     assert all((caches[0].lr(0, i) == version).all() for i, version in enumerate(versions))
+
+
+def test_some_crops_reach_code_0_and_stay_aligned(caches: tuple[PairCache, PairCache]) -> None:
+    sampler = CropSampler(caches[0], crop=16, batch=64, seed=3)
+    lr, hr = sampler.draw()
+    assert float(min(lr.min(), hr.min())) < 16 / 255  # full range and black bars: else 0 is taken for the outside of the picture
+    assert float(max(lr.max(), hr.max())) <= 1
+    # the same levels and bars on both: block means of the target stay near the source
+    gaps = (torch.nn.functional.avg_pool2d(hr, 2) - lr).abs().mean((1, 2, 3))
+    assert float(gaps.max()) < 0.05
