@@ -17,7 +17,7 @@ from typing import Any
 import av
 
 from ._version import __version__
-from .account import Account, align, check_counts, check_pts, check_sync, check_tags, read_facts
+from .account import Account, align, check_counts, check_pts, check_sound, check_sync, check_tags, read_facts
 from .errors import AccountError, Interrupted, SourceError, StreamsrError
 from .flow import prefetch
 from .io.sink import Sink, SinkOptions, check_output
@@ -197,7 +197,7 @@ def _fill(report: Report, source: Source, upscaler: Upscaler, sink: Sink, starte
     report.elapsed_s = time.perf_counter() - started
     report.fps = report.num_frames / report.elapsed_s
     report.media_s = float((sink.pts[-1] - sink.pts[0]) * source.time_base + 1 / source.rate)
-    report.notes = [*count.notes, *sink.losses, *(f"{track.output.type}: {track.errors[0]}" for track in sink.tracks if track.errors)]
+    report.notes = [*count.notes, *sink.losses, *(track.trouble() for track in sink.tracks if track.errors)]
     expected = source.duration_s
     if expected is not None and source.options.num_frames is None and report.media_s < 0.9 * expected - 1:
         report.notes.append(f"the input ends early: {report.media_s:.2f} s of video of {expected:.2f} s announced")
@@ -215,13 +215,19 @@ def _balance(account: Account, source: Source, upscaler: Upscaler, sink: Sink) -
         check_pts(account, [p * base for p in sink.pts], [p * base for p in sorted(sink.muxed_pts)], tolerance=base)
     if sink.path == "-" or sink.format.images or not sink.format.pts or not Path(sink.path).is_file():
         return
-    facts = read_facts(sink.path)
+    try:
+        facts = read_facts(sink.path)
+    except SourceError as error:
+        account.problems.append(f"the result cannot be read back: {error.message}")
+        return
     if sink.format.moves:
         facts = align(facts, sink.pts[0] * base)
     check_pts(account, [p * base for p in sink.pts], facts.pts, tolerance=(facts.time_base + base) / 2)
     if sink.format.tags:
         check_tags(account, sink.tags, facts.tags, rotation=sink.format.rotation)
-    check_sync(account, [track.first_s for track in sink.tracks if track.source.type == "audio"], facts)
+    sounds = [track for track in sink.tracks if track.source.type == "audio"]
+    check_sync(account, [track.first_s for track in sounds], facts)
+    check_sound(account, [track.num_packets if track.is_copied_whole else None for track in sounds], facts)
 
 
 def _give_up(error: BaseException, sink: Sink | None, report: Report) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from fractions import Fraction
 from typing import Literal
 
 import av
@@ -51,7 +52,7 @@ def _noise(width: int, height: int, pix_fmt: str, seed: int) -> av.VideoFrame:
     """A frame that is not equal to the one before it."""
     video = av.VideoFrame(width, height, "yuv420p")
     video.pts = seed
-    video.time_base = video.time_base or None
+    video.time_base = Fraction(1, 25)
     for plane in Frame(video).planes:
         plane[:] = np.random.default_rng(seed).integers(16, 236, plane.shape, np.uint8)
     return video if pix_fmt == "yuv420p" else video.reformat(format=pix_fmt)

@@ -156,7 +156,7 @@ def test_library_returns_a_report(clip: Path, tmp_path: Path) -> None:
 
 def test_library_leaves_pyav_quiet(clip: Path, tmp_path: Path) -> None:
     package.run(clip, tmp_path / "out.mp4", model="resize")
-    assert av.logging.get_level() is None  # PyAV's callback into Python deadlocks with codecs that log while they are freed
+    assert av.logging.get_level() in (None, av.logging.PANIC)  # PyAV's callback into Python deadlocks with codecs that log while they are freed
 
 
 @pytest.mark.parametrize("num_frames", [1, 2, 20])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 
 HELP = "list the networks that are here"
 EPILOG = ""
@@ -19,7 +20,7 @@ def main(options: argparse.Namespace) -> int:
 
     specs = list_models()
     if options.json:
-        print(json.dumps([spec.describe() for spec in specs], indent=2, default=str))
+        print(json.dumps([asdict(spec) for spec in specs], indent=2, default=str))
         return 0
     for spec in specs:
         print(f"{spec.name:12s} x{spec.scale}  {spec.macs_per_pixel / 1000:5.1f}k multiply-adds a pixel  {spec.description}")

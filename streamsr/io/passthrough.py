@@ -36,6 +36,12 @@ class Track:
     first_s: Fraction | None = None  # time of the first packet
     errors: list[str] = field(default_factory=list)
 
+    @property
+    def is_copied_whole(self) -> bool:
+        """Whether a reader of the output finds the packets that went in: PCM is cut anew, mpegts joins what is short."""
+        name = _codec_name(self.source)
+        return type(self) is Track and not name.startswith(("pcm", "adpcm")) and self.container.format.name != "mpegts"
+
     def mux(self, packet: av.Packet) -> None:
         """Write one packet of the source stream."""
         if packet.pts is None and packet.dts is None and self.source.disposition & Disposition.attached_pic:
@@ -49,8 +55,17 @@ class Track:
         if self.first_s is None:
             self.first_s = time * packet.time_base
         packet.stream = self.output
-        self.container.mux(packet)
+        try:
+            self.container.mux(packet)
+        except (av.error.InvalidDataError, av.error.ArgumentError) as error:  # a damaged packet, or one out of order
+            self.errors.append(f"a packet near {float(time * packet.time_base):.3f} s was left out: {error.strerror}")
+            return
         self.num_packets += 1
+
+    def trouble(self) -> str:
+        """Words for what went wrong."""
+        more = f" ({len(self.errors)} such packets)" if len(self.errors) > 1 else ""
+        return f"{self.output.type} #{self.source.index}: {self.errors[0]}{more}"
 
     def finish(self) -> None:
         """Write what is still held back."""

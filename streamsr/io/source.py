@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,28 +17,14 @@ from typing import Any
 import av
 import av.error
 import av.logging
-from av.codec.context import ThreadType
 
 from ..errors import SourceError
+from .decoding import Decoder, SourceCount, packet_seconds
 from .deinterlace import deinterlace
 from .opening import SourceOptions, open_input, pick_video
 from .tags import Tags, read_tags
 
 _INTERLEAVE_S = 2  # how far streams of one file may lie apart
-
-
-@dataclass(slots=True)
-class SourceCount:
-    """What happened while reading."""
-
-    num_decoded: int = 0  # frames delivered
-    num_outside: int = 0  # decoded, but outside --start/--end
-    num_corrupt_packets: int = 0
-    num_corrupt_frames: int = 0  # decoded and delivered, flagged by the decoder as damaged
-    num_repaired_pts: int = 0  # missing or not increasing; a later time was given
-    num_deinterlaced: int = 0
-    first_error: str | None = None
-    notes: list[str] = field(default_factory=list)
 
 
 class Source:
@@ -56,7 +41,12 @@ class Source:
         self.container = open_input(self.url, self.options)
         try:
             self.stream = pick_video(self.container, self.url)
-            self._decoder = self._open_decoder()
+            # seconds per tick of every frame's pts; kept, because a closed container has no streams to ask
+            self.time_base: Fraction = self.stream.time_base or Fraction(1, 1000)
+            # whether the clock began before the recording, so that its start means nothing
+            self.is_broadcast = self.container.format.name in ("mpegts", "mpeg", "vob")
+            options = self.options
+            self._decoder = Decoder(self.stream, self.count, url=self.url, max_errors=options.max_errors, threads=options.threads)
             self.other_streams = [stream for stream in self.container.streams if stream.index != self.stream.index]
             self._packets: deque[av.Packet] = deque()
             self._copied: set[int] = set()
@@ -89,11 +79,6 @@ class Source:
                 self._reading.release()
 
     @property
-    def time_base(self) -> Fraction:
-        """Seconds per tick of every frame's pts."""
-        return self.stream.time_base or Fraction(1, 1000)
-
-    @property
     def rate(self) -> Fraction:
         """Nominal frames per second; 25 where the input does not say."""
         return self.stream.guessed_rate or self.stream.average_rate or Fraction(25)
@@ -115,11 +100,6 @@ class Source:
             guess = self.stream.frames
         limit = self.options.num_frames
         return limit if guess is None else guess if limit is None else min(guess, limit)
-
-    @property
-    def is_broadcast(self) -> bool:
-        """Whether the clock began before the recording, so that its start means nothing."""
-        return self.container.format.name in ("mpegts", "mpeg", "vob")
 
     @property
     def shift_s(self) -> float:
@@ -181,20 +161,6 @@ class Source:
             with self._reading:
                 self._finish_streams(self._end)
 
-    def _open_decoder(self) -> av.VideoCodecContext:
-        context = self.stream.codec_context
-        if context is None:
-            raise SourceError(f"{self.url}: no decoder for the video stream.", hint="convert it with ffmpeg first")
-        if self.stream.metadata.get("alpha_mode") == "1" and context.codec.canonical_name in ("vp8", "vp9"):
-            name = f"libvpx-{context.codec.canonical_name}".replace("libvpx-vp8", "libvpx")
-            if name in av.codecs_available:  # FFmpeg's own decoder leaves alpha out
-                extradata = context.extradata
-                context = av.CodecContext.create(name, "r")
-                context.extradata = extradata
-        context.thread_type = ThreadType.AUTO
-        context.thread_count = self.options.threads
-        return context
-
     def _find_shift(self) -> Fraction:
         start = Fraction(self.container.start_time or 0, av.time_base)
         shift = start if self.is_broadcast else Fraction(0)
@@ -221,32 +187,13 @@ class Source:
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
         """Demux everything; decode the video, keep the packets of copied streams."""
-        errors_in_row = 0
         for packet in self._input:
             # packet.stream, not packet.stream_index: that is 0 on every flush packet, whichever stream it ends, and a
             # decoder that is not flushed keeps its last frames
-            if packet.stream.index != self.stream.index:
+            if packet.stream.index == self.stream.index:
+                yield from self._decoder.decode(packet)
+            else:
                 self._keep(packet)
-                continue
-            try:
-                frames = self._decoder.decode(packet if packet.size else None)
-            except (av.error.InvalidDataError, av.error.PatchWelcomeError, av.error.UnknownError) as error:
-                errors_in_row += 1
-                self.count.num_corrupt_packets += 1
-                self.count.first_error = self.count.first_error or str(error)
-                if errors_in_row > self.options.max_errors:
-                    raise SourceError(
-                        f"{self.url}: {errors_in_row} corrupt packets in a row near {_time(packet)}.",
-                        hint="raise --max-errors to go on",
-                    ) from error
-                continue
-            except av.error.EOFError:
-                continue
-            errors_in_row = 0
-            for frame in frames:
-                if frame.is_corrupt:
-                    self.count.num_corrupt_frames += 1
-                yield frame
 
     def _demux(self) -> Iterator[av.Packet]:
         packets = self.container.demux()
@@ -258,8 +205,7 @@ class Source:
                 break
             except av.error.FFmpegError as error:
                 failures += 1
-                self.count.num_corrupt_packets += 1
-                self.count.first_error = self.count.first_error or str(error)
+                self.count.add_damage(error)
                 # FFmpeg's demuxers go on after most errors; a generator that raised does not
                 packets = self.container.demux()
                 if failures > self.options.max_errors:
@@ -309,7 +255,7 @@ class Source:
             ticks = round(self._shift / packet.time_base)
             packet.pts = None if packet.pts is None else packet.pts - ticks
             packet.dts = None if packet.dts is None else packet.dts - ticks
-        seconds = _seconds(packet)
+        seconds = packet_seconds(packet)
         # a packet that began before the start is left out whole: half a sound frame cannot be copied
         early = seconds is not None and self._start is not None and seconds < self._start
         late = seconds is not None and self._end is not None and seconds >= self._end
@@ -318,13 +264,13 @@ class Source:
 
     def _finish_streams(self, end: Fraction) -> None:
         """After the last frame wanted: read on until the other streams have come to the end too, and no further."""
-        self._packets = deque(packet for packet in self._packets if _seconds(packet) is None or _seconds(packet) < end)
+        self._packets = deque(packet for packet in self._packets if packet_seconds(packet) is None or packet_seconds(packet) < end)
         waiting = {stream.index for stream in self.other_streams if stream.index in self._copied and stream.type == "audio"}
         while waiting:
             packet = next(self._input, None)
             if packet is None:
                 return
-            seconds = _seconds(packet)
+            seconds = packet_seconds(packet)
             if seconds is not None and seconds - self._shift >= end + _INTERLEAVE_S:
                 return
             if packet.stream.index != self.stream.index:
@@ -342,13 +288,3 @@ class Source:
 def open_source(url: str | Path, options: SourceOptions | None = None) -> Source:
     """Open a file, an image sequence (`frames/%05d.png`) or `-` (stdin). Raises SourceError."""
     return Source(url, options)
-
-
-def _seconds(packet: av.Packet) -> Fraction | None:
-    time = packet.pts if packet.pts is not None else packet.dts
-    return None if time is None else time * packet.time_base
-
-
-def _time(packet: av.Packet) -> str:
-    seconds = _seconds(packet)
-    return "an unknown time" if seconds is None else f"{float(seconds):.3f} s"

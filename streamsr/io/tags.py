@@ -18,6 +18,7 @@ from av.filter import Graph
 from av.sidedata.sidedata import Type
 
 UNSPECIFIED = 2
+_AV_LOG_QUIET = -8
 PQ, HLG = 16, 18
 
 MATRICES = {0: "gbr", 1: "bt709", 2: "unknown", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "ycgco",
@@ -135,13 +136,20 @@ def _chroma_location(frame: av.VideoFrame) -> str:
     graph.configure()
     # On for this one call alone: with PyAV's logging on, a codec that logs from a thread of its own while it is being
     # freed waits for the interpreter lock that the freeing thread holds, and the process never ends.
-    level = av.logging.get_level()
+    level = av.logging.get_level() or None  # 0 is what an earlier call left
     av.logging.set_level(av.logging.INFO)
     try:
         with av.logging.Capture() as lines:
             graph.vpush(frame)
             graph.vpull()
     finally:
-        av.logging.set_level(level)
+        if level is None:
+            # not set_level(None): a decoder's thread may be on its way into Python's callback, which fails where the
+            # level is None. FFmpeg's own callback, set to say nothing, never asks for the interpreter lock.
+            av.logging.set_libav_level(_AV_LOG_QUIET)
+            av.logging.set_level(av.logging.PANIC)
+            av.logging.restore_default_callback()
+        else:
+            av.logging.set_level(level)
     found = re.search(r"\bcl:(\S+)", "".join(line[2] for line in lines))
     return found.group(1) if found else "unspecified"

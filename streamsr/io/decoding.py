@@ -1,0 +1,154 @@
+"""Decoding the video: damaged packets are skipped and counted, and the last frames always come out."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import av
+import av.error
+from av.codec.context import ThreadType
+
+from ..errors import SourceError
+
+_HELD_BACK = 64  # frames that a decoder with many threads may hold back, rounded up
+_MAX_GROUP = 2000  # packets that are kept at most for Note [Last frames]
+
+
+@dataclass(slots=True)
+class SourceCount:
+    """What happened while reading."""
+
+    num_decoded: int = 0  # frames delivered
+    num_outside: int = 0  # decoded, but outside --start/--end
+    num_corrupt_packets: int = 0
+    num_corrupt_frames: int = 0  # decoded and delivered, flagged by the decoder as damaged
+    num_repaired_pts: int = 0  # missing or not increasing; a later time was given
+    num_deinterlaced: int = 0
+    first_error: str | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def add_damage(self, error: Exception) -> None:
+        """Count one packet that could not be used."""
+        self.num_corrupt_packets += 1
+        self.first_error = self.first_error or str(error)
+
+
+class Decoder:
+    """Turns the packets of one video stream into frames.
+
+    Note [Last frames]: a decoder with threads holds some frames back until it is flushed. PyAV stops receiving at the
+    first error, and cannot ask again once the end was announced, so a damaged packet near the end would take good
+    frames after it along. The last packets are kept, from a key frame on; those without a frame are decoded again by one
+    thread.
+    """
+
+    def __init__(self, stream: av.VideoStream, count: SourceCount, *, url: str, max_errors: int, threads: int) -> None:
+        self.count, self.url, self.max_errors = count, url, max_errors
+        self._stream = stream
+        self._errors_in_row = 0
+        self._groups: deque[list[av.Packet]] = deque([[]])  # each starts with a key frame
+        self._delivered: deque[int | None] = deque(maxlen=2 * _MAX_GROUP)
+        self._context = stream.codec_context
+        if self._wants_libvpx():
+            self._context = self._open_another()
+        self._context.thread_type = ThreadType.AUTO
+        self._context.thread_count = threads
+
+    def decode(self, packet: av.Packet) -> list[av.VideoFrame]:
+        """Frames that are ready after this packet; an empty one ends the stream. Raises SourceError after many errors."""
+        if not packet.size:
+            return self._finish()
+        self._remember(packet)
+        try:
+            frames = self._send(packet)
+        except av.error.EOFError:
+            return []
+        except av.error.FFmpegError as error:
+            self._errors_in_row += 1
+            self.count.add_damage(error)
+            if self._errors_in_row > self.max_errors:
+                message = f"{self.url}: {self._errors_in_row} corrupt packets in a row near {describe_time(packet)}."
+                raise SourceError(message, hint="raise --max-errors to go on") from error
+            return []
+        self._errors_in_row = 0
+        return self._deliver(frames)
+
+    def _send(self, packet: av.Packet) -> list[av.VideoFrame]:
+        try:
+            return self._context.decode(packet)
+        except av.error.BlockingIOError as error:
+            # PyAV stops receiving at damaged data, and what waits behind it blocks the next packet: start afresh
+            self.count.add_damage(error)
+            self._context.flush_buffers()
+            return self._context.decode(packet)
+
+    def _remember(self, packet: av.Packet) -> None:
+        """See Note [Last frames]."""
+        if packet.is_keyframe:
+            self._groups.append([])
+        if len(self._groups[-1]) < _MAX_GROUP:
+            self._groups[-1].append(packet)
+        while sum(map(len, self._groups)) - len(self._groups[0]) >= _HELD_BACK:
+            self._groups.popleft()
+
+    def _finish(self) -> list[av.VideoFrame]:
+        frames: list[av.VideoFrame] = []
+        try:
+            frames = self._context.decode(None)
+        except av.error.EOFError:
+            pass
+        except av.error.FFmpegError as error:
+            self.count.add_damage(error)
+        delivered = self._deliver(frames)
+        return delivered + self._deliver(self._decode_again())
+
+    def _decode_again(self) -> list[av.VideoFrame]:
+        """See Note [Last frames]."""
+        known = set(self._delivered)
+        packets = [packet for group in self._groups for packet in group]
+        if not self.count.num_corrupt_packets or all(packet.pts is None or packet.pts in known for packet in packets):
+            return []
+        context = self._open_another()
+        context.thread_type, context.thread_count = ThreadType.SLICE, 1
+        last = max((pts for pts in known if pts is not None), default=None)
+        found = []
+        for packet in (*packets, None):
+            try:
+                found += context.decode(packet)
+            except av.error.FFmpegError:
+                continue  # counted the first time
+        return [frame for frame in found if frame.pts is not None and (last is None or frame.pts > last)]
+
+    def _deliver(self, frames: list[av.VideoFrame]) -> list[av.VideoFrame]:
+        for frame in frames:
+            self.count.num_corrupt_frames += frame.is_corrupt
+            self._delivered.append(frame.pts)
+        return frames
+
+    def _wants_libvpx(self) -> bool:
+        """FFmpeg's own decoders of VP8 and VP9 leave alpha out."""
+        return self._stream.metadata.get("alpha_mode") == "1" and self._stream.codec_context.codec.canonical_name in ("vp8", "vp9")
+
+    def _open_another(self) -> av.VideoCodecContext:
+        own = self._stream.codec_context
+        name = own.codec.name
+        if self._wants_libvpx():
+            vpx = "libvpx" if own.codec.canonical_name == "vp8" else "libvpx-vp9"
+            name = vpx if vpx in av.codecs_available else name
+        context = av.CodecContext.create(name, "r")
+        assert isinstance(context, av.VideoCodecContext)
+        context.extradata = own.extradata
+        return context
+
+
+def packet_seconds(packet: av.Packet) -> Fraction | None:
+    """Presentation time, or decoding time where there is none."""
+    time = packet.pts if packet.pts is not None else packet.dts
+    return None if time is None or packet.time_base is None else time * packet.time_base
+
+
+def describe_time(packet: av.Packet) -> str:
+    seconds = packet_seconds(packet)
+    return "an unknown time" if seconds is None else f"{float(seconds):.3f} s"
