@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ import av
 
 from ._version import __version__
 from .account import Account, align, check_counts, check_pts, check_sound, check_sync, check_tags, read_facts
+from .engines import Precision
 from .errors import AccountError, Interrupted, SourceError, StreamsrError
 from .flow import prefetch
 from .io.sink import Sink, SinkOptions, check_output
@@ -77,7 +78,7 @@ def run(
     model: str = "lite",
     engine: str = "auto",
     device: str = "auto",
-    precision: str = "auto",
+    precision: Precision = "auto",
     threads: int = 0,
     source: SourceOptions | None = None,
     sink: SinkOptions | None = None,
@@ -118,7 +119,7 @@ def run(
                     if report.first_frame_s is None:
                         report.first_frame_s = now - started
                     if on_progress is not None:
-                        media_s = float((frame.pts - result.pts[0]) * opened.time_base)
+                        media_s = float((result.pts[-1] - result.pts[0]) * opened.time_base)
                         on_progress(
                             Progress(result.num_encoded, opened.expected_frames, media_s, now - started, upscaler.model, upscaler.engine)
                         )
@@ -182,7 +183,7 @@ class _Timed:
             yield frame
 
 
-def _upscaled(upscaler: Upscaler, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+def _upscaled(upscaler: Upscaler, frames: Iterator[av.VideoFrame]) -> Generator[av.VideoFrame, None, None]:
     yield from upscaler(frames)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from fractions import Fraction
-from typing import Literal
+from typing import cast
 
 import av
 import numpy as np
 
+from .engines import Precision
 from .frame import Frame
 from .io.source import Source, SourceOptions
 from .models import RESIZE
@@ -18,13 +19,11 @@ from .upscale import Upscaler
 _SHARE = 0.6  # of the time between two frames that upscaling may take: decoder and encoder want the rest
 _TRIES = 6
 
-Precision = Literal["auto", "f32", "bf16", "int8"]
-
 
 def choose_realtime(
-    url: str, options: SourceOptions, *, scale: float, size: tuple[int, int] | None, model: str, precision: str,
+    url: str, options: SourceOptions, *, scale: float, size: tuple[int, int] | None, model: str, precision: Precision,
     engine: str, device: str, threads: int,
-) -> tuple[str, str, str]:
+) -> tuple[str, Precision, str]:
     """(model, precision, why): `model` if it is fast enough here, else the plain resize. Raises what opening raises.
 
     A pipe cannot be read twice, so for "-" the model is taken as it is.
@@ -44,7 +43,7 @@ def choose_realtime(
         took_s = (time.perf_counter() - at) / _TRIES
         words = f"{upscaler.model} in {upscaler.precision} takes {took_s * 1000:.1f} ms a frame of {budget_s * 1000:.1f} ms"
         if took_s <= budget_s:
-            return model, upscaler.precision, words
+            return model, cast(Precision, upscaler.precision), words
     return RESIZE, "auto", f"{words}: too slow here, so {RESIZE}"
 
 

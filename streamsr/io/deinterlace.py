@@ -19,7 +19,7 @@ def deinterlace(frames: Iterable[av.VideoFrame], *, every_frame: bool = False) -
     """
     graph: Graph | None = None
     shape: tuple[int, int, str] | None = None
-    times: deque[tuple[int | None, int | None, Fraction]] = deque()
+    times: deque[tuple[int | None, int | None, Fraction | None]] = deque()
     for frame in frames:
         new_shape = (frame.width, frame.height, frame.format.name)
         if graph is not None and new_shape != shape:
@@ -41,7 +41,7 @@ def deinterlace(frames: Iterable[av.VideoFrame], *, every_frame: bool = False) -
 
 def _open_bwdif(frame: av.VideoFrame, *, every_frame: bool) -> Graph:
     graph = Graph()
-    base = frame.time_base
+    base = frame.time_base or Fraction(1, 1000)
     source = graph.add(
         "buffer",
         f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}"
@@ -57,7 +57,7 @@ def _open_bwdif(frame: av.VideoFrame, *, every_frame: bool) -> Graph:
     return graph
 
 
-def _drain(graph: Graph, times: deque[tuple[int | None, int | None, Fraction]]) -> Iterator[av.VideoFrame]:
+def _drain(graph: Graph, times: deque[tuple[int | None, int | None, Fraction | None]]) -> Iterator[av.VideoFrame]:
     while True:
         try:
             frame = graph.vpull()

@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import cast
 
 import av
 import av.error
 from av.audio.resampler import AudioResampler
-from av.stream import Disposition
+from av.stream import AttachmentStream, Disposition
+from av.subtitles.codeccontext import SubtitleCodecContext
 
 from .containers import OutputFormat
+from .decoding import packet_seconds
 
 # avformat cannot tell for mpegts (its query function knows nothing), so: ISO/IEC 13818-1, ATSC, DVB, Blu-ray
 _MPEGTS = {"aac", "aac_latm", "mp2", "mp3", "ac3", "eac3", "dts", "truehd", "opus", "s302m", "dvb_subtitle", "dvb_teletext",
@@ -46,19 +49,19 @@ class Track:
         """Write one packet of the source stream."""
         if packet.pts is None and packet.dts is None and self.source.disposition & Disposition.attached_pic:
             packet.pts = packet.dts = 0  # a cover picture has no time
-        if packet.pts is None and packet.dts is None:
+        seconds = packet_seconds(packet)
+        if seconds is None:
             self.errors.append("a packet without a time was left out")
             return
-        time = packet.pts if packet.pts is not None else packet.dts
-        if not self.negative and time < 0:
+        if not self.negative and seconds < 0:
             return  # an encoder's priming, cut off by the player; to hold it, Matroska would move every stream later
         if self.first_s is None:
-            self.first_s = time * packet.time_base
+            self.first_s = seconds
         packet.stream = self.output
         try:
             self.container.mux(packet)
         except (av.error.InvalidDataError, av.error.ArgumentError) as error:  # a damaged packet, or one out of order
-            self.errors.append(f"a packet near {float(time * packet.time_base):.3f} s was left out: {error.strerror}")
+            self.errors.append(f"a packet near {float(seconds):.3f} s was left out: {error.strerror}")
             return
         self.num_packets += 1
 
@@ -76,12 +79,14 @@ class TextTrack(Track):
     """Text subtitles in the container's own codec, through FFmpeg's ASS form."""
 
     def mux(self, packet: av.Packet) -> None:
-        context = self.source.codec_context
+        decoder, encoder = self.source.codec_context, self.output.codec_context
+        assert isinstance(decoder, SubtitleCodecContext)
+        assert isinstance(encoder, SubtitleCodecContext)
         try:
-            subtitle = context.decode2(packet)
+            subtitle = decoder.decode2(packet)
             if subtitle is None:
                 return
-            encoded = self.output.codec_context.encode_subtitle(subtitle)
+            encoded = encoder.encode_subtitle(subtitle)
         except av.error.FFmpegError as error:
             self.errors.append(str(error))
             return
@@ -100,7 +105,7 @@ class AudioTrack(Track):
 
     def mux(self, packet: av.Packet) -> None:
         try:
-            frames = packet.decode()
+            frames = cast("list[av.AudioFrame]", packet.decode())
         except av.error.FFmpegError as error:
             self.errors.append(str(error))
             return
@@ -109,16 +114,17 @@ class AudioTrack(Track):
 
     def finish(self) -> None:
         self._encode(None)
-        for packet in self.output.encode(None):
+        for packet in cast("av.AudioStream", self.output).encode(None):
             self.container.mux(packet)
 
     def _encode(self, frame: av.AudioFrame | None) -> None:
-        context = self.output.codec_context
+        output = cast("av.AudioStream", self.output)
+        context = output.codec_context
         if self.resampler is None:
             size = getattr(context, "frame_size", 0) or 1024
             self.resampler = AudioResampler(context.format, context.layout, context.sample_rate, size)
         for resampled in self.resampler.resample(frame):
-            for packet in self.output.encode(resampled):
+            for packet in output.encode(resampled):
                 self.container.mux(packet)
                 self.num_packets += 1
 
@@ -162,39 +168,44 @@ def _open_track(
 ) -> tuple[Track | None, str]:
     if output.audio is None:
         return None, f"{output.muxer} holds video alone"
-    if stream.type == "attachment":
+    if isinstance(stream, AttachmentStream):
         if not output.attachments:
             return None, f"{output.muxer} has no attachments"
-        added = container.add_attachment(stream.name or "attachment", stream.mimetype or "application/octet-stream", stream.data)
-        return Track(stream, added, container), ""
+        attached = container.add_attachment(stream.name or "attachment", stream.mimetype or "application/octet-stream", stream.data)
+        return Track(stream, attached, container), ""
     if stream.type == "data":
         if output.muxer != "mpegts" or stream.container.format.name != "mpegts":
             return None, f"{output.muxer} has no place for this data"
         return Track(stream, container.add_stream_from_template(stream), container), ""
     if stream.codec_context is None:
         return None, "FFmpeg does not know its codec"
+    context = stream.codec_context
     names = {name, stream.codec_context.name, stream.codec_context.codec.canonical_name}
     if names & set(held):
         added = container.add_stream_from_template(stream, opaque=True)
-        if stream.type == "audio":
+        if isinstance(added, av.AudioStream):
             _name_channels(added)
         # Matroska says how much of the sound is priming, so from one Matroska file to another its times below 0 fit
         negative = output.negative or stream.container.format.name.startswith("matroska")
         return Track(stream, added, container, negative), ""
     if stream.type == "subtitle" and name in _TEXT and output.text is not None:
-        added = container.add_stream(output.text)
-        stream.codec_context.open(strict=False)
-        added.codec_context.subtitle_header = stream.codec_context.subtitle_header
-        added.time_base = added.codec_context.time_base = stream.time_base
-        return TextTrack(stream, added, container), ""
-    if stream.type == "audio":
-        rate = stream.codec_context.sample_rate
+        text = container.add_stream(output.text)
+        assert isinstance(context, SubtitleCodecContext)
+        assert isinstance(text.codec_context, SubtitleCodecContext)
+        assert stream.time_base is not None
+        context.open(strict=False)
+        text.codec_context.subtitle_header = context.subtitle_header
+        text.time_base = text.codec_context.time_base = stream.time_base
+        return TextTrack(stream, text, container), ""
+    if isinstance(context, av.AudioCodecContext):
+        rate = context.sample_rate
         if output.audio == "libopus" and rate not in (8000, 12000, 16000, 24000, 48000):
             rate = 48000
-        added = container.add_stream(output.audio, rate=rate, bit_rate=96_000 * max(1, stream.codec_context.channels))
-        added.codec_context.layout = stream.codec_context.layout
-        _name_channels(added)
-        return AudioTrack(stream, added, container), ""
+        sound = container.add_stream(output.audio, rate=rate, bit_rate=96_000 * max(1, context.channels))
+        assert isinstance(sound, av.AudioStream)
+        sound.codec_context.layout = context.layout
+        _name_channels(sound)
+        return AudioTrack(stream, sound, container), ""
     return None, f"{output.muxer} cannot hold {name}"
 
 

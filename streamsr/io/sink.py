@@ -11,7 +11,7 @@ import os
 from array import array
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from av.codec.context import Flags
 from ..errors import SinkError, UsageError
 from ..frame import find_layout
 from .containers import OutputFormat, find_format, is_pattern
+from .conversion import JFIF, convert, encoded_tags
 from .encoders import EncoderOptions, check_size, choose_encoder, choose_pix_fmt, closest_rate, encoder_options
 from .passthrough import AudioTrack, TextTrack, Track, copy_words, open_tracks
 from .source import Source
@@ -30,8 +31,6 @@ from .tags import Tags, scaled_tags
 _MP4_TAGS = {"title", "artist", "album_artist", "album", "date", "comment", "genre", "copyright", "composer", "description", "synopsis",
              "show", "episode_id", "network", "lyrics", "track", "disc", "compilation", "keywords", "grouping", "encoder",
              "creation_time", "language", "handler_name", "vendor_id", "media_type", "location", "location-eng"}  # fmt: skip
-_BT601 = 6
-_JFIF = {"mjpeg": 2, "libwebp": 1}  # image formats that say no matrix: it is BT.601, in this range
 _BRANDS = {"major_brand", "minor_version", "compatible_brands", "encoder"}
 
 
@@ -77,8 +76,8 @@ class Sink:
         if self.format.images and not is_pattern(self.url) and self.num_encoded:
             raise UsageError(f"{self.url} is one image, but there is more than one frame.", hint="--frames 1, or a pattern such as out/%05d.png")
         try:
-            if frame.format.name != self.tags.pix_fmt or self._converts:
-                frame = self._convert(frame)
+            if frame.format.name != self.tags.pix_fmt or self._recoloured:
+                frame = convert(frame, self.tags, recoloured=self._recoloured)
             assert frame.pts is not None
             self.pts.append(frame.pts)
             self._mux(self.stream.encode(frame))
@@ -142,7 +141,7 @@ class Sink:
         self.encoder = choose_encoder(tags, self.format, wanted)
         pix_fmt, losses = choose_pix_fmt(self.encoder, first.format.name, wanted.pix_fmt, self.format)
         self.tags = encoded_tags(tags, pix_fmt, self.encoder)
-        self._converts = self.encoder in _JFIF and (self.tags.matrix, self.tags.range) != (tags.matrix, tags.range)
+        self._recoloured = self.encoder in JFIF and (self.tags.matrix, self.tags.range) != (tags.matrix, tags.range)
         check_size(self.encoder, tags.width, tags.height)
         muxer_options = dict(self.format.options)
         if self.format.muxer in ("mp4", "mov") and source.container.metadata.keys() - _MP4_TAGS - _BRANDS:
@@ -187,6 +186,7 @@ class Sink:
         tags = self.tags
         options = encoder_options(self.encoder, tags, wanted)
         stream = self.container.add_stream(self.encoder, rate=closest_rate(source.rate), options=options)
+        assert isinstance(stream, av.VideoStream)
         context = stream.codec_context
         context.width, context.height, context.pix_fmt = tags.width, tags.height, tags.pix_fmt
         context.sample_aspect_ratio = tags.sar
@@ -215,25 +215,6 @@ class Sink:
                 ticks = round(shift / chapter["time_base"]) if chapter["time_base"] else 0
                 chapter["start"], chapter["end"] = max(0, chapter["start"] - ticks), chapter["end"] - ticks
             self.container.set_chapters([chapter for chapter in chapters if chapter["end"] > 0])
-
-    def _convert(self, frame: av.VideoFrame) -> av.VideoFrame:
-        layout, target = find_layout(frame.format.name), find_layout(self.tags.pix_fmt)
-        from_rgb = layout is not None and layout.kind == "rgb"
-        to_rgb = av.VideoFormat(self.tags.pix_fmt).is_rgb
-        if from_rgb and to_rgb:
-            return frame.reformat(format=self.tags.pix_fmt)
-        if from_rgb:
-            return frame.reformat(format=self.tags.pix_fmt, dst_colorspace=_swscale_matrix(self.tags.matrix), dst_color_range=self.tags.range or None)
-        before = int(frame.color_range) or 1
-        if to_rgb:
-            return frame.reformat(format=self.tags.pix_fmt, src_colorspace=_swscale_matrix(int(frame.colorspace)), src_color_range=before,
-                                  dst_color_range=2)  # fmt: skip
-        if self._converts and target is not None and target.kind == "yuv":
-            return frame.reformat(
-                format=self.tags.pix_fmt, src_colorspace=_swscale_matrix(int(frame.colorspace)), dst_colorspace=_swscale_matrix(self.tags.matrix),
-                src_color_range=before, dst_color_range=self.tags.range,
-            )  # fmt: skip
-        return frame.reformat(format=self.tags.pix_fmt, src_color_range=before, dst_color_range=before)
 
     def _mux(self, packets: Iterable[av.Packet]) -> None:
         for packet in packets:
@@ -302,33 +283,12 @@ def partial_path(url: str, output: OutputFormat) -> str:
     return str(path.with_name(f"{path.stem}.partial{path.suffix}"))
 
 
-def encoded_tags(tags: Tags, pix_fmt: str, encoder: str) -> Tags:
-    """The tags of the encoded pictures: pixels that change from RGB to YUV change their matrix and range."""
-    before, after = find_layout(tags.pix_fmt), find_layout(pix_fmt)
-    if encoder in _JFIF and after is not None and after.kind == "yuv":
-        return replace(tags, pix_fmt=pix_fmt, matrix=_BT601, range=_JFIF[encoder])
-    if before is not None and after is not None and before.kind == "rgb" and after.kind != "rgb":
-        return replace(tags, pix_fmt=pix_fmt, matrix=1, range=1, primaries=_or_709(tags.primaries), transfer=_or_709(tags.transfer))
-    if before is not None and before.kind != "rgb" and av.VideoFormat(pix_fmt).is_rgb:
-        return replace(tags, pix_fmt=pix_fmt, matrix=0, range=2)
-    return replace(tags, pix_fmt=pix_fmt)
-
-
 def movie_timescale(time_base: Fraction) -> int:
     """Ticks a second of an mp4's own clock, in which a late start is written; FFmpeg's 1000 would round it."""
     ticks = time_base.denominator
     while ticks < 10_000:
         ticks *= 2
     return ticks if ticks < 1 << 31 else 90_000
-
-
-def _swscale_matrix(matrix: int) -> int:
-    """swscale's number for an H.273 matrix; it knows no other than these, and takes BT.601 for the rest."""
-    return matrix if matrix in (1, 4, 7, 9) else 5
-
-
-def _or_709(code: int) -> int:
-    return 1 if code == 2 else code
 
 
 _ANY = Tags(0, 0, "yuv420p", Fraction(1), 2, 2, 2, 0, "unspecified", None, None, None)

@@ -38,6 +38,7 @@ class Source:
         self.options = options or SourceOptions()
         self.count = SourceCount()
         self._reading = threading.Lock()  # held while FFmpeg reads
+        self._handing = threading.Lock()  # held while _packets changes: one thread reads them, another takes them
         self.container = open_input(self.url, self.options)
         try:
             self.stream = pick_video(self.container, self.url)
@@ -132,13 +133,15 @@ class Source:
 
     def copy(self, streams: list[av.stream.Stream]) -> None:
         """Collect the packets of these streams from now on; `take_packets` hands them over."""
-        self._copied = {stream.index for stream in streams}
-        self._packets = deque(packet for packet in self._packets if packet.stream_index in self._copied)
+        with self._handing:
+            self._copied = {stream.index for stream in streams}
+            self._packets = deque(packet for packet in self._packets if packet.stream_index in self._copied)
 
     def take_packets(self) -> Iterator[av.Packet]:
         """Packets of the copied streams that were read so far, in file order."""
-        while self._packets:
-            yield self._packets.popleft()
+        with self._handing:
+            packets, self._packets = self._packets, deque()
+        yield from packets
 
     def frames(self) -> Iterator[av.VideoFrame]:
         """Decoded frames in presentation order; every pts is set and larger than the one before."""
@@ -147,6 +150,7 @@ class Source:
         self._first = None
         limit = self.options.num_frames
         while frame is not None:
+            assert frame.pts is not None  # _timed has set it
             if self._end is not None and frame.pts * self.time_base >= self._end:
                 break
             self.count.num_decoded += 1
@@ -260,11 +264,18 @@ class Source:
         early = seconds is not None and self._start is not None and seconds < self._start
         late = seconds is not None and self._end is not None and seconds >= self._end
         if not early and not late:
-            self._packets.append(packet)
+            with self._handing:
+                self._packets.append(packet)
 
     def _finish_streams(self, end: Fraction) -> None:
         """After the last frame wanted: read on until the other streams have come to the end too, and no further."""
-        self._packets = deque(packet for packet in self._packets if packet_seconds(packet) is None or packet_seconds(packet) < end)
+
+        def late(packet: av.Packet) -> bool:
+            seconds = packet_seconds(packet)
+            return seconds is not None and seconds >= end
+
+        with self._handing:
+            self._packets = deque(packet for packet in self._packets if not late(packet))
         waiting = {stream.index for stream in self.other_streams if stream.index in self._copied and stream.type == "audio"}
         while waiting:
             packet = next(self._input, None)

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 import av
 import av.logging
 from av.filter import Graph
-from av.sidedata.sidedata import Type
+from av.sidedata.sidedata import SideData, Type
 
 UNSPECIFIED = 2
 _AV_LOG_QUIET = -8
@@ -92,7 +93,7 @@ class Tags:
 def read_tags(stream: av.VideoStream, frame: av.VideoFrame) -> Tags:
     """The tags of a stream whose first decoded picture is `frame`: the picture's own words win over the container's."""
     context = stream.codec_context
-    side = {data.type: bytes(data) for data in frame.side_data}  # iterates over the data, not the keys
+    side = {data.type: bytes(data) for data in cast("Iterable[SideData]", frame.side_data)}  # iterates over the data, not the keys
     light = side.get(Type.CONTENT_LIGHT_LEVEL)
     mastering = side.get(Type.MASTERING_DISPLAY_METADATA)
     matrix = side.get(Type.DISPLAYMATRIX)
