@@ -44,7 +44,9 @@ def sound(seconds: float = 0.4, rate: int = 48000) -> list[str]:
     return ["-f", "lavfi", "-i", f"sine=frequency=440:sample_rate={rate}:duration={seconds}"]
 
 
-def make_clip(path: Path, *output: object, size: str = "64x48", rate: str = "25", num_frames: int = 10, inputs: Sequence[object] = ()) -> Path:
+def make_clip(
+    path: Path, *output: object, size: str = "64x48", rate: str = "25", num_frames: int = 10, inputs: Sequence[object] = ()
+) -> Path:
     """A small clip of testsrc2; `inputs` are further input arguments, `output` those before the name. H.264 unless they say else."""
     codec = [] if "-c:v" in map(str, output) else ["-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-x264-params", "scenecut=0"]
     fmt = [] if "-pix_fmt" in map(str, output) or codec == [] else ["-pix_fmt", "yuv420p"]
@@ -106,7 +108,8 @@ def streams(path: object) -> list[str]:
 def shown(path: object) -> dict[str, str]:
     """What FFmpeg's showinfo says of the first picture, and under "side" all of its side data lines."""
     done = subprocess.run(
-        [FFMPEG, "-hide_banner", "-nostdin", "-noautorotate", "-i", str(path), "-map", "0:v:0", "-vf", "showinfo", "-frames:v", "1", "-f", "null", "-"],
+        [FFMPEG, "-hide_banner", "-nostdin", "-noautorotate", "-i", str(path), "-map", "0:v:0", "-vf", "showinfo",
+         "-frames:v", "1", "-f", "null", "-"],
         capture_output=True, check=True,
     )  # fmt: skip
     lines = [line for line in done.stderr.decode(errors="replace").splitlines() if "showinfo" in line]

@@ -22,7 +22,9 @@ COLOUR = "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_clip(tmp_path_factory.mktemp("account") / "in.mkv", "-vf", f"format=yuv420p,{COLOUR}", "-c:a", "aac", inputs=sound(), num_frames=12)
+    return make_clip(
+        tmp_path_factory.mktemp("account") / "in.mkv", "-vf", f"format=yuv420p,{COLOUR}", "-c:a", "aac", inputs=sound(), num_frames=12
+    )
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov", "ts", "webm", "nut"])

@@ -20,8 +20,8 @@ HEAVY = ["av", "numpy", "openvino", "onnxruntime", "rich", "torch"]
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_clip(tmp_path_factory.mktemp("cli") / "in.mkv", "-vf", "setsar=4/3", "-c:a", "aac", "-metadata:s:a:0", "language=fra", "-metadata",
-                     "title=A film", inputs=sound())  # fmt: skip
+    return make_clip(tmp_path_factory.mktemp("cli") / "in.mkv", "-vf", "setsar=4/3", "-c:a", "aac", "-metadata:s:a:0", "language=fra",
+                     "-metadata", "title=A film", inputs=sound())  # fmt: skip
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([command, "--help"] for command in COMMANDS)], ids=" ".join)
@@ -119,7 +119,8 @@ def test_without_a_terminal_there_are_plain_lines(clip: Path, tmp_path: Path, mo
 def test_on_a_terminal_there_is_a_bar(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "in.mkv", size="320x240", num_frames=60)
     parent, child = pty.openpty()
-    run = subprocess.Popen([*STREAMSR, "run", str(clip), str(tmp_path / "out.mkv"), "--model", "resize"], stderr=child, stdout=subprocess.PIPE,
+    run = subprocess.Popen([*STREAMSR, "run", str(clip), str(tmp_path / "out.mkv"), "--model", "resize"],
+                           stderr=child, stdout=subprocess.PIPE,
                            env=os.environ | {"TERM": "xterm", "COLUMNS": "120"})  # fmt: skip
     os.close(child)
     shown = b""

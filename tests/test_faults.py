@@ -176,7 +176,12 @@ def test_partial_name_of_an_input_is_never_the_output(clip: Path, tmp_path: Path
 
 def mounted(folder: Path, *options: str) -> bool:
     """Whether a small tmpfs could be mounted at `folder`; only root may."""
-    return subprocess.run(["mount", "-t", "tmpfs", "-o", ",".join(options), "streamsr", str(folder)], capture_output=True, check=False).returncode == 0
+    return (
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", ",".join(options), "streamsr", str(folder)], capture_output=True, check=False
+        ).returncode
+        == 0
+    )
 
 
 @pytest.mark.parametrize(("suffix", "encoder"), [("mp4", "libx264"), ("mkv", "ffv1")])
@@ -226,7 +231,9 @@ def test_terminal_as_stdin_is_refused(tmp_path: Path) -> None:
 
 
 def test_empty_stdin_is_refused(tmp_path: Path) -> None:
-    done = subprocess.run([*STREAMSR, "run", "-", str(tmp_path / "out.mp4")], stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60)
+    done = subprocess.run(
+        [*STREAMSR, "run", "-", str(tmp_path / "out.mp4")], stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60
+    )
     assert done.returncode == 3, done.stderr
     assert b"Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())

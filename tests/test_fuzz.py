@@ -38,7 +38,11 @@ def flip(source: Path, target: Path, seed: int, share: float) -> None:
     """Copy packets; in `share` of them some bytes become noise. Where the muxer refuses one, it is left out."""
     random = np.random.default_rng(seed)
     with av.open(str(source)) as before, av.open(str(target), "w") as after:
-        streams = {stream.index: after.add_stream_from_template(stream, opaque=True) for stream in before.streams if stream.type in ("video", "audio")}
+        streams = {
+            stream.index: after.add_stream_from_template(stream, opaque=True)
+            for stream in before.streams
+            if stream.type in ("video", "audio")
+        }
         for packet in before.demux():
             if not packet.size or packet.stream.index not in streams:
                 continue

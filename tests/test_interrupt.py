@@ -93,7 +93,7 @@ def test_signal_ends_the_wait_for_a_pipe_that_stalls(clip: Path, tmp_path: Path)
     run = start("-", tmp_path / "out.mkv", stdin=subprocess.PIPE)
     assert run.stdin is not None
     data = clip.read_bytes()
-    run.stdin.write(data[: 300_000])
+    run.stdin.write(data[:300_000])
     run.stdin.flush()
     end = time.monotonic() + WAIT_S
     while time.monotonic() < end and not (tmp_path / "out.partial.mkv").exists():

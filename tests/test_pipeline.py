@@ -86,7 +86,9 @@ def test_start_in_a_pipe_leaves_out_what_is_before(clip: Path, tmp_path: Path) -
 @pytest.mark.parametrize("form", ["y4m", "nut"])
 def test_reader_that_goes_away_ends_the_run(tmp_path: Path, form: str) -> None:
     clip = make_clip(tmp_path / "in.mkv", size="320x240", num_frames=60)
-    run = subprocess.Popen([*STREAMSR, "run", str(clip), "-", "--format", form, "--model", "resize"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    run = subprocess.Popen(
+        [*STREAMSR, "run", str(clip), "-", "--format", form, "--model", "resize"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     assert run.stdout is not None
     run.stdout.read(1000)
     run.stdout.close()
@@ -143,7 +145,9 @@ def test_stop_event_ends_a_run_of_the_library(clip: Path, tmp_path: Path) -> Non
 
     stop = threading.Event()
     with pytest.raises(Interrupted):
-        package.run(clip, tmp_path / "out.mp4", model="resize", stop=stop, on_progress=lambda progress: progress.num_frames == 3 and stop.set())
+        package.run(
+            clip, tmp_path / "out.mp4", model="resize", stop=stop, on_progress=lambda progress: progress.num_frames == 3 and stop.set()
+        )
     assert not (tmp_path / "out.mp4").exists()
     assert len(times(tmp_path / "out.partial.mp4")) == 3
 
@@ -156,7 +160,7 @@ def test_library_returns_a_report(clip: Path, tmp_path: Path) -> None:
 
 def test_library_leaves_pyav_quiet(clip: Path, tmp_path: Path) -> None:
     package.run(clip, tmp_path / "out.mp4", model="resize")
-    assert av.logging.get_level() in (None, av.logging.PANIC)  # PyAV's callback into Python deadlocks with codecs that log while they are freed
+    assert av.logging.get_level() in (None, av.logging.PANIC)  # its callback into Python can deadlock
 
 
 @pytest.mark.parametrize("num_frames", [1, 2, 20])

@@ -74,7 +74,8 @@ class Sink:
     def write(self, frame: av.VideoFrame) -> None:
         """Encode one frame and write what comes out."""
         if self.format.images and not is_pattern(self.url) and self.num_encoded:
-            raise UsageError(f"{self.url} is one image, but there is more than one frame.", hint="--frames 1, or a pattern such as out/%05d.png")
+            hint = "--frames 1, or a pattern such as out/%05d.png"
+            raise UsageError(f"{self.url} is one image, but there is more than one frame.", hint=hint)
         try:
             if frame.format.name != self.tags.pix_fmt or self._recoloured:
                 frame = convert(frame, self.tags, recoloured=self._recoloured)

@@ -15,7 +15,8 @@ SIZE = (96, 64)
 def interlaced(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """50 fields a second in 25 frames, a real comb: fields of different times."""
     path = tmp_path_factory.mktemp("fields") / "in.mkv"
-    ffmpeg("-f", "lavfi", "-i", "testsrc2=size=96x64:rate=50,trim=end_frame=24", "-vf", "tinterlace=interleave_top,setfield=tff,format=yuv420p",
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=size=96x64:rate=50,trim=end_frame=24",
+           "-vf", "tinterlace=interleave_top,setfield=tff,format=yuv420p",
            "-c:v", request.param, "-flags", "+ildct+ilme", "-q:v", "2", path)  # fmt: skip
     return path
 

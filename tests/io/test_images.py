@@ -68,7 +68,21 @@ def test_image_keeps_its_colours(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("matrix", "color_range"), [("bt709", "tv"), ("smpte170m", "tv"), ("bt709", "pc"), ("bt2020nc", "tv")])
 def test_image_of_a_video_has_its_colours(tmp_path: Path, suffix: str, matrix: str, color_range: str) -> None:
     colours = f"color=0x10D030:size=64x48:rate=25,trim=end_frame=1,scale=out_color_matrix={matrix}:out_range={color_range},format=yuv444p"
-    ffmpeg("-f", "lavfi", "-i", colours, "-c:v", "libx264", "-crf", "1", "-colorspace", matrix, "-color_range", color_range, tmp_path / "in.mp4")
+    ffmpeg(
+        "-f",
+        "lavfi",
+        "-i",
+        colours,
+        "-c:v",
+        "libx264",
+        "-crf",
+        "1",
+        "-colorspace",
+        matrix,
+        "-color_range",
+        color_range,
+        tmp_path / "in.mp4",
+    )
     upscale(tmp_path / "in.mp4", tmp_path / f"out.{suffix}")
     data = np.frombuffer(ffmpeg("-i", tmp_path / f"out.{suffix}", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"), np.uint8).reshape(-1, 3)
     assert np.abs(data.mean(0) - (0x10, 0xD0, 0x30)).max() < 8  # two conversions in 8 bits and lossy WebP; a wrong matrix is 20 off

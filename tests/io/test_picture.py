@@ -113,7 +113,8 @@ def test_hdr10_words_are_kept_by_other_encoders(hdr10: Path, tmp_path: Path, enc
 
 
 def test_hlg_stays_hlg(tmp_path: Path) -> None:
-    clip = make_clip(tmp_path / "in.mp4", "-vf", "format=yuv420p10le,setparams=colorspace=bt2020nc:color_primaries=bt2020:color_trc=arib-std-b67",
+    clip = make_clip(tmp_path / "in.mp4",
+                     "-vf", "format=yuv420p10le,setparams=colorspace=bt2020nc:color_primaries=bt2020:color_trc=arib-std-b67",
                      "-c:v", "libx265", "-x265-params", "log-level=error", num_frames=3)  # fmt: skip
     upscale(clip, tmp_path / "out.mp4", "--preset", "ultrafast")
     found = shown(tmp_path / "out.mp4")
@@ -166,7 +167,9 @@ def test_odd_size_loses_no_column(tmp_path: Path, size: str) -> None:
     width, height = (2 * int(side) for side in size.split("x"))
     assert f"{width}x{height}" in streams(tmp_path / "out.mp4")[0]
     ffmpeg("-i", source, "-vf", f"scale={width}:{height}:flags=lanczos", "-c:v", "ffv1", tmp_path / "expected.mkv")
-    for ours, theirs in zip(gray_pictures(tmp_path / "out.mp4", width, height), gray_pictures(tmp_path / "expected.mkv", width, height), strict=True):
+    for ours, theirs in zip(
+        gray_pictures(tmp_path / "out.mp4", width, height), gray_pictures(tmp_path / "expected.mkv", width, height), strict=True
+    ):
         a, b = (np.frombuffer(data, np.uint8).reshape(height, width).astype(int) for data in (ours, theirs))
         assert np.abs(a - b)[:, -4:].mean() < 2 * MEAN_LOSS
         assert np.abs(a - b).mean() < MEAN_LOSS
@@ -195,14 +198,17 @@ def test_size_change_in_the_middle_keeps_the_output_size(tmp_path: Path) -> None
 @pytest.fixture(scope="module")
 def alpha(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("alpha") / "in.webm"
-    return make_clip(path, "-vf", "format=yuva420p,geq=lum='lum(X,Y)':cb='cb(X,Y)':cr='cr(X,Y)':a='X*4'", "-c:v", "libvpx-vp9", "-pix_fmt", "yuva420p",
+    return make_clip(path, "-vf", "format=yuva420p,geq=lum='lum(X,Y)':cb='cb(X,Y)':cr='cr(X,Y)':a='X*4'",
+                     "-c:v", "libvpx-vp9", "-pix_fmt", "yuva420p",
                      "-b:v", "1M", num_frames=4)  # fmt: skip
 
 
 def alpha_plane(path: Path) -> np.ndarray:
     """The first picture's alpha, through FFmpeg's libvpx decoder where it is VP9."""
     decoder = ["-c:v", "libvpx-vp9"] if path.suffix in (".webm", ".mkv") else []
-    return np.frombuffer(ffmpeg(*decoder, "-i", path, "-frames:v", "1", "-vf", "alphaextract", "-f", "rawvideo", "-pix_fmt", "gray", "-"), np.uint8)
+    return np.frombuffer(
+        ffmpeg(*decoder, "-i", path, "-frames:v", "1", "-vf", "alphaextract", "-f", "rawvideo", "-pix_fmt", "gray", "-"), np.uint8
+    )
 
 
 @pytest.mark.parametrize("name", ["out.webm", "out.mkv", "out.mov", "out.png"])

@@ -5,8 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
-import pytest
-from media import MILLISECOND, rows, shown, streamsr, times, upscale
+from media import MILLISECOND, rows, streamsr, times
 
 BROKEN = {"vp9_invalid-bitstream.webm"}
 NUM_FRAMES = 12  # enough for B-frames and the sound beside them, and fast

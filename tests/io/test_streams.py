@@ -41,9 +41,12 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "chapters.txt").write_text(CHAPTERS)
     (folder / "font.ttf").write_bytes(np.random.default_rng(1).bytes(5000))
     return make_clip(
-        folder / "film.mkv", "-map", "0:v", "-map", "1:a", "-map", "2:a", "-map", "3:s", "-map", "3:s", "-map_metadata", "4", "-map_chapters", "4",
-        "-c:a:0", "aac", "-c:a:1", "flac", "-c:s:0", "srt", "-c:s:1", "ass", "-metadata:s:v:0", "title=Picture", "-metadata:s:a:0", "language=eng",
-        "-metadata:s:a:1", "language=fra", "-metadata:s:a:1", "title=Commentaire", "-metadata:s:s:0", "language=deu", "-metadata:s:s:1", "language=ita",
+        folder / "film.mkv", "-map", "0:v", "-map", "1:a", "-map", "2:a", "-map", "3:s", "-map", "3:s",
+        "-map_metadata", "4", "-map_chapters", "4",
+        "-c:a:0", "aac", "-c:a:1", "flac", "-c:s:0", "srt", "-c:s:1", "ass", "-metadata:s:v:0", "title=Picture",
+        "-metadata:s:a:0", "language=eng",
+        "-metadata:s:a:1", "language=fra", "-metadata:s:a:1", "title=Commentaire", "-metadata:s:s:0", "language=deu",
+        "-metadata:s:s:1", "language=ita",
         "-disposition:a:0", "default", "-disposition:a:1", "comment", "-disposition:s:0", "forced", "-disposition:s:1", "0",
         "-attach", folder / "font.ttf", "-metadata:s:t", "mimetype=application/x-truetype-font", "-metadata:s:t", "filename=font.ttf",
         inputs=[*sound(), *sound(), "-i", folder / "text.srt", "-f", "ffmetadata", "-i", folder / "chapters.txt"],
@@ -72,7 +75,7 @@ def test_languages_and_dispositions_are_kept(film: Path, film_out: Path) -> None
     def kinds(path: Path) -> list[str]:
         return [line.split("Stream #0:")[1].split(",")[0].split(" (")[0] for line in describe(path).splitlines() if "Stream #" in line]
 
-    assert [kind for kind in kinds(film)[1:]] == kinds(film_out)[1:]
+    assert kinds(film)[1:] == kinds(film_out)[1:]
     for word in ("(comment)", "(forced)", "Commentaire", "Picture"):
         assert describe(film_out).count(word) == describe(film).count(word) == 1
 
@@ -138,7 +141,8 @@ def test_mov_text_becomes_a_subtitle_of_matroska(film: Path, tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("codec", "suffix", "expected"),
-    [("aac", "mp4", "aac"), ("aac", "mkv", "aac"), ("aac", "ts", "aac"), ("libmp3lame", "mp4", "mp3"), ("ac3", "ts", "ac3"), ("flac", "mkv", "flac"),
+    [("aac", "mp4", "aac"), ("aac", "mkv", "aac"), ("aac", "ts", "aac"), ("libmp3lame", "mp4", "mp3"), ("ac3", "ts", "ac3"),
+     ("flac", "mkv", "flac"),
      ("libopus", "webm", "opus"), ("libopus", "mp4", "opus"), ("libvorbis", "webm", "vorbis"), ("pcm_s16le", "mkv", "pcm_s16le"),
      ("pcm_s24le", "mov", "pcm_s24le"), ("alac", "mp4", "alac"), ("mp2", "ts", "mp2"), ("aac", "nut", "aac")],
 )  # fmt: skip
@@ -158,7 +162,8 @@ def test_sound_that_the_container_holds_is_copied(tmp_path: Path, codec: str, su
 
 @pytest.mark.parametrize(
     ("codec", "suffix", "expected"),
-    [("pcm_s16le", "ts", "aac"), ("flac", "ts", "aac"), ("pcm_s16le", "webm", "opus"), ("aac", "webm", "opus"), ("libmp3lame", "webm", "opus"),
+    [("pcm_s16le", "ts", "aac"), ("flac", "ts", "aac"), ("pcm_s16le", "webm", "opus"), ("aac", "webm", "opus"),
+     ("libmp3lame", "webm", "opus"),
      ("pcm_s24le", "mp4", "aac"), ("wmav2", "mp4", "aac")],
 )  # fmt: skip
 @pytest.mark.parametrize("rate", [48000, 44100, 22050])
@@ -177,7 +182,10 @@ def test_sound_that_the_container_cannot_hold_is_converted(tmp_path: Path, codec
 
 def samples(path: Path) -> np.ndarray:
     """Sound at 48 kHz, on the file's own time line."""
-    return np.frombuffer(ffmpeg("-copyts", "-i", path, "-map", "0:a:0", "-af", "aresample=48000:async=1:first_pts=0", "-ac", "1", "-f", "s16le", "-"), np.int16)
+    return np.frombuffer(
+        ffmpeg("-copyts", "-i", path, "-map", "0:a:0", "-af", "aresample=48000:async=1:first_pts=0", "-ac", "1", "-f", "s16le", "-"),
+        np.int16,
+    )
 
 
 def onset(path: Path) -> float:
@@ -212,7 +220,9 @@ def make_pgs(path: Path) -> Path:
 def pgs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pgs")
     sup = make_pgs(folder / "a.sup")
-    return make_clip(folder / "in.mkv", "-map", "0:v", "-map", "1:s", "-c:s", "copy", "-metadata:s:s:0", "language=spa", inputs=["-f", "sup", "-i", sup])
+    return make_clip(
+        folder / "in.mkv", "-map", "0:v", "-map", "1:s", "-c:s", "copy", "-metadata:s:s:0", "language=spa", inputs=["-f", "sup", "-i", sup]
+    )
 
 
 def test_picture_subtitles_are_copied_where_they_fit(pgs: Path, tmp_path: Path) -> None:
@@ -239,7 +249,8 @@ def test_attachment_that_does_not_fit_is_named(film: Path, tmp_path: Path) -> No
 
 def test_cover_picture_is_kept_and_is_not_the_video(tmp_path: Path) -> None:
     ffmpeg("-f", "lavfi", "-i", "testsrc2=size=200x200", "-frames:v", "1", tmp_path / "cover.png")
-    source = make_clip(tmp_path / "in.mp4", "-map", "1", "-map", "0", "-c:v:0", "copy", "-c:v:1", "libx264", "-disposition:v:0", "attached_pic",
+    source = make_clip(tmp_path / "in.mp4", "-map", "1", "-map", "0", "-c:v:0", "copy", "-c:v:1", "libx264",
+                       "-disposition:v:0", "attached_pic",
                        inputs=["-i", tmp_path / "cover.png"], num_frames=5)  # fmt: skip
     upscale(source, tmp_path / "out.mp4")
     assert "(attached pic)" in describe(tmp_path / "out.mp4")
