@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from media import STREAMSR, describe, make_clip, sound, times, upscale
 
+pytestmark = pytest.mark.slow
+
 WAIT_S = 30  # long past anything that ends by itself, on a busy machine
 
 

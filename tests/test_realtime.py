@@ -22,7 +22,7 @@ def choose(
     url: object, model: str = "lite", *, options: SourceOptions | None = None, size: tuple[int, int] | None = None
 ) -> tuple[str, str, str]:
     return choose_realtime(str(url), options or SourceOptions(), scale=2, size=size, model=model, precision="auto", engine="auto",
-                           device="auto",                           threads=0)  # fmt: skip
+                           device="auto", threads=0)  # fmt: skip
 
 
 def test_network_that_keeps_up_is_taken(clip: Path) -> None:
