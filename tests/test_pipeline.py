@@ -149,7 +149,7 @@ def test_stop_event_ends_a_run_of_the_library(clip: Path, tmp_path: Path) -> Non
             clip, tmp_path / "out.mp4", model="resize", stop=stop, on_progress=lambda progress: progress.num_frames == 3 and stop.set()
         )
     assert not (tmp_path / "out.mp4").exists()
-    assert len(times(tmp_path / "out.partial.mp4")) == 3
+    assert 3 <= len(times(tmp_path / "out.partial.mp4")) < NUM_FRAMES  # those in flight are kept
 
 
 def test_library_returns_a_report(clip: Path, tmp_path: Path) -> None:

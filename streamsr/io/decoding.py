@@ -57,9 +57,7 @@ class Decoder:
         self._context.thread_count = threads
 
     def decode(self, packet: av.Packet) -> list[av.VideoFrame]:
-        """Frames that are ready after this packet; an empty one ends the stream. Raises SourceError after many errors."""
-        if not packet.size:
-            return self._finish()
+        """Frames that are ready after this packet. Raises SourceError after many errors in a row."""
         self._remember(packet)
         try:
             frames = self._send(packet)
@@ -93,7 +91,8 @@ class Decoder:
         while sum(map(len, self._groups)) - len(self._groups[0]) >= _HELD_BACK:
             self._groups.popleft()
 
-    def _finish(self) -> list[av.VideoFrame]:
+    def finish(self) -> list[av.VideoFrame]:
+        """The frames that the decoder still holds; call once, at the end."""
         frames: list[av.VideoFrame] = []
         try:
             frames = self._context.decode(None)

@@ -7,6 +7,7 @@ the file's: the start of the range, or the start of a broadcast stream whose clo
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from .opening import SourceOptions, open_input, pick_video
 from .tags import Tags, read_tags
 
 _INTERLEAVE_S = 2  # how far streams of one file may lie apart
+_SEEK_BACK_S = (0, 2, 8, 30, 120)  # how far before the start to look for a key frame, then from the beginning
 
 
 class Source:
@@ -169,7 +171,9 @@ class Source:
         start = Fraction(self.container.start_time or 0, av.time_base)
         shift = start if self.is_broadcast else Fraction(0)
         if self.options.start_s is not None:
-            shift = start + Fraction(self.options.start_s).limit_denominator(1_000_000)
+            # whole ticks of the video, so that sound and picture move by the same time
+            ticks = (start + Fraction(self.options.start_s).limit_denominator(1_000_000)) / self.time_base
+            shift = math.ceil(ticks) * self.time_base
         return shift
 
     def _range(self) -> tuple[Fraction | None, Fraction | None]:
@@ -184,20 +188,39 @@ class Source:
     def _seek(self) -> None:
         if not self.options.start_s:
             return
+        begin = Fraction(self.container.start_time or 0, av.time_base)
         try:
-            self.container.seek(int(self._shift * av.time_base), backward=True)
+            # not once: where there is no index (ts, mpg, ogg), FFmpeg lands between key frames, and what a decoder
+            # needs lies before that
+            for back_s in _SEEK_BACK_S:
+                target = max(self._shift - back_s, begin)
+                self.container.seek(int(target * av.time_base), backward=True)
+                if target == begin or self._starts_in_time():
+                    break
+            else:
+                target = begin
+            self.container.seek(int(target * av.time_base), backward=True)
         except av.error.FFmpegError:  # a pipe: what is before the start is decoded and left out
             self.count.notes.append("the input cannot seek: frames before --start were decoded and left out")
+
+    def _starts_in_time(self) -> bool:
+        """Whether the next key frame is not after the start; reads on, so seek again afterwards."""
+        for packet in self.container.demux(self.stream):
+            seconds = packet_seconds(packet)
+            if packet.is_keyframe or (seconds is not None and seconds > self._shift):
+                return seconds is not None and seconds <= self._shift
+        return False
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
         """Demux everything; decode the video, keep the packets of copied streams."""
         for packet in self._input:
-            # packet.stream, not packet.stream_index: that is 0 on every flush packet, whichever stream it ends, and a
-            # decoder that is not flushed keeps its last frames
+            if not packet.size:
+                continue  # PyAV's end of a stream, or a frame of Theora that repeats the one before
             if packet.stream.index == self.stream.index:
                 yield from self._decoder.decode(packet)
             else:
                 self._keep(packet)
+        yield from self._decoder.finish()
 
     def _demux(self) -> Iterator[av.Packet]:
         packets = self.container.demux()

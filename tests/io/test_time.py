@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from media import MILLISECOND, Row, ffmpeg, make_clip, rows, sound, times, upscale
+from media import MILLISECOND, Row, describe, ffmpeg, make_clip, pictures, rows, sound, times, upscale
 
 CONTAINERS = ["mp4", "mkv", "mov", "webm", "ts", "nut"]
 COARSE = ("mkv", "webm")
@@ -176,6 +176,35 @@ def test_range_of_one_frame_carries_the_right_picture(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "in.mkv", "-c:v", "ffv1", "-pix_fmt", "yuv420p", num_frames=25)
     upscale(clip, tmp_path / "out.mkv", "--start", "0.52", "--frames", "1", "--encoder", "ffv1", "--scale", "1")
     assert rows(tmp_path / "out.mkv")[0].md5 == rows(clip)[13].md5
+
+
+NO_INDEX = {
+    "ts": ["-c:v", "libx264", "-c:a", "aac"],
+    "mpg": ["-c:v", "mpeg2video", "-c:a", "mp2"], "ogv": ["-c:v", "libtheora", "-c:a", "libvorbis"],
+    "avi": ["-c:v", "mpeg4", "-c:a", "libmp3lame"], "flv": ["-c:v", "libx264", "-c:a", "aac"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", NO_INDEX)
+@pytest.mark.parametrize(
+    ("options", "low", "high"), [(["--start", "1", "--end", "2"], 1.0, 2.0), (["--start", "2.5"], 2.5, 9.0), ([], 0.0, 9.0)]
+)
+def test_range_starts_at_its_first_frame_in_any_container(tmp_path: Path, suffix: str, options: list[str], low: float, high: float) -> None:
+    source, out = tmp_path / f"in.{suffix}", tmp_path / "out.mkv"
+    make_clip(source, *NO_INDEX[suffix], "-pix_fmt", "yuv420p", "-g", "12", num_frames=75, inputs=sound(3.0))
+    upscale(source, out, *options, "--encoder", "ffv1", "--scale", "1")
+    found = rows(source)
+    origin = float(describe(source).split("start: ")[1].split(",")[0])
+    wanted = [row for row in found if low <= round(float(row.pts) - origin, 4) < high]
+    assert [row.md5 for row in wanted] == [row.md5 for row in rows(out)]
+
+
+def test_empty_packets_of_theora_end_nothing(tmp_path: Path) -> None:
+    source = tmp_path / "in.ogv"
+    ffmpeg("-f", "lavfi", "-i", "color=red:size=64x48:rate=25,trim=end_frame=20", *pictures(num_frames=20), "-filter_complex", "concat",
+           "-c:v", "libtheora", source)  # fmt: skip
+    upscale(source, tmp_path / "out.mkv")
+    assert len(times(tmp_path / "out.mkv")) == len(times(source)) < 40
 
 
 def write_frames(path: Path, ticks: list[int], base: Fraction) -> None:
