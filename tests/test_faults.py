@@ -268,6 +268,14 @@ def test_corrupt_packets_are_skipped_and_counted(clean: Path, tmp_path: Path) ->
     assert len(times(tmp_path / "out.mkv")) == 37
 
 
+@pytest.mark.parametrize("place", [35, 36, 37, 38, 39])
+def test_damage_near_the_end_takes_no_other_frame_along(clean: Path, tmp_path: Path, place: int) -> None:
+    source = damaged(tmp_path / "bad.mkv", range(place, place + 1))
+    upscale(source, tmp_path / "out.mkv")
+    assert times(tmp_path / "out.mkv") == times(source)
+    assert len(times(source)) == 39
+
+
 def test_too_many_corrupt_packets_end_the_run(clean: Path, tmp_path: Path) -> None:
     source = damaged(tmp_path / "bad.mkv", range(10, 20))
     refused(3, "5 corrupt packets in a row", "--max-errors", outcome=run(source, tmp_path, "--max-errors", "4"), folder=tmp_path / "none")
