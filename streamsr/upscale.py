@@ -68,7 +68,8 @@ class Upscaler:
             self._specs = [describe_model(path, engine=engine)]
         else:
             self._specs = find_models(model)
-        self.engine = choose_engine(engine) if self._specs else RESIZE  # the name of the engine that runs
+        chosen = choose_engine(engine) if self._specs or engine != "auto" else RESIZE  # an unknown name is an error for "resize" too
+        self.engine = chosen if self._specs else RESIZE  # the name of the engine that runs
         self.concurrency = 1 if hint == "latency" else min(count_threads(threads), MAX_STREAMS)  # frames upscaled side by side
         self._options: dict[str, Any] = {
             "engine": self.engine, "device": device, "precision": precision, "threads": threads, "hint": hint,

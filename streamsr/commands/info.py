@@ -16,10 +16,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Print container, video and the other streams."""
+    from ..io.describe import describe_source
     from ..io.source import open_source
 
     with open_source(options.file) as source:
-        facts = source.describe()
+        facts = describe_source(source)
     if options.json:
         print(json.dumps(facts, indent=2, default=str))
         return 0

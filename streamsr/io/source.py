@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import av.error
@@ -109,29 +108,10 @@ class Source:
         """Seconds taken off every timestamp, see Note [Shift]."""
         return float(self._shift)
 
-    def describe(self) -> dict[str, Any]:
-        """What is in the input, for people and JSON; times in seconds."""
-        stream = self.stream
-        return {
-            "file": self.url,
-            "format": self.container.format.name,
-            "duration_s": self.duration_s,
-            "start_s": (self.container.start_time or 0) / av.time_base,
-            "metadata": dict(self.container.metadata),
-            "num_chapters": len(self.container.chapters()),
-            "video": {
-                "index": stream.index, "codec": stream.codec_context.codec.canonical_name, "profile": stream.profile,
-                "rate": str(self.rate), "time_base": str(self.time_base), "num_frames": self.expected_frames,
-                "interlaced": bool(self._interlaced), **self.tags.describe(),
-            },
-            "streams": [
-                {
-                    "index": other.index, "type": other.type, "language": other.language, "metadata": dict(other.metadata),
-                    "codec": other.codec_context.codec.canonical_name if other.codec_context is not None else "unknown",
-                }
-                for other in self.other_streams
-            ],
-        }  # fmt: skip
+    @property
+    def interlaced(self) -> bool:
+        """Whether a frame so far was interlaced."""
+        return self._interlaced
 
     def copy(self, streams: list[av.stream.Stream]) -> None:
         """Collect the packets of these streams from now on; `take_packets` hands them over."""
