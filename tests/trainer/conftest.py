@@ -1,19 +1,29 @@
 """The trainer's tests need torch; everything they look at is drawn here."""
 
+import importlib.util
 import pathlib
 import sys
 from collections.abc import Callable
 
 import numpy as np
 import pytest
-
-pytest.importorskip("torch")
-pytest.importorskip("lightning")
-
 from PIL import Image
 
 # the trainer is no part of the installed package: it is imported from the checkout
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+MISSING = [name for name in ("torch", "lightning", "tyro", "nncf", "onnxscript") if importlib.util.find_spec(name) is None]
+
+
+class NotRun(pytest.Module):
+    """A test file that is not imported, because what it imports is not here."""
+
+    def collect(self) -> list[pytest.Item]:  # type: ignore[override]
+        pytest.skip(f"not run: {', '.join(MISSING)} not installed (pip install '.[train]')", allow_module_level=True)
+
+
+def pytest_pycollect_makemodule(module_path: pathlib.Path, parent: pytest.Collector) -> pytest.Module | None:
+    """Without the trainer's packages its tests are skipped, each file by name."""
+    return NotRun.from_parent(parent, path=module_path) if MISSING else None
 
 
 def picture(height: int, width: int, seed: int) -> np.ndarray:
