@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from ..pipeline import Progress
@@ -26,7 +26,7 @@ class Display:
         if not quiet and sys.stderr.isatty():
             self.bar = Bar(
                 TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[words]}"),
-                TimeRemainingColumn(), console=console, transient=True, refresh_per_second=5,
+                console=console, transient=True, refresh_per_second=5,
             )  # fmt: skip
             self.task = self.bar.add_task("starting", total=None, words="")
 
