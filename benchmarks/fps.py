@@ -88,7 +88,7 @@ def run_vapoursynth(python: str, clip: Path, model: Path, target: Path, streams:
     return {"wall_s": wall, "frames": count, "fps": count / wall}
 
 
-def measure_network(clip: Path, model: str, precision: str, threads: int, num_frames: int = 150) -> dict[str, Any]:
+def measure_network(clip: Path, model: str, precision: str, threads: int, num_frames: int = 300) -> dict[str, Any]:
     """Frames a second of the upscaler alone (network and chroma), fed with decoded frames."""
     with av.open(str(clip)) as container:
         frames = [frame for frame, _ in zip(container.decode(video=0), range(60), strict=False)]

@@ -58,8 +58,8 @@ def lite(scale: int) -> Recipe:
         steps=30_000,
         lr=2e-3,
         crop=48 if scale == 2 else 32,
-        information_weight=0.05,
-        detail_weight=0.05,
+        information_weight=0.2,
+        detail_weight=0.2,
     )
 
 
