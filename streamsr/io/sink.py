@@ -24,7 +24,7 @@ from ..frame import find_layout
 from .containers import OutputFormat, find_format, is_pattern
 from .conversion import JFIF, convert, encoded_tags
 from .encoders import EncoderOptions, check_size, choose_encoder, choose_pix_fmt, closest_rate, encoder_options
-from .passthrough import AudioTrack, TextTrack, Track, copy_words, open_tracks
+from .passthrough import Track, copy_words, open_tracks
 from .source import Source
 from .tags import Tags, scaled_tags
 
@@ -157,7 +157,6 @@ class Sink:
         self.container = av.open(target, "w", format=self.format.muxer, container_options=muxer_options)
         self.stream = self._open_video(source, wanted)
         self.tracks, lost = open_tracks(source.other_streams, self.container, self.format)
-        converted = [track.source.index for track in self.tracks if isinstance(track, AudioTrack | TextTrack)]
         self._by_index: dict[int, Track] = {track.source.index: track for track in self.tracks}
         source.copy([track.source for track in self.tracks])
         self._copy_words(source)
@@ -167,7 +166,6 @@ class Sink:
         dropped = losses + [words for words in lost if " dropped: " in words]
         if self.options.strict and dropped:
             raise SinkError(f"--strict: {'; '.join(dropped)}.", hint="choose another container, such as .mkv")
-        self.num_converted = len(converted)
         # opens the encoders and writes the header now, so that what they refuse is known before any work
         self.stream.codec_context.open(strict=False)
         unknown = (wanted.options or {}).keys() & self.stream.codec_context.options.keys()  # what FFmpeg left over
