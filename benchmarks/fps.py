@@ -127,7 +127,8 @@ def main() -> None:
     parser.add_argument("--vapoursynth", metavar="PYTHON", help="an interpreter with vapoursynth and vs-mlrt's OpenVINO plugin")
     parser.add_argument("--output", type=Path, help="write the results as JSON")
     options = parser.parse_args()
-    results: dict[str, Any] = {"command": " ".join(sys.argv), "machine": machine.describe()}
+    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv]
+    results: dict[str, Any] = {"command": " ".join(words), "machine": machine.describe()}
     spec = find_model(options.model, 2)
     with tempfile.TemporaryDirectory() as folder:
         clip, ours, theirs = (Path(folder) / name for name in ("in.mp4", "streamsr.mp4", "vapoursynth.mp4"))
