@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from streamsr.engines import count_threads
+
 PACKAGES = ("streamsr", "av", "numpy", "openvino", "onnxruntime")
 
 
@@ -21,7 +23,6 @@ def describe() -> dict[str, Any]:
     if info.exists():
         names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
         cpu = names[0] if names else cpu
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     versions = {}
     for package in PACKAGES:
         try:
@@ -30,7 +31,8 @@ def describe() -> dict[str, Any]:
             versions[package] = "absent"
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     return {
-        "cpu": cpu, "cores": cores, "machine": platform.machine(), "system": platform.system(), "python": platform.python_version(),
+        "cpu": cpu, "cores": count_threads(0), "machine": platform.machine(),
+        "system": platform.system(), "python": platform.python_version(),
         "load_before": load, "versions": versions, "date": time.strftime("%Y-%m-%d"),
     }  # fmt: skip
 

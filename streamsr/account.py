@@ -16,7 +16,7 @@ import av.error
 from .errors import SourceError
 from .io.containers import BY_SUFFIX
 from .io.source import Source, SourceOptions, open_source
-from .io.tags import Tags
+from .io.tags import Mastering, Tags
 
 _SYNC_S = Fraction(3, 2000)  # a millisecond, and half a tick where the input's own clock counts milliseconds
 
@@ -208,8 +208,6 @@ def _same_chroma_grid(a: str, b: str) -> bool:
 
 def _close(a: object, b: object) -> bool:
     """Mastering data passes through integers of 0.00002 and 0.0001."""
-    from .io.tags import Mastering
-
     if not isinstance(a, Mastering) or not isinstance(b, Mastering):
         return False
     if a.primaries is None or b.primaries is None or a.luminance is None or b.luminance is None:

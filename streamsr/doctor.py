@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import platform
 import shutil
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
-from .engines import ENGINES, INSTALL, is_installed
+from .engines import ENGINES, INSTALL, count_threads, is_installed
 from .errors import StreamsrError
 from .io.encoders import ENCODERS
 from .models import list_models
@@ -36,7 +35,7 @@ def examine() -> list[Finding]:
 
 
 def _machine() -> list[Finding]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = count_threads(0)
     return [
         Finding("machine", "cpu", True, f"{cores} cores, {platform.machine()}, {platform.system()}, Python {platform.python_version()}"),
         Finding("machine", "gpu", False, "no CUDA engine in this version; work runs on the CPU"),

@@ -20,8 +20,6 @@ Note [Odd sizes]
 from __future__ import annotations
 
 import queue
-import re
-import threading
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -31,6 +29,7 @@ from av.filter import Graph
 from av.filter.context import FilterContext
 
 from streamsr.frame import Layout, find_layout, plane_view
+from streamsr.siting import CHROMA_LOCATIONS, find_chroma_location
 
 # Chroma of Set14 at half size and back: 48.01 dB with these flags at 1.65 ms a frame of 854x480 (one Zen 4 core), bicubic
 # 47.68 at 0.88, bilinear 46.52. Without accurate_rnd lanczos takes 1.25 ms and is 0.06 codes too dark.
@@ -38,9 +37,6 @@ FLAGS = "lanczos+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 CONVERT_FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 TICKS = Fraction(1, 1_000_000)  # the graphs' own time base: pts pass through untouched, whatever theirs is
 MAX_GRAPHS = 8  # idle graphs kept; a graph is built in 0.3 ms
-CHROMA_LOCATIONS = ("left", "center", "topleft", "top", "bottomleft", "bottom")
-SHOWINFO_LOCATION = re.compile(r"\bcl:(\w+)")
-_showinfo_lock = threading.Lock()
 
 
 class GraphKey(NamedTuple):
@@ -88,25 +84,6 @@ class FilterChain:
         if video.time_base is not None:
             result.time_base = video.time_base
         return result
-
-
-def find_chroma_location(video: av.VideoFrame) -> str:
-    """Where FFmpeg says the frame's chroma samples lie: one of CHROMA_LOCATIONS, or "unspecified".
-
-    See Note [Chroma siting]. Takes about a millisecond: for the first frame of a stream, not for every frame.
-    """
-    with _showinfo_lock:
-        before = av.logging.get_level()
-        av.logging.set_level(av.logging.INFO)
-        try:
-            with av.logging.Capture(local=True) as lines:
-                FilterChain(GraphKey.of(video), [("showinfo", {"checksum": "0"})])(video)
-        finally:
-            av.logging.set_level(before)
-    for _, _, text in lines:
-        if found := SHOWINFO_LOCATION.search(text):
-            return found[1] if found[1] in CHROMA_LOCATIONS else "unspecified"
-    return "unspecified"
 
 
 class Resampler:

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamsr.frame import Frame, find_layout
-from streamsr.resample import Resampler, convert, even_extension, exact_side, find_chroma_location, planar_format, resize_plane, to_planar
+from streamsr.resample import Resampler, convert, even_extension, exact_side, planar_format, resize_plane, to_planar
+from streamsr.siting import find_chroma_location
 
 # swscale leaves out the outer taps of a filter while they sum to 0.002 (SWS_MAX_REDUCE_CUTOFF), and rounds: so in
 # 8 bits one code, above that 0.0025 of the range. A wrong siting is off by 3 codes of 8 bits and more, see below.

@@ -8,7 +8,6 @@ import concurrent.futures
 import hashlib
 import json
 import multiprocessing
-import os
 import pathlib
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from streamsr.engines import count_threads
 from trainer.degrade import KERNEL_WEIGHTS, crop_to_multiple, downscale_rgb
 from trainer.photos import Plane, luma_codes, read_rgb
 
@@ -139,7 +139,7 @@ def _in_parallel(make: MakePairs, jobs: list[tuple[pathlib.Path, int, int]]) -> 
     """Results in the order of the jobs (the file must not depend on timing), a few jobs ahead at most."""
     # spawn, not fork: torch and FFmpeg may already hold threads here
     context = multiprocessing.get_context("spawn")
-    workers = max(1, min(len(jobs), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
+    workers = max(1, min(len(jobs), count_threads(0)))
     if workers == 1 or len(jobs) < 8:
         for job in jobs:
             yield make(*job)

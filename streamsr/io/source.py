@@ -16,7 +16,6 @@ from pathlib import Path
 
 import av
 import av.error
-import av.logging
 
 from ..errors import SourceError
 from .decoding import Decoder, SourceCount, packet_seconds

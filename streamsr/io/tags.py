@@ -6,7 +6,6 @@ AVContentLightMetadata) and libavutil/display.h; of the names: ITU-T H.273 as FF
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
@@ -14,12 +13,11 @@ from fractions import Fraction
 from typing import Any, cast
 
 import av
-import av.logging
-from av.filter import Graph
 from av.sidedata.sidedata import SideData, Type
 
+from ..siting import find_chroma_location
+
 UNSPECIFIED = 2
-_AV_LOG_QUIET = -8
 PQ, HLG = 16, 18
 
 MATRICES = {0: "gbr", 1: "bt709", 2: "unknown", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "ycgco",
@@ -107,7 +105,7 @@ def read_tags(stream: av.VideoStream, frame: av.VideoFrame) -> Tags:
         primaries=_known(frame.color_primaries, context.color_primaries) or UNSPECIFIED,  # 0 is reserved
         transfer=_known(frame.color_trc, context.color_trc) or UNSPECIFIED,
         range=2 if full_range else int(frame.color_range) or int(context.color_range),
-        chroma_location=_chroma_location(frame),
+        chroma_location=find_chroma_location(frame),
         display_matrix=struct.unpack("=9i", matrix) if matrix else None,
         mastering=Mastering.parse(mastering) if mastering else None,
         light_level=struct.unpack("=2I", light[:8]) if light else None,
@@ -121,36 +119,3 @@ def scaled_tags(tags: Tags, width: int, height: int, pix_fmt: str) -> Tags:
 
 def _known(first: int, second: int) -> int:
     return int(first) if int(first) != UNSPECIFIED else int(second)
-
-
-def _chroma_location(frame: av.VideoFrame) -> str:
-    """PyAV does not expose AVFrame.chroma_location; FFmpeg's showinfo filter prints it as `cl:NAME`."""
-    graph = Graph()
-    source = graph.add(
-        "buffer",
-        f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}:time_base=1/1:pixel_aspect=1/1"
-        f":colorspace={int(frame.colorspace)}:range={int(frame.color_range)}",
-    )
-    show, sink = graph.add("showinfo", "checksum=0"), graph.add("buffersink")
-    source.link_to(show)
-    show.link_to(sink)
-    graph.configure()
-    # On for this one call alone: with PyAV's logging on, a codec that logs from a thread of its own while it is being
-    # freed waits for the interpreter lock that the freeing thread holds, and the process never ends.
-    level = av.logging.get_level() or None  # 0 is what an earlier call left
-    av.logging.set_level(av.logging.INFO)
-    try:
-        with av.logging.Capture() as lines:
-            graph.vpush(frame)
-            graph.vpull()
-    finally:
-        if level is None:
-            # not set_level(None): a decoder's thread may be on its way into Python's callback, which fails where the
-            # level is None. FFmpeg's own callback, set to say nothing, never asks for the interpreter lock.
-            av.logging.set_libav_level(_AV_LOG_QUIET)
-            av.logging.set_level(av.logging.PANIC)
-            av.logging.restore_default_callback()
-        else:
-            av.logging.set_level(level)
-    found = re.search(r"\bcl:(\S+)", "".join(line[2] for line in lines))
-    return found.group(1) if found else "unspecified"
