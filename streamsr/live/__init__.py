@@ -1,0 +1,1 @@
+"""Streams that come while they are upscaled: network sources and sinks, and what watches them."""
