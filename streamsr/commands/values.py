@@ -5,6 +5,10 @@ from __future__ import annotations
 import argparse
 import re
 from fractions import Fraction
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..live.endpoint import Endpoint
 
 _HEIGHTS = {"360p": 360, "480p": 480, "540p": 540, "720p": 720, "1080p": 1080, "1440p": 1440, "2160p": 2160, "4320p": 4320}
 _BOXES = {"2k": (2048, 1080), "4k": (3840, 2160), "uhd": (3840, 2160), "8k": (7680, 4320)}
@@ -74,3 +78,13 @@ def pair(text: str) -> tuple[str, str]:
     if not key or not equals:
         raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE, such as tune=film")
     return key, value
+
+
+def endpoint(text: str) -> Endpoint:
+    """HOST:PORT, [IPv6]:PORT or PORT."""
+    from ..live.endpoint import parse_endpoint
+
+    try:
+        return parse_endpoint(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
