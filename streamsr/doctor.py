@@ -93,8 +93,11 @@ def _codecs() -> list[Finding]:
 
 def _extras() -> list[Finding]:
     findings = []
-    for name, module, use in (("trainer", "torch", "python -m trainer"), ("tests", "pytest", "the test suite")):
-        extra = "train" if name == "trainer" else "test"
+    for name, extra, module, use in (
+        ("watching", "live", "uvicorn", "--metrics and --preview"),
+        ("trainer", "train", "torch", "python -m trainer"),
+        ("tests", "test", "pytest", "the test suite"),
+    ):
         here = importlib.util.find_spec(module) is not None
         findings.append(Finding("extra", name, here, use, None if here else f"pip install 'streamsr[{extra}]'"))
     ffmpeg = shutil.which("ffmpeg")
