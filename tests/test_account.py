@@ -14,6 +14,7 @@ from media import ffmpeg, make_clip, sound, streamsr, times, upscale
 import streamsr as package
 from streamsr.account import Account, check_counts, check_pts, verify
 from streamsr.errors import AccountError
+from streamsr.io.encoding import Encoding
 from streamsr.io.sink import Sink
 from streamsr.upscale import Upscaler
 
@@ -124,14 +125,14 @@ def test_packet_lost_behind_the_count_is_caught(clip: Path, tmp_path: Path, monk
 
 
 def test_lost_frame_is_caught(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    iterate = Upscaler._iterate
+    stream = Upscaler.stream
 
-    def lose(self: Upscaler, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-        for number, frame in enumerate(iterate(self, frames)):
+    def lose(self: Upscaler, frames: Iterator[av.VideoFrame], *, like: object = None) -> Iterator[av.VideoFrame]:
+        for number, frame in enumerate(stream(self, frames)):
             if number != 4:
                 yield frame
 
-    monkeypatch.setattr(Upscaler, "_iterate", lose)
+    monkeypatch.setattr(Upscaler, "stream", lose)
     assert_unbalanced(clip, tmp_path / "out.mkv", "frames lost: 12 decoded")
 
 
@@ -149,14 +150,14 @@ def test_moved_time_is_caught(clip: Path, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_wrong_colour_word_is_caught(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = Sink._open_video
+    add_stream = Encoding.add_stream
 
-    def recolour(self: Sink, *arguments: object) -> av.VideoStream:
-        stream = opened(self, *arguments)  # type: ignore[arg-type]
+    def recolour(self: Encoding, container: av.container.OutputContainer) -> av.VideoStream:
+        stream = add_stream(self, container)
         stream.codec_context.colorspace = 5
         return stream
 
-    monkeypatch.setattr(Sink, "_open_video", recolour)
+    monkeypatch.setattr(Encoding, "add_stream", recolour)
     assert_unbalanced(clip, tmp_path / "out.mkv", "matrix bt709 became bt470bg")
 
 

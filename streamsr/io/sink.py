@@ -17,16 +17,15 @@ from pathlib import Path
 
 import av
 import av.error
-from av.codec.context import Flags
 
 from ..errors import SinkError, UsageError
 from ..frame import find_layout
 from .containers import OutputFormat, find_format, is_pattern
-from .conversion import JFIF, convert, encoded_tags
-from .encoders import EncoderOptions, check_size, choose_encoder, choose_pix_fmt, closest_rate, encoder_options
+from .encoders import EncoderOptions, choose_encoder
+from .encoding import Encoding, explain_disk, reason_of
 from .passthrough import Track, copy_words, open_tracks
 from .source import Source
-from .tags import Tags, scaled_tags
+from .tags import Tags
 
 _MP4_TAGS = {"title", "artist", "album_artist", "album", "date", "comment", "genre", "copyright", "composer", "description", "synopsis",
              "show", "episode_id", "network", "lyrics", "track", "disc", "compilation", "keywords", "grouping", "encoder",
@@ -71,18 +70,37 @@ class Sink:
             self.abandon(keep=False)
             raise
 
+    @property
+    def encoder(self) -> str:
+        """FFmpeg's name of the video encoder."""
+        return self.encoding.encoder
+
+    @property
+    def tags(self) -> Tags:
+        """Of the encoded pictures."""
+        return self.encoding.tags
+
     def write(self, frame: av.VideoFrame) -> None:
         """Encode one frame and write what comes out."""
         if self.format.images and not is_pattern(self.url) and self.num_encoded:
             hint = "--frames 1, or a pattern such as out/%05d.png"
             raise UsageError(f"{self.url} is one image, but there is more than one frame.", hint=hint)
         try:
-            if frame.format.name != self.tags.pix_fmt or self._recoloured:
-                frame = convert(frame, self.tags, recoloured=self._recoloured)
+            frame = self.encoding.prepare(frame)
             assert frame.pts is not None
             self.pts.append(frame.pts)
             self._mux(self.stream.encode(frame))
             self.num_encoded += 1
+        except av.error.FFmpegError as error:
+            raise self._sink_error(error) from error
+
+    def join(self, packets: Iterable[av.Packet]) -> None:
+        """Write packets of the video that an encoder told the same has made; `pts` is up to the caller."""
+        try:
+            for packet in packets:
+                packet.stream = self.stream
+                self._mux([packet])
+                self.num_encoded += 1
         except av.error.FFmpegError as error:
             raise self._sink_error(error) from error
 
@@ -137,13 +155,9 @@ class Sink:
         return Path(self.path)
 
     def _open(self, source: Source, first: av.VideoFrame) -> None:
-        wanted = self.options.encode
-        tags = scaled_tags(source.tags, first.width, first.height, first.format.name)
-        self.encoder = choose_encoder(tags, self.format, wanted)
-        pix_fmt, losses = choose_pix_fmt(self.encoder, first.format.name, wanted.pix_fmt, self.format)
-        self.tags = encoded_tags(tags, pix_fmt, self.encoder)
-        self._recoloured = self.encoder in JFIF and (self.tags.matrix, self.tags.range) != (tags.matrix, tags.range)
-        check_size(self.encoder, tags.width, tags.height)
+        self.encoding = Encoding.choose(
+            source, (first.width, first.height), first.format.name, output=self.format, wanted=self.options.encode
+        )  # fmt: skip
         muxer_options = dict(self.format.options)
         if self.format.muxer in ("mp4", "mov") and source.container.metadata.keys() - _MP4_TAGS - _BRANDS:
             muxer_options["movflags"] = "use_metadata_tags"
@@ -155,53 +169,28 @@ class Sink:
             muxer_options["strict"] = "-1"  # more than 8 bits
         target = "pipe:1" if self.path == "-" else self.path
         self.container = av.open(target, "w", format=self.format.muxer, container_options=muxer_options)
-        self.stream = self._open_video(source, wanted)
+        self.stream = self.encoding.add_stream(self.container)
         self.tracks, lost = open_tracks(source.other_streams, self.container, self.format)
         self._by_index: dict[int, Track] = {track.source.index: track for track in self.tracks}
         source.copy([track.source for track in self.tracks])
         self._copy_words(source)
-        if tags.rotation and not self.format.rotation:
-            lost.append(f"rotation by {tags.rotation} degrees dropped: {self.format.muxer} cannot say it")
+        if self.tags.rotation and not self.format.rotation:
+            lost.append(f"rotation by {self.tags.rotation} degrees dropped: {self.format.muxer} cannot say it")
+        losses = list(self.encoding.losses)
         self.losses = losses + lost
         dropped = losses + [words for words in lost if " dropped: " in words]
         if self.options.strict and dropped:
             raise SinkError(f"--strict: {'; '.join(dropped)}.", hint="choose another container, such as .mkv")
         # opens the encoders and writes the header now, so that what they refuse is known before any work
-        self.stream.codec_context.open(strict=False)
-        unknown = (wanted.options or {}).keys() & self.stream.codec_context.options.keys()  # what FFmpeg left over
-        if unknown:
-            raise SinkError(f"{self.encoder} has no option {', '.join(sorted(unknown))}.", hint=f"see `ffmpeg -h encoder={self.encoder}`")
+        self.encoding.open_codec(self.stream)
         try:
             self.container.start_encoding()
         except (av.error.FFmpegError, ValueError) as error:
             if getattr(error, "errno", None) in (errno.ENOSPC, errno.EPIPE):
                 raise
             held = ", ".join([self.encoder, *(track.output.codec_context.name for track in self.tracks if track.output.codec_context)])
-            reason = getattr(error, "strerror", None) or str(error)
             hint = "choose another container, such as .mkv, or another --encoder"
-            raise SinkError(f"{self.url}: {self.format.muxer} does not take {held}: {reason}.", hint=hint) from error
-
-    def _open_video(self, source: Source, wanted: EncoderOptions) -> av.VideoStream:
-        tags = self.tags
-        options = encoder_options(self.encoder, tags, wanted)
-        stream = self.container.add_stream(self.encoder, rate=closest_rate(source.rate), options=options)
-        assert isinstance(stream, av.VideoStream)
-        context = stream.codec_context
-        context.width, context.height, context.pix_fmt = tags.width, tags.height, tags.pix_fmt
-        context.sample_aspect_ratio = tags.sar
-        context.colorspace, context.color_primaries, context.color_trc = tags.matrix, tags.primaries, tags.transfer
-        context.color_range = tags.range
-        if self.format.pts:
-            context.time_base = stream.time_base = self.time_base
-            context.flags |= Flags.frame_duration
-        else:
-            context.time_base = stream.time_base = 1 / closest_rate(source.rate)
-        context.thread_count = wanted.threads
-        if self.format.muxer in ("mp4", "mov") and self.encoder in ("libx265", "hevc_nvenc"):
-            context.codec_tag = "hvc1"  # Apple's players take no hev1
-        if tags.display_matrix is not None and self.format.rotation:
-            stream.set_display_matrix(tags.display_matrix)
-        return stream
+            raise SinkError(f"{self.url}: {self.format.muxer} does not take {held}: {reason_of(error)}.", hint=hint) from error
 
     def _copy_words(self, source: Source) -> None:
         self.container.metadata.update({k: v for k, v in source.container.metadata.items() if k.lower() not in _BRANDS})
@@ -209,9 +198,8 @@ class Sink:
         self.stream.metadata.pop("alpha_mode", None)
         chapters = source.container.chapters()
         if chapters and self.format.chapters:
-            shift = Fraction(source.shift_s).limit_denominator(1_000_000)
             for chapter in chapters:
-                ticks = round(shift / chapter["time_base"]) if chapter["time_base"] else 0
+                ticks = round(source.shift / chapter["time_base"]) if chapter["time_base"] else 0
                 chapter["start"], chapter["end"] = max(0, chapter["start"] - ticks), chapter["end"] - ticks
             self.container.set_chapters([chapter for chapter in chapters if chapter["end"] > 0])
 
@@ -222,20 +210,9 @@ class Sink:
             self.container.mux(packet)
 
     def _sink_error(self, error: Exception) -> SinkError:
-        code = getattr(error, "errno", None)
-        reason = getattr(error, "strerror", None) or str(error)
-        if code == errno.ENOSPC:
-            return SinkError(f"{self.url}: the disk is full.", hint="free some space or write elsewhere")
-        if code == errno.EPIPE:
-            return SinkError("The program that reads the output has gone.")
-        name = getattr(self, "encoder", "the encoder")
-        size = f" at {self.tags.width}x{self.tags.height} {self.tags.pix_fmt}" if hasattr(self, "tags") else ""
-        wanted = self.options.encode
-        given = {"preset": wanted.preset, "crf": wanted.crf, "pix-fmt": wanted.pix_fmt}
-        words = [f"--{key} {value}" for key, value in given.items() if value is not None]
-        words += [f"--encoder-option {key}={value}" for key, value in (wanted.options or {}).items()]
-        hint = f"check {', '.join(words)}, or try another --encoder" if words else "try another --encoder or another container"
-        return SinkError(f"{self.url}: {name}{size} failed: {reason}.", hint=hint)
+        if hasattr(self, "encoding"):
+            return self.encoding.explain(error, self.url)
+        return explain_disk(error, self.url) or SinkError(f"{self.url}: {reason_of(error)}.", hint="try another --encoder")
 
 
 def open_sink(url: str | Path, source: Source, first: av.VideoFrame, options: SinkOptions | None = None) -> Sink:
