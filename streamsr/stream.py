@@ -30,8 +30,9 @@ class Enlarger(Protocol):
 class Stream:
     """Frames of one run: they all leave with the size and pixel format that the first one got."""
 
-    def __init__(self, upscaler: Enlarger) -> None:
+    def __init__(self, upscaler: Enlarger, *, like: tuple[int, int, str] | None = None) -> None:
         self._upscaler = upscaler
+        self._like = like  # width, height and pixel format to take for those of the first frame
         self._lock = threading.Lock()
         self._resampler: Resampler | None = None
         self._converter: Resampler | None = None
@@ -50,8 +51,9 @@ class Stream:
         video = frame.video if isinstance(frame, Frame) else frame
         with self._lock:
             if self._resampler is None or self._converter is None:
-                self._pix_fmt = planar_format(video.format.name)
-                size = self._upscaler.output_size(video.width, video.height, self._pix_fmt)
+                width, height, pix_fmt = self._like or (video.width, video.height, video.format.name)
+                self._pix_fmt = planar_format(pix_fmt)
+                size = self._upscaler.output_size(width, height, self._pix_fmt)
                 self._resampler = Resampler(*size)
                 self._converter = Resampler(pix_fmt=self._pix_fmt, flags=CONVERT_FLAGS)
             source = video if video.format.name == self._pix_fmt else self._converter(video)

@@ -159,11 +159,16 @@ class Upscaler:
         if isinstance(frame, (av.VideoFrame, Frame)):
             return self._stream.admit(frame)()
         if isinstance(frame, Iterable):
-            return self._iterate(frame)
+            return self.stream(frame)
         raise TypeError(f"Cannot upscale a {type(frame).__name__}; give an av.VideoFrame, a Frame, an array or an iterable.")
 
-    def _iterate(self, frames: Iterable[Any]) -> Iterator[Any]:
-        stream = Stream(self)
+    def stream(self, frames: Iterable[Any], *, like: tuple[int, int, str] | None = None) -> Iterator[Any]:
+        """What calling the Upscaler with an iterable does.
+
+        like: (width, height, pixel format) of the frame that decides what the stream becomes; None: the first one. A
+            part of a video becomes what the whole does.
+        """
+        stream = Stream(self, like=like)
         pending: deque[Future[Any]] = deque()
         source = iter(frames)
         failure: Exception | None = None

@@ -9,17 +9,21 @@ from fractions import Fraction
 import av
 from av.filter import Graph
 
+_Times = tuple[int | None, int | None, Fraction | None]  # pts, duration, time base
+
 
 def deinterlace(frames: Iterable[av.VideoFrame], *, every_frame: bool = False) -> Iterator[av.VideoFrame]:
     """Yield each frame with its own pts and duration, interlaced ones made progressive.
 
     every_frame: treat all frames as interlaced, whatever their flags say.
     A stream without interlaced frames passes through untouched; bwdif starts at the first interlaced frame, and anew
-    where the size or pixel format changes.
+    where the size or pixel format changes. It sees the frame before the first interlaced one too: so each frame depends
+    on its two neighbours alone, wherever the decoding began (streamsr.jobs).
     """
     graph: Graph | None = None
+    before: av.VideoFrame | None = None  # the last frame that passed
     shape: tuple[int, int, str] | None = None
-    times: deque[tuple[int | None, int | None, Fraction | None]] = deque()
+    times: deque[_Times | None] = deque()
     for frame in frames:
         new_shape = (frame.width, frame.height, frame.format.name)
         if graph is not None and new_shape != shape:
@@ -29,8 +33,13 @@ def deinterlace(frames: Iterable[av.VideoFrame], *, every_frame: bool = False) -
         if graph is None:
             if not (every_frame or frame.interlaced_frame):
                 yield frame
+                before = frame
                 continue
             graph, shape = _open_bwdif(frame, every_frame=every_frame), new_shape
+            if before is not None and (before.width, before.height, before.format.name) == shape:
+                times.append(None)
+                graph.vpush(before)
+            before = None
         times.append((frame.pts, frame.duration, frame.time_base))
         graph.vpush(frame)
         yield from _drain(graph, times)
@@ -57,15 +66,14 @@ def _open_bwdif(frame: av.VideoFrame, *, every_frame: bool) -> Graph:
     return graph
 
 
-def _drain(graph: Graph, times: deque[tuple[int | None, int | None, Fraction | None]]) -> Iterator[av.VideoFrame]:
+def _drain(graph: Graph, times: deque[_Times | None]) -> Iterator[av.VideoFrame]:
     while True:
         try:
             frame = graph.vpull()
         except (BlockingIOError, EOFError):  # FFmpeg wants another frame first, or is done
             return
         # bwdif halves the time base and forgets durations: the n-th frame out is the n-th frame in
-        frame.time_base = times[0][2]
-        frame.pts = times[0][0]
-        frame.duration = times[0][1] or 0
-        times.popleft()
-        yield frame
+        known = times.popleft()
+        if known is not None:  # else it has passed already
+            frame.pts, frame.duration, frame.time_base = known[0], known[1] or 0, known[2]
+            yield frame

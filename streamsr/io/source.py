@@ -1,7 +1,7 @@
 """Source: decoded frames of a file, an image sequence or a pipe, and the packets of its other streams.
 
 Order of the data: packets from FFmpeg -> decoder -> timestamps made whole -> bwdif where interlaced -> the range
-of --start/--end/--frames. Note [Shift]: what comes out is on the output's time line, `shift_s` seconds earlier than
+of --start/--end/--frames. Note [Shift]: what comes out is on the output's time line, `shift` seconds earlier than
 the file's: the start of the range, or the start of a broadcast stream whose clock began before the recording.
 """
 
@@ -11,6 +11,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -21,21 +22,30 @@ from ..errors import SourceError
 from .decoding import Decoder, SourceCount, packet_seconds
 from .deinterlace import deinterlace
 from .opening import SourceOptions, open_input, pick_video
+from .seeking import seek_key_frame
 from .tags import Tags, read_tags
 
 _INTERLEAVE_S = 2  # how far streams of one file may lie apart
-_SEEK_BACK_S = (0, 2, 8, 30, 120)  # how far before the start to look for a key frame, then from the beginning
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The part of the video that a Source reads, without the other streams: pts in ticks of its `time_base`."""
+
+    key: int | None  # key frame to decode from; None: from the beginning
+    first: int | None  # frames before this are left out, once they have served those behind them; None: nothing is
 
 
 class Source:
     """An open input. Use as a context manager; iterate `frames()` once.
 
-    Raises SourceError when there is nothing to read, no video in it, or no frame can be decoded.
+    Raises SourceError when there is nothing to read, no video in it, or no frame can be decoded; a window may be empty.
     """
 
-    def __init__(self, url: str | Path, options: SourceOptions | None = None) -> None:
+    def __init__(self, url: str | Path, options: SourceOptions | None = None, *, window: Window | None = None) -> None:
         self.url = str(url)
         self.options = options or SourceOptions()
+        self._window = window
         self.count = SourceCount()
         self._reading = threading.Lock()  # held while FFmpeg reads
         self._handing = threading.Lock()  # held while _packets changes: one thread reads them, another takes them
@@ -51,16 +61,19 @@ class Source:
             self.other_streams = [stream for stream in self.container.streams if stream.index != self.stream.index]
             self._packets: deque[av.Packet] = deque()
             self._copied: set[int] = set()
+            self._fields: set[int | None] = set()  # pts of frames on their way through the deinterlacer
             self._interlaced = False  # some frame so far
-            self._shift = self._find_shift()  # seconds, see Note [Shift]
-            self._start, self._end = self._range()
+            self.num_run_in = 0  # frames decoded before the window
+            self.shift = self._find_shift()  # seconds taken off every timestamp, see Note [Shift]
+            self.start, self.end = self._range()  # seconds, on the output's time line; None: the input's own
             self._seek()
             self._input = self._demux()
             self._frames = self._progressive()
             self._first: av.VideoFrame | None = next(self._frames, None)
-            if self._first is None:
+            if self._first is not None:
+                self.tags: Tags = read_tags(self.stream, self._first)
+            elif window is None:
                 raise SourceError(self._why_no_frame(), hint="see what FFmpeg says with `streamsr info`")
-            self.tags: Tags = read_tags(self.stream, self._first)
         except BaseException:
             self.container.close()
             raise
@@ -103,11 +116,6 @@ class Source:
         return limit if guess is None else guess if limit is None else min(guess, limit)
 
     @property
-    def shift_s(self) -> float:
-        """Seconds taken off every timestamp, see Note [Shift]."""
-        return float(self._shift)
-
-    @property
     def interlaced(self) -> bool:
         """Whether a frame so far was interlaced."""
         return self._interlaced
@@ -126,25 +134,26 @@ class Source:
 
     def frames(self) -> Iterator[av.VideoFrame]:
         """Decoded frames in presentation order; every pts is set and larger than the one before."""
-        assert self._first is not None
-        frame: av.VideoFrame | None = self._first
-        self._first = None
+        frame, self._first = self._first, None
         limit = self.options.num_frames
         while frame is not None:
             assert frame.pts is not None  # _timed has set it
-            if self._end is not None and frame.pts * self.time_base >= self._end:
+            if self.end is not None and frame.pts * self.time_base >= self.end:
                 break
             self.count.num_decoded += 1
+            if frame.pts in self._fields:
+                self._fields.discard(frame.pts)
+                self.count.num_deinterlaced += 1
             yield frame
             if limit is not None and self.count.num_decoded >= limit:
                 step = frame.duration * self.time_base if frame.duration else 1 / self.rate
-                self._end = frame.pts * self.time_base + step
+                self.end = frame.pts * self.time_base + step
                 break
             with self._reading:
                 frame = next(self._frames, None)
-        if self._end is not None:
+        if self.end is not None:
             with self._reading:
-                self._finish_streams(self._end)
+                self._finish_streams(self.end)
 
     def _find_shift(self) -> Fraction:
         start = Fraction(self.container.start_time or 0, av.time_base)
@@ -160,35 +169,19 @@ class Source:
         start = Fraction(0) if self.options.start_s is not None else None
         end = None
         if self.options.end_s is not None:
-            origin = Fraction(self.container.start_time or 0, av.time_base) - self._shift
+            origin = Fraction(self.container.start_time or 0, av.time_base) - self.shift
             end = origin + Fraction(self.options.end_s).limit_denominator(1_000_000)
         return start, end
 
     def _seek(self) -> None:
-        if not self.options.start_s:
+        target = self.shift if self.options.start_s else None
+        if self._window is not None:
+            target = None if self._window.key is None else self.shift + self._window.key * self.time_base
+        if target is None:
             return
         begin = Fraction(self.container.start_time or 0, av.time_base)
-        try:
-            # not once: where there is no index (ts, mpg, ogg), FFmpeg lands between key frames, and what a decoder
-            # needs lies before that
-            for back_s in _SEEK_BACK_S:
-                target = max(self._shift - back_s, begin)
-                self.container.seek(int(target * av.time_base), backward=True)
-                if target == begin or self._starts_in_time():
-                    break
-            else:
-                target = begin
-            self.container.seek(int(target * av.time_base), backward=True)
-        except av.error.FFmpegError:  # a pipe: what is before the start is decoded and left out
+        if not seek_key_frame(self.container, self.stream, target, begin=begin):  # a pipe
             self.count.notes.append("the input cannot seek: frames before --start were decoded and left out")
-
-    def _starts_in_time(self) -> bool:
-        """Whether the next key frame is not after the start; reads on, so seek again afterwards."""
-        for packet in self.container.demux(self.stream):
-            seconds = packet_seconds(packet)
-            if packet.is_keyframe or (seconds is not None and seconds > self._shift):
-                return seconds is not None and seconds <= self._shift
-        return False
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
         """Demux everything; decode the video, keep the packets of copied streams."""
@@ -202,7 +195,8 @@ class Source:
         yield from self._decoder.finish()
 
     def _demux(self) -> Iterator[av.Packet]:
-        packets = self.container.demux()
+        wanted = [self.stream] if self._window is not None else []  # [] is all of them
+        packets = self.container.demux(*wanted)
         failures = 0
         while True:
             try:
@@ -213,7 +207,7 @@ class Source:
                 failures += 1
                 self.count.add_damage(error)
                 # FFmpeg's demuxers go on after most errors; a generator that raised does not
-                packets = self.container.demux()
+                packets = self.container.demux(*wanted)
                 if failures > self.options.max_errors:
                     raise SourceError(f"{self.url}: cannot be read further: {error}.") from error
                 continue
@@ -222,7 +216,7 @@ class Source:
     def _timed(self) -> Iterator[av.VideoFrame]:
         """Give every frame a pts on the output's time line, increasing, and a duration where it is known."""
         base = self.time_base
-        shift = round(self._shift / base)
+        shift = round(self.shift / base)
         step = max(1, round(1 / self.rate / base))
         last: int | None = None
         for frame in self._decoded():
@@ -235,36 +229,54 @@ class Source:
                 self.count.num_repaired_pts += 1
                 frame.pts = 0 if last is None else last + step if frame.pts is None else last + 1
             last = frame.pts
-            if self._start is not None and frame.pts * base < self._start:
+            if self.start is not None and frame.pts * base < self.start:
                 self.count.num_outside += 1
                 continue
             yield frame
 
     def _progressive(self) -> Iterator[av.VideoFrame]:
         frames = self._counted_fields(self._timed())
-        if self.options.deinterlace == "off":
-            return frames
-        return deinterlace(frames, every_frame=self.options.deinterlace == "on")
+        if self.options.deinterlace != "off":
+            frames = deinterlace(frames, every_frame=self.options.deinterlace == "on")
+        first = None if self._window is None else self._window.first
+        return frames if first is None else self._from(first, frames)
+
+    def _from(self, first: int, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+        for frame in frames:
+            assert frame.pts is not None
+            if frame.pts >= first:
+                yield frame
+            else:
+                self.num_run_in += 1
+                self._fields.discard(frame.pts)
 
     def _counted_fields(self, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
         every = self.options.deinterlace == "on"
         for frame in frames:
             self._interlaced |= frame.interlaced_frame
             if self.options.deinterlace != "off" and (every or frame.interlaced_frame):
-                self.count.num_deinterlaced += 1
+                self._fields.add(frame.pts)
             yield frame
+
+    def packets(self) -> Iterator[av.Packet]:
+        """Packets of the copied streams from here to the end, in file order, without decoding the video."""
+        yield from self.take_packets()
+        for packet in self._input:
+            if packet.size and packet.stream.index != self.stream.index:
+                self._keep(packet)
+                yield from self.take_packets()
 
     def _keep(self, packet: av.Packet) -> None:
         if not packet.size or (self._copied and packet.stream_index not in self._copied):
             return  # an empty packet is FFmpeg's flush packet
-        if packet.time_base and self._shift:
-            ticks = round(self._shift / packet.time_base)
+        if packet.time_base and self.shift:
+            ticks = round(self.shift / packet.time_base)
             packet.pts = None if packet.pts is None else packet.pts - ticks
             packet.dts = None if packet.dts is None else packet.dts - ticks
         seconds = packet_seconds(packet)
         # a packet that began before the start is left out whole: half a sound frame cannot be copied
-        early = seconds is not None and self._start is not None and seconds < self._start
-        late = seconds is not None and self._end is not None and seconds >= self._end
+        early = seconds is not None and self.start is not None and seconds < self.start
+        late = seconds is not None and self.end is not None and seconds >= self.end
         if not early and not late:
             with self._handing:
                 self._packets.append(packet)
@@ -284,11 +296,11 @@ class Source:
             if packet is None:
                 return
             seconds = packet_seconds(packet)
-            if seconds is not None and seconds - self._shift >= end + _INTERLEAVE_S:
+            if seconds is not None and seconds - self.shift >= end + _INTERLEAVE_S:
                 return
             if packet.stream.index != self.stream.index:
                 self._keep(packet)
-                if seconds is not None and seconds - self._shift >= end:
+                if seconds is not None and seconds - self.shift >= end:
                     waiting.discard(packet.stream.index)
 
     def _why_no_frame(self) -> str:
