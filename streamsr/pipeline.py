@@ -25,7 +25,7 @@ from .io.sink import Sink, SinkOptions, check_output
 from .io.source import Source, SourceOptions
 from .upscale import Upscaler
 
-_AHEAD = 4  # decoded frames that wait for the upscaler
+AHEAD = 4  # decoded frames that wait for the upscaler
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,60 +91,78 @@ def run(
     aspect kept; else `scale` times the source. stop: when set, the run ends early and raises Interrupted.
     Raises UsageError, SourceError, EngineError, SinkError, AccountError (nothing is lost in silence), Interrupted.
     """
-    started = time.perf_counter()
-    source_options, sink_options = source or SourceOptions(), sink or SinkOptions()
-    url, target = str(src), str(dst)
-    check_output(target, sink_options, source_url=url)
-    report = Report(url, target)
     stop = stop or threading.Event()
+    source_options, sink_options = source or SourceOptions(), sink or SinkOptions()
+    check_output(str(dst), sink_options, source_url=str(src))
+    report = Report(str(src), str(dst))
+    started = time.perf_counter()
     with (
-        _open(url, source_options, stop) as opened,
+        open_in_thread(str(src), source_options, stop) as opened,
         Upscaler(
             model, scale if size is None else fit_scale(opened, size), size=None if size is None else fit_size(opened, size),
             engine=engine, device=device, precision=precision, threads=threads,
         ) as upscaler,
     ):  # fmt: skip
-        result: Sink | None = None
-        try:
-            timed = _Timed(opened.frames())
-            with closing(prefetch(timed, depth=_AHEAD, stop=stop)) as ahead, closing(_upscaled(upscaler, ahead)) as frames:
-                for frame in frames:
-                    at = time.perf_counter()
-                    if result is None:
-                        result = Sink(target, opened, frame, sink_options)
-                    result.copy(opened.take_packets())
-                    result.write(frame)
-                    now = time.perf_counter()
-                    report.stage_s["encode"] = report.stage_s.get("encode", 0.0) + now - at
-                    if report.first_frame_s is None:
-                        report.first_frame_s = now - started
-                    if on_progress is not None:
-                        media_s = float((result.pts[-1] - result.pts[0]) * opened.time_base)
-                        on_progress(
-                            Progress(result.num_encoded, opened.expected_frames, media_s, now - started, upscaler.model, upscaler.engine)
-                        )
-            if stop.is_set():
-                raise Interrupted("Interrupted.")
-            if result is None:
-                raise SourceError(f"{url}: no frame came out.")
-            result.copy(opened.take_packets())
-            at = time.perf_counter()
-            result.finish()
-            report.stage_s["encode"] += time.perf_counter() - at
-            report.stage_s["decode"] = timed.busy_s
-            report.stage_s["network"] = upscaler.engine_seconds
-            _fill(report, opened, upscaler, result, started)
-            _balance(report.account, opened, upscaler, result)
-            if not report.account.ok:
-                raise AccountError(report.account.line(), hint=f"the result was kept as {result.path}")
-            result.commit()
-        except BaseException as error:
-            _give_up(error, result, report)
-            raise
+        upscale_source(opened, upscaler, sink_options, report, started=started, on_progress=on_progress, stop=stop)
     return report
 
 
-def _open(url: str, options: SourceOptions, stop: threading.Event) -> Source:
+def upscale_source(
+    opened: Source,
+    upscaler: Upscaler,
+    options: SinkOptions,
+    report: Report,
+    *,
+    started: float,
+    on_progress: Callable[[Progress], None] | None,
+    stop: threading.Event,
+) -> None:
+    """What `run` does once source and upscaler are there: `report` names the output and is filled in."""
+    result: Sink | None = None
+    try:
+        timed = Timed(opened.frames())
+        with closing(prefetch(timed, depth=AHEAD, stop=stop)) as ahead, closing(upscaled(upscaler, ahead)) as frames:
+            for frame in frames:
+                at = time.perf_counter()
+                if result is None:
+                    result = Sink(report.output, opened, frame, options)
+                result.copy(opened.take_packets())
+                result.write(frame)
+                now = time.perf_counter()
+                report.stage_s["encode"] = report.stage_s.get("encode", 0.0) + now - at
+                if report.first_frame_s is None:
+                    report.first_frame_s = now - started
+                if on_progress is not None:
+                    media_s = float((result.pts[-1] - result.pts[0]) * opened.time_base)
+                    on_progress(
+                        Progress(result.num_encoded, opened.expected_frames, media_s, now - started, upscaler.model, upscaler.engine)
+                    )
+        if stop.is_set():
+            raise Interrupted("Interrupted.")
+        if result is None:
+            raise SourceError(f"{report.input}: no frame came out.")
+        result.copy(opened.take_packets())
+        at = time.perf_counter()
+        result.finish()
+        report.stage_s["encode"] += time.perf_counter() - at
+        report.stage_s["decode"] = timed.busy_s
+        report.stage_s["network"] = upscaler.engine_seconds
+        report.model, report.engine, report.reason = upscaler.model, upscaler.engine, upscaler.reason
+        report.num_reused = upscaler.num_reused
+        fill(report, opened, result, started)
+        account = report.account
+        account.num_decoded, account.num_upscaled = opened.count.num_decoded, upscaler.num_upscaled
+        account.num_corrupt_packets = opened.count.num_corrupt_packets
+        balance(account, opened, result)
+        if not account.ok:
+            raise AccountError(account.line(), hint=f"the result was kept as {result.path}")
+        result.commit()
+    except BaseException as error:
+        give_up(error, result)
+        raise
+
+
+def open_in_thread(url: str, options: SourceOptions, stop: threading.Event) -> Source:
     """Open the input in a thread: a pipe that says nothing yet must not keep Ctrl-C from ending the run."""
     opening = prefetch((Source(name, options) for name in (url,)), depth=1, stop=stop)
     with closing(opening):
@@ -166,7 +184,7 @@ def fit_scale(source: Source, box: tuple[int, int]) -> float:
     return fit_size(source, box)[0] / source.tags.width
 
 
-class _Timed:
+class Timed:
     """Iterates over frames and adds up the time that each took to come."""
 
     def __init__(self, frames: Iterator[av.VideoFrame]) -> None:
@@ -183,17 +201,19 @@ class _Timed:
             yield frame
 
 
-def _upscaled(upscaler: Upscaler, frames: Iterator[av.VideoFrame]) -> Generator[av.VideoFrame, None, None]:
-    yield from upscaler(frames)
+def upscaled(
+    upscaler: Upscaler, frames: Iterator[av.VideoFrame], like: tuple[int, int, str] | None = None
+) -> Generator[av.VideoFrame, None, None]:
+    """Frames as the upscaler gives them back; a generator, which can be closed."""
+    yield from upscaler.stream(frames, like=like)
 
 
-def _fill(report: Report, source: Source, upscaler: Upscaler, sink: Sink, started: float) -> None:
+def fill(report: Report, source: Source, sink: Sink, started: float) -> None:
+    """The part of a report that source and sink know."""
     count = source.count
-    report.model, report.engine, report.reason = upscaler.model, upscaler.engine, upscaler.reason
     report.encoder = sink.encoder
     report.source, report.result = source.tags.describe(), sink.tags.describe()
     report.num_frames = sink.num_encoded
-    report.num_reused = upscaler.num_reused
     report.num_deinterlaced, report.num_repaired_pts = count.num_deinterlaced, count.num_repaired_pts
     report.elapsed_s = time.perf_counter() - started
     report.fps = report.num_frames / report.elapsed_s
@@ -204,11 +224,9 @@ def _fill(report: Report, source: Source, upscaler: Upscaler, sink: Sink, starte
         report.notes.append(f"the input ends early: {report.media_s:.2f} s of video of {expected:.2f} s announced")
 
 
-def _balance(account: Account, source: Source, upscaler: Upscaler, sink: Sink) -> None:
-    """Close the account: counts from the run, everything else read back from the finished file."""
-    account.num_decoded, account.num_upscaled = source.count.num_decoded, upscaler.num_upscaled
+def balance(account: Account, source: Source, sink: Sink) -> None:
+    """Close the account of frames decoded and upscaled: everything else is read back from the finished file."""
     account.num_encoded, account.num_muxed = sink.num_encoded, len(sink.muxed_pts)
-    account.num_corrupt_packets = source.count.num_corrupt_packets
     account.num_streams = len(sink.tracks)
     check_counts(account)
     base = source.time_base
@@ -231,7 +249,7 @@ def _balance(account: Account, source: Source, upscaler: Upscaler, sink: Sink) -
     check_sound(account, [track.num_packets if track.is_copied_whole else None for track in sounds], facts)
 
 
-def _give_up(error: BaseException, sink: Sink | None, report: Report) -> None:
+def give_up(error: BaseException, sink: Sink | None) -> None:
     """Leave no half file under the final name; say where the finished part is."""
     if sink is None:
         return
