@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from streamsr.io.encoders import EncoderOptions
     from streamsr.io.sink import Sink, SinkOptions, open_sink
     from streamsr.io.source import Source, SourceOptions, open_source
+    from streamsr.jobs.job import run
     from streamsr.models import ModelSpec, list_models
-    from streamsr.pipeline import Report, run
+    from streamsr.pipeline import Report
     from streamsr.upscale import Upscaler
 
 _MODULES = {
@@ -55,7 +56,7 @@ _MODULES = {
     "list_models": "models",
     "open_sink": "io.sink",
     "open_source": "io.source",
-    "run": "pipeline",
+    "run": "jobs.job",
     "verify": "account",
 }
 

@@ -38,6 +38,7 @@ class Progress:
     elapsed_s: float
     model: str
     engine: str
+    num_before: int = 0  # of num_frames, made by an earlier run of the same job
 
 
 @dataclass(slots=True)
@@ -56,9 +57,12 @@ class Report:
     num_reused: int = 0  # frames equal to the one before, whose luma was taken from it
     num_deinterlaced: int = 0
     num_repaired_pts: int = 0
+    num_segments: int = 1
+    num_resumed: int = 0  # segments that an earlier run had finished
+    num_workers: int = 1
     elapsed_s: float = 0.0
     first_frame_s: float | None = None  # from the start of the run to the first frame encoded
-    fps: float = 0.0
+    fps: float = 0.0  # frames of this run
     media_s: float = 0.0
     stage_s: dict[str, float] = field(default_factory=dict)  # busy time by stage; stages overlap
     notes: list[str] = field(default_factory=list)
@@ -218,7 +222,7 @@ def fill(report: Report, source: Source, sink: Sink, started: float) -> None:
     report.elapsed_s = time.perf_counter() - started
     report.fps = report.num_frames / report.elapsed_s
     report.media_s = float((sink.pts[-1] - sink.pts[0]) * source.time_base + 1 / source.rate)
-    report.notes = [*count.notes, *sink.losses, *(track.trouble() for track in sink.tracks if track.errors)]
+    report.notes += [*count.notes, *sink.losses, *(track.trouble() for track in sink.tracks if track.errors)]
     expected = source.duration_s
     if expected is not None and source.options.num_frames is None and report.media_s < 0.9 * expected - 1:
         report.notes.append(f"the input ends early: {report.media_s:.2f} s of video of {expected:.2f} s announced")

@@ -92,6 +92,11 @@ class Upscaler:
         return next(spec for spec in self._specs if spec.scale == (passes or (self._specs[0].scale,))[0])
 
     @property
+    def specs(self) -> list[ModelSpec]:
+        """The model at each scale that it is trained for; [] for "resize"."""
+        return list(self._specs)
+
+    @property
     def precision(self) -> str:
         """What the engine computes in: "f32", "bf16", "int8", or "exact" for "resize"."""
         return "exact" if self.spec is None else self._any_engine().precision

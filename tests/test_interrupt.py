@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGKILL: what is done plays, and nothing unfinished has the final name."""
+"""Ctrl-C, SIGTERM and SIGKILL of a run in one piece: what is done plays, and nothing unfinished has the final name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(*arguments: object, stdin: int | None = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
-    slow = ["--model", "resize", "--scale", "2", "--preset", "veryfast"]
+    slow = ["--model", "resize", "--scale", "2", "--preset", "veryfast", "--segment-seconds", "0"]
     return subprocess.Popen([*STREAMSR, "run", *map(str, arguments), *slow], stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 

@@ -54,9 +54,10 @@ class Display:
 
 def words(progress: Progress) -> str:
     """Frames, rate, speed against real time and the time left."""
-    fps = progress.num_frames / progress.elapsed_s
-    speed = progress.media_s / progress.elapsed_s
+    share = 1 - progress.num_before / progress.num_frames if progress.num_frames else 1  # of this run
+    fps = share * progress.num_frames / progress.elapsed_s
+    speed = share * progress.media_s / progress.elapsed_s
     if not progress.expected_frames:
         return f"{progress.num_frames} frames, {fps:.1f} fps, {speed:.2f}x"
-    left = max(0, progress.expected_frames - progress.num_frames) / fps
-    return f"{progress.num_frames}/{progress.expected_frames} frames, {fps:.1f} fps, {speed:.2f}x, {left:.0f} s left"
+    left = f"{max(0, progress.expected_frames - progress.num_frames) / fps:.0f}" if fps else "?"
+    return f"{progress.num_frames}/{progress.expected_frames} frames, {fps:.1f} fps, {speed:.2f}x, {left} s left"

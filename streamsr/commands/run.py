@@ -65,6 +65,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--input-rate", type=values.rate, metavar="R", help="of raw video and image sequences (default: 25)")
     group.add_argument("--max-errors", type=values.natural, default=32, metavar="N", help="corrupt packets in a row to skip (default: 32)")
 
+    group = parser.add_argument_group("job")
+    group.add_argument("--segment-seconds", type=values.duration, default=10.0, metavar="S",
+                       help="length of the parts of a long file, which let it go on after a crash; 0: in one piece")  # fmt: skip
+    group.add_argument("--restart", action="store_true", help="throw away what an earlier run of this output has done")
+
     group = parser.add_argument_group("report")
     group.add_argument("--quiet", action="store_true", help="errors only")
     group.add_argument("--report", type=Path, metavar="FILE", help="write what happened as JSON")
@@ -80,7 +85,7 @@ def main(options: argparse.Namespace) -> int:
 
         raise UsageError(f"--report {options.report}: the folder {options.report.parent} does not exist.")
     stop = _stop_on_signals()
-    from ..pipeline import run
+    from ..jobs.job import run
 
     model, precision = options.model, options.precision
     if options.realtime:
@@ -96,7 +101,7 @@ def main(options: argparse.Namespace) -> int:
         report = run(
             options.input, options.output, scale=options.scale or 2, size=options.size, model=model, engine=options.engine,
             device=options.device, precision=precision, threads=options.threads, source=source, sink=sink,
-            on_progress=display.update, stop=stop,
+            segment_seconds=options.segment_seconds, restart=options.restart, on_progress=display.update, stop=stop,
         )  # fmt: skip
     if options.report is not None:
         options.report.write_text(json.dumps(report.as_dict(), indent=2, default=str) + "\n")

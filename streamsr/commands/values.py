@@ -61,6 +61,14 @@ def seconds(text: str) -> float:
     return total
 
 
+def duration(text: str) -> float:
+    """Seconds: 0, or enough for a few frames."""
+    value = seconds(text)
+    if 0 < value < 0.1:
+        raise argparse.ArgumentTypeError(f"{text!r} is too short; give 0 or at least 0.1 seconds")
+    return value
+
+
 def count(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")

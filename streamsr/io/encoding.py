@@ -14,7 +14,7 @@ from av.codec.context import Flags
 from ..errors import SinkError
 from .containers import OutputFormat
 from .conversion import JFIF, convert, encoded_tags
-from .encoders import EncoderOptions, check_size, choose_encoder, choose_pix_fmt, closest_rate, encoder_options
+from .encoders import ENCODERS, EncoderOptions, check_size, choose_encoder, choose_pix_fmt, closest_rate, encoder_options
 from .tags import Tags, scaled_tags
 
 
@@ -100,6 +100,21 @@ class Encoding:
         hint = f"check {', '.join(words)}, or try another --encoder" if words else "try another --encoder or another container"
         size = f"{self.tags.width}x{self.tags.height} {self.tags.pix_fmt}"
         return SinkError(f"{url}: {self.encoder} at {size} failed: {reason_of(error)}.", hint=hint)
+
+
+# what makes an encoder look at the bits it has spent so far, by FFmpeg's names and those of x264, x265 and SVT-AV1
+_RATES = {"b", "ab", "bitrate", "maxrate", "minrate", "bufsize", "pass", "passlogfile", "stats", "tbr", "mbr", "rc",
+          "vbv-maxrate", "vbv-bufsize", "vbv-init", "undershoot-pct", "overshoot-pct"}  # fmt: skip
+_QUALITIES = {"crf", "qp", "cqp", "cq", "q", "qscale", "q:v", "qscale:v", "global_quality"}
+
+
+def has_constant_quality(encoding: Encoding) -> bool:
+    """Whether each frame is encoded at one quality, however many bits that takes, so that a video can be encoded in parts."""
+    options = encoder_options(encoding.encoder, encoding.tags, encoding.wanted)
+    if encoding.encoder not in ENCODERS and not options.keys() & _QUALITIES:
+        return False  # FFmpeg's own encoders spread a bit rate where they are told nothing
+    words = dict(pair.partition("=")[::2] for key, text in options.items() if key.endswith("-params") for pair in text.split(":"))
+    return not {key for key, value in {**options, **words}.items() if key in _RATES and value != "0"}
 
 
 def explain_disk(error: Exception, url: str) -> SinkError | None:

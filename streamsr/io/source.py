@@ -261,7 +261,10 @@ class Source:
     def packets(self) -> Iterator[av.Packet]:
         """Packets of the copied streams from here to the end, in file order, without decoding the video."""
         yield from self.take_packets()
-        for packet in self._input:
+        for packet in self._input if self._copied else ():
+            seconds = packet_seconds(packet)
+            if self.end is not None and seconds is not None and seconds - self.shift >= self.end + _INTERLEAVE_S:
+                return
             if packet.size and packet.stream.index != self.stream.index:
                 self._keep(packet)
                 yield from self.take_packets()

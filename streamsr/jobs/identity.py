@@ -1,0 +1,76 @@
+"""Identity: what has to be the same for a job to go on, as words that can be compared and shown."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import av
+
+from .._version import __version__
+from ..io.sink import SinkOptions
+from ..upscale import Upscaler
+from .spec import Spec
+
+_SAMPLE, _NUM_SAMPLES = 1 << 16, 64  # bytes, and how many pieces of a file are looked at
+
+
+def describe_job(spec: Spec, upscaler: Upscaler, options: SinkOptions) -> dict[str, str]:
+    """Name and value of everything that decides the output's bytes, apart from the machine."""
+    source, encode = spec.source, spec.encode
+    file = os.stat(spec.url)
+    return {
+        "input": str(Path(spec.url).resolve()),
+        "size of the input": f"{file.st_size} bytes",
+        "time of the input": f"{file.st_mtime_ns}",
+        "content of the input": sample_file(Path(spec.url)),
+        "--scale": f"{spec.scale:g}",
+        "--size": str(spec.size),
+        "--model": " ".join([spec.model, *(model.sha256 or sample_file(model.path) for model in upscaler.specs)]),
+        "--engine": upscaler.engine,
+        "--device": spec.device,
+        "--precision": spec.precision,
+        "--deinterlace": source.deinterlace,
+        "--start": str(source.start_s),
+        "--end": str(source.end_s),
+        "--max-errors": str(source.max_errors),
+        "--input-format": str(source.input_format),
+        "--encoder": encode.encoder,
+        "--crf": str(encode.crf),
+        "--preset": str(encode.preset),
+        "--pix-fmt": str(encode.pix_fmt),
+        "--encoder-option": json.dumps(dict(encode.options or {}), sort_keys=True),
+        "--realtime": str(encode.realtime),
+        "--format": str(options.format),
+        "streamsr": __version__,
+        "PyAV": av.__version__,
+    }
+
+
+def find_changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Words for each difference."""
+    changes = []
+    for name in {**before, **now}:
+        old, new = before.get(name), now.get(name)
+        if old == new:
+            continue
+        if name in ("time of the input", "content of the input"):
+            changes.append(f"the {name} has changed")
+        else:
+            changes.append(f"{name} was {old}, is {new}")
+    return changes
+
+
+def sample_file(path: Path) -> str:
+    """A checksum of pieces spread over a file, first and last included; of all of it where it is small."""
+    checksum = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        last = max(0, size - _SAMPLE)
+        for number in range(_NUM_SAMPLES):
+            file.seek(last * number // (_NUM_SAMPLES - 1))
+            checksum.update(file.read(_SAMPLE))
+    return checksum.hexdigest()

@@ -1,0 +1,320 @@
+"""Job: `run` makes a file in segments where that is of use, and in one piece where it is not.
+
+Order of a job: plan (one pass over the packets), lease, segments that are not in the journal yet, join, frame account,
+the output's name, and the end of the work folder. Whatever ends it early, the same call goes on from the journal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..engines import Precision
+from ..errors import AccountError, Interrupted, SinkError, StreamsrError, UsageError
+from ..io.containers import find_format
+from ..io.encoding import Encoding, explain_disk, has_constant_quality, reason_of
+from ..io.sink import Sink, SinkOptions, check_output
+from ..io.source import Source, SourceOptions
+from ..pipeline import Progress, Report, balance, fill, fit_scale, fit_size, open_in_thread, upscale_source
+from ..resample import planar_format
+from ..upscale import Upscaler
+from .identity import describe_job, find_changes
+from .join import join
+from .journal import NAME, Journal
+from .lease import Lease
+from .plan import Segment, Uncut, plan_segments, scan, seconds_to_ticks, warmup_frames
+from .spec import Result, Spec
+from .store import Store, sync_folder
+from .worker import Worker
+
+SEGMENT_S = 10.0
+
+
+class ChangedJobError(UsageError):
+    """An unfinished job was begun with something else; `restart` throws it away."""
+
+
+def run(
+    src: str | Path,
+    dst: str | Path,
+    *,
+    scale: float = 2,
+    size: tuple[int, int] | None = None,
+    model: str = "lite",
+    engine: str = "auto",
+    device: str = "auto",
+    precision: Precision = "auto",
+    threads: int = 0,
+    source: SourceOptions | None = None,
+    sink: SinkOptions | None = None,
+    segment_seconds: float = SEGMENT_S,
+    restart: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+    stop: threading.Event | None = None,
+) -> Report:
+    """Upscale a video and write it with everything that came along.
+
+    src: a path, an image pattern or "-"; dst: the same. size: (width, height) box that the picture has to fit, its
+    aspect kept; else `scale` times the source. stop: when set, the run ends early and raises Interrupted.
+    segment_seconds: a long file is made in segments of about this length, in the folder DST.streamsr, and the same call
+    goes on where an earlier one ended; 0: in one piece. restart: throw away what an earlier call has done.
+    Raises UsageError, SourceError, EngineError, SinkError, AccountError (nothing is lost in silence), Interrupted.
+    """
+    started = time.perf_counter()
+    stop = stop or threading.Event()
+    url, target = str(src), str(dst)
+    source_options, sink_options = source or SourceOptions(), sink or SinkOptions()
+    folder = work_folder(target)
+    _clear_finished(folder, target)
+    check_output(target, sink_options, source_url=url)
+    report = Report(url, target)
+    with (
+        open_in_thread(url, source_options, stop) as opened,
+        Upscaler(
+            model, scale if size is None else fit_scale(opened, size), size=None if size is None else fit_size(opened, size),
+            engine=engine, device=device, precision=precision, threads=threads,
+        ) as upscaler,
+    ):  # fmt: skip
+        try:
+            spec = _make_spec(opened, upscaler, sink_options, target, folder, device, precision, threads, segment_seconds)
+            plan = None if folder.is_dir() and not restart else _plan(opened, spec, segment_seconds, stop)
+        except Uncut as reason:
+            if folder.is_dir():
+                _discard(folder, str(reason), restart=restart)
+            upscale_source(opened, upscaler, sink_options, report, started=started, on_progress=on_progress, stop=stop)
+            return report
+        job = Job(opened, upscaler, spec, sink_options, report, started, on_progress, stop)
+        job.run(folder, plan, lambda: _plan(opened, spec, segment_seconds, stop))
+    return report
+
+
+@dataclass(slots=True)
+class Job:
+    """One run of a job in segments."""
+
+    source: Source
+    upscaler: Upscaler
+    spec: Spec
+    options: SinkOptions
+    report: Report
+    started: float  # time.perf_counter() at the start of the run
+    on_progress: Callable[[Progress], None] | None
+    stop: threading.Event
+    num_frames: int = 0  # done, of this run and those before
+    num_before: int = 0
+    num_planned: int = 0
+
+    def run(self, folder: Path, plan: list[Segment] | None, make_plan: Callable[[], list[Segment]]) -> None:
+        """Do what is left of the job; the report is filled in. plan: of a job that begins; None to go on with one."""
+        lost = threading.Event()
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise explain_disk(error, str(folder)) or SinkError(f"{folder}: {reason_of(error)}.") from error
+        facts = {"identity": json.dumps(describe_job(self.spec, self.upscaler, self.options)), "output": self.spec.target,
+                 "threads": str(self.spec.encode.threads)}  # fmt: skip
+        if plan is not None:
+            _remove_damaged(folder)
+        with Journal(folder) as journal, Lease(folder, lost=lost):
+            before = journal.fact("identity")
+            if plan is None and before is not None:
+                changes = find_changes(json.loads(before), json.loads(facts["identity"]))
+                if changes:
+                    hint = "--restart throws the unfinished job away; or give the options and the input of before"
+                    raise ChangedJobError(f"{folder} holds an unfinished job that differs: {'; '.join(changes)}.", hint=hint)
+                self.spec = replace(self.spec, encode=replace(self.spec.encode, threads=int(journal.fact("threads") or 0)))
+            else:
+                Store(self.spec.folder).clear()
+                journal.begin(plan or make_plan(), facts)
+            segments = journal.plan()
+            done = self._verified(journal)
+            self._make(segments, done, journal, lost)
+            self._finish(segments, done, journal)
+        Store(str(folder)).remove()
+
+    def _verified(self, journal: Journal) -> dict[int, Result]:
+        """The finished segments whose files are as they were written."""
+        store, done = Store(self.spec.folder), journal.results()
+        for number, result in list(done.items()):
+            if result.name is not None and store.describe(result.name) != (result.size, result.checksum):
+                journal.forget(number)
+                del done[number]
+                self.report.notes.append(f"segment {number} was damaged on the disk and was made again")
+        store.clear(keep={result.name for result in done.values() if result.name is not None})
+        self.report.num_resumed = len(done)
+        return done
+
+    def _make(self, segments: Sequence[Segment], done: dict[int, Result], journal: Journal, lost: threading.Event) -> None:
+        todo = [segment for segment in segments if segment.number not in done]
+        self.num_planned = sum(segment.num_frames for segment in segments)
+        self.num_frames = self.num_before = sum(result.num_decoded for result in done.values())
+        worker = Worker(self.spec, self.upscaler)
+        try:
+            for result in worker.run(todo, stop=self.stop, on_frame=self._count):
+                if lost.is_set():
+                    raise UsageError(f"Another process has taken over {self.spec.folder}.", hint="was this one suspended?")
+                journal.record(result)
+                done[result.number] = result
+            if self.stop.is_set():
+                raise Interrupted("Interrupted.")
+        except StreamsrError as error:
+            self._keep_partial(error, segments, done, worker.unfinished)
+            raise
+        self.report.stage_s.update(worker.stage_s)
+        self.report.stage_s["network"] = self.upscaler.engine_seconds
+
+    def _count(self, pts: int) -> None:
+        self.num_frames += 1
+        now = time.perf_counter() - self.started
+        if self.report.first_frame_s is None:
+            self.report.first_frame_s = now
+        if self.on_progress is not None:
+            media_s = self.num_frames / float(self.source.rate)
+            self.on_progress(
+                Progress(self.num_frames, self.num_planned, media_s, now, self.upscaler.model, self.upscaler.engine, self.num_before)
+            )
+
+    def _join(self, results: Sequence[Result]) -> Sink:
+        width, height, pix_fmt = self.spec.shape
+        pix_fmt = planar_format(pix_fmt)
+        size = self.upscaler.output_size(width, height, pix_fmt)
+        return join(self.source, self.spec, results, self.options, size=size, pix_fmt=pix_fmt)
+
+    def _finish(self, segments: Sequence[Segment], done: dict[int, Result], journal: Journal) -> None:
+        results = [done[segment.number] for segment in segments]
+        at = time.perf_counter()
+        sink = self._join(results)
+        report, account = self.report, self.report.account
+        report.stage_s["join"] = time.perf_counter() - at
+        last = next(result for result in reversed(results) if result.engine)
+        report.model, report.engine, report.reason = self.upscaler.model, last.engine, last.reason
+        fill(report, self.source, sink, self.started)
+        report.num_segments = len(segments)
+        report.num_reused = sum(result.num_reused for result in results)
+        report.num_deinterlaced = sum(result.num_deinterlaced for result in results)
+        report.fps = (report.num_frames - self.num_before) / report.elapsed_s
+        account.num_decoded = sum(result.num_decoded for result in results)
+        account.num_upscaled = sum(result.num_upscaled for result in results)
+        missing = sum(result.num_missing for result in results)
+        account.num_corrupt_packets = sum(result.num_missing for result in results if result.num_errors)
+        if missing > account.num_corrupt_packets:
+            report.notes.append(f"{missing - account.num_corrupt_packets} packets of the video hold no picture of their own")
+        balance(account, self.source, sink)
+        if not account.ok:
+            raise AccountError(account.line(), hint=f"the result was kept as {sink.path}, the segments in {self.spec.folder}")
+        with open(sink.path, "rb+") as file:
+            os.fsync(file.fileno())  # the segments go, so the output has to be on the disk
+        journal.state(joined=sink.path)
+        sink.commit()
+        sync_folder(Path(self.spec.target).parent)
+
+    def _keep_partial(
+        self, error: StreamsrError, segments: Sequence[Segment], done: dict[int, Result], unfinished: Result | None
+    ) -> None:
+        """Join what is there from the beginning on, so that it plays, and say so in the error's hint."""
+        leading: list[Result] = []
+        for segment in segments:
+            result = done.get(segment.number)
+            if result is None and unfinished is not None and unfinished.number == segment.number:
+                result = unfinished
+            if result is None:
+                break
+            leading.append(result)
+            if not result.complete:
+                break
+        words = [f"{len(done)} of {len(segments)} segments are done, the same command goes on from there"]
+        times = [time for result in leading for time in result.times()[-1:]]
+        if times:
+            try:
+                self.source.end = times[-1] * self.spec.time_base + 1 / self.spec.rate
+                sink = self._join(leading)
+                words.insert(0, f"the first {sink.num_encoded} frames are in {sink.path}")
+            except StreamsrError:
+                pass  # the disk may be full; the segments are what matters
+        error.hint = "; ".join([*([error.hint] if error.hint else []), *words])
+
+
+def work_folder(target: str) -> Path:
+    """Where the segments of an output lie until they are joined."""
+    return Path(f"{target}.streamsr")
+
+
+def _make_spec(
+    source: Source, upscaler: Upscaler, options: SinkOptions, target: str, folder: Path, device: str, precision: str, threads: int,
+    segment_seconds: float,
+) -> Spec:  # fmt: skip
+    """What workers have to know. Raises Uncut where segments cannot be or are of no use."""
+    url = source.url
+    first = source.tags
+    shape = (first.width, first.height, first.pix_fmt)
+    output = find_format(target, options.format)
+    if segment_seconds <= 0:
+        raise Uncut("--segment-seconds is 0")
+    if not Path(url).is_file():
+        raise Uncut("the input is not a file")
+    if source.container.format.name in ("image2", "rawvideo") or source.container.format.name.endswith("_pipe"):
+        raise Uncut("the input is pictures without times")
+    if target == "-" or (Path(target).exists() and not Path(target).is_file()):
+        raise Uncut("the output is not a file")
+    if output.images or not output.pts or output.raw is not None:
+        raise Uncut(f"{output.muxer} cannot be joined from packets")
+    if source.options.num_frames is not None:
+        raise Uncut("--frames asks for a number of frames, which packets do not tell")
+    if source.duration_s is not None and source.duration_s < 1.5 * segment_seconds:
+        raise Uncut("it is short")
+    size = upscaler.output_size(*shape[:2], planar_format(shape[2]))
+    encoding = Encoding.choose(source, size, planar_format(shape[2]), output=output, wanted=options.encode)
+    if not has_constant_quality(encoding):
+        raise Uncut("a bit rate is spread over the whole video, so its encoder cannot start anew at each segment")
+    return Spec(
+        str(Path(url).absolute()), source.options, str(folder.absolute()), target, options.format, options.encode, source.tags,
+        source.time_base, source.rate, shape, upscaler.model, upscaler.scale, upscaler.size, upscaler.engine, device, precision,
+        threads, warmup_frames(upscaler.specs),
+    )  # fmt: skip
+
+
+def _plan(source: Source, spec: Spec, segment_seconds: float, stop: threading.Event) -> list[Segment]:
+    ticks = seconds_to_ticks(segment_seconds, spec.time_base)
+    segments = plan_segments(scan(source, stop), ticks=ticks, warmup=spec.warmup)
+    if len(segments) < 2:
+        raise Uncut("it is short")
+    return segments
+
+
+def _discard(folder: Path, reason: str, *, restart: bool) -> None:
+    """Throw away the segments of a job that now runs in one piece."""
+    if not restart:
+        raise ChangedJobError(
+            f"{folder} holds an unfinished job in segments, but this one runs in one piece: {reason}.",
+            hint="--restart throws the unfinished job away; or give the options of before",
+        )
+    with Lease(folder, lost=threading.Event()) if (folder / NAME).exists() else nullcontext():
+        pass  # nobody else is at it
+    Store(str(folder)).remove()
+
+
+def _remove_damaged(folder: Path) -> None:
+    """Remove a journal that SQLite cannot read, before a job that does not need it."""
+    try:
+        Journal(folder).close()
+    except SinkError:
+        (folder / NAME).unlink(missing_ok=True)
+
+
+def _clear_finished(folder: Path, target: str) -> None:
+    """Remove the work folder of a job that was ended between the output's name and the end of the folder."""
+    if not (folder / NAME).is_file() or not Path(target).is_file():
+        return
+    try:
+        with Journal(folder) as journal:
+            joined = journal.fact("joined")
+    except SinkError:
+        return  # damaged: the job itself says so
+    if joined is not None and not Path(joined).exists():
+        Store(str(folder)).remove()

@@ -1,0 +1,71 @@
+"""Spec: what a worker is told of a job; Result: what it says of a segment."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from ..io.encoders import EncoderOptions
+from ..io.opening import SourceOptions
+from ..io.tags import Tags
+from ..upscale import Upscaler
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """All that a worker has to know of a job; picklable, and the same for every segment."""
+
+    url: str
+    source: SourceOptions
+    folder: str  # where segments go, a path that the worker reaches
+    target: str  # the output, whose name and `format` choose the container
+    format: str | None
+    encode: EncoderOptions
+    tags: Tags  # of the source
+    time_base: Fraction
+    rate: Fraction
+    shape: tuple[int, int, str]  # width, height and pixel format of the source's first frame
+    model: str
+    scale: float
+    size: tuple[int, int] | None
+    engine: str
+    device: str
+    precision: str
+    threads: int
+    warmup: int  # frames that the network sees before a segment
+
+    def open_upscaler(self) -> Upscaler:
+        return Upscaler(
+            self.model, self.scale, size=self.size, engine=self.engine, device=self.device,
+            precision=self.precision, threads=self.threads,  # type: ignore[arg-type]
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of a segment: its file, and its part of the frame account."""
+
+    number: int
+    name: str | None  # of the file; None where no frame came out
+    size: int = 0  # bytes
+    checksum: str = ""
+    parameters: str = ""  # the encoder's extradata in hex, equal for all segments that can be joined
+    encoder: str = ""
+    pts: bytes = field(default=b"", repr=False)  # of the decoded frames, int64
+    num_decoded: int = 0
+    num_upscaled: int = 0
+    num_encoded: int = 0  # packets
+    num_missing: int = 0  # packets of the source that gave no frame
+    num_errors: int = 0  # that the decoder reported while it read this segment
+    num_reused: int = 0
+    num_deinterlaced: int = 0
+    reorder: int = 0  # how many packets a frame may come early
+    complete: bool = True
+    engine: str = ""
+    reason: str = ""
+
+    def times(self) -> array[int]:
+        times = array("q")
+        times.frombytes(self.pts)
+        return times

@@ -1,0 +1,139 @@
+"""Worker: makes segments. It decodes, upscales and encodes one after another, with one engine, and never waits between.
+
+While the encoder of one segment is flushed and its file goes to the disk, the next segment is on its way already; where
+it follows the last one, the decoder just goes on. `work` is the same for a single segment, for any process anywhere.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+
+import av
+
+from ..errors import StreamsrError
+from ..flow import prefetch
+from ..pipeline import AHEAD, Timed, upscaled
+from ..upscale import Upscaler
+from .plan import Segment
+from .reading import Reading
+from .spec import Result, Spec
+from .writing import Note, SegmentWriter
+
+
+class Worker:
+    """Makes segments of one job with one engine. Use as a context manager."""
+
+    def __init__(self, spec: Spec, upscaler: Upscaler | None = None) -> None:
+        self.spec = spec
+        self.upscaler = upscaler or spec.open_upscaler()
+        self.stage_s: dict[str, float] = {}
+        self.unfinished: Result | None = None  # what the last run got done of a segment before it ended early
+        self._num_reused = 0
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.upscaler.close()
+
+    def run(
+        self, segments: Iterable[Segment], *, stop: threading.Event | None = None, on_frame: Callable[[int], None] | None = None
+    ) -> Iterator[Result]:
+        """Yield a Result for each segment, once it is safe on the disk.
+
+        stop: when set, the run ends early. on_frame: told the pts of each frame that was encoded.
+        Raises SourceError, EngineError, SinkError. What was done of the segment in hand is then `unfinished`.
+        """
+        self.unfinished = None
+        # a network with a state starts each segment with a state of its own
+        batches = ([segment] for segment in segments) if self.spec.warmup else iter([segments])
+        with closing(Reading(self.spec.url, self.spec.source, warmup=self.spec.warmup)) as reading:
+            for batch in batches:
+                yield from self._run(reading, reading.frames(batch), stop or threading.Event(), on_frame)
+            yield from (Result(part.segment.number, None, num_missing=part.segment.num_frames, num_errors=part.num_errors)
+                        for part in reading.parts if part.is_read and not part.num_decoded)  # fmt: skip
+
+    def _run(
+        self, reading: Reading, decoded: Iterator[av.VideoFrame], stop: threading.Event, on_frame: Callable[[int], None] | None
+    ) -> Iterator[Result]:
+        timed = Timed(decoded)
+        writer: SegmentWriter | None = None
+        failure: StreamsrError | None = None
+        flushing: Future[Result] | None = None  # no more than one at a time
+        with ThreadPoolExecutor(1, thread_name_prefix="flush") as flusher:
+            try:
+                with (
+                    closing(prefetch(timed, depth=AHEAD, stop=stop)) as ahead,
+                    closing(upscaled(self.upscaler, ahead, self.spec.shape)) as frames,
+                ):
+                    for frame in frames:
+                        part = reading.owners.popleft()
+                        if part is None:
+                            continue
+                        if writer is not None and writer.part is not part:
+                            if flushing is not None:
+                                yield flushing.result()
+                            flushing, writer = flusher.submit(writer.finish, self._count_reused()), None
+                        if writer is None:
+                            writer = SegmentWriter(self.spec, part, frame)
+                        self._encode(writer, frame)
+                        if on_frame is not None:
+                            on_frame(frame.pts or 0)
+                        if flushing is not None and flushing.done():
+                            done, flushing = flushing, None
+                            yield done.result()
+            except StreamsrError as error:
+                failure = error
+            except BaseException:
+                if writer is not None:
+                    writer.discard()
+                raise
+            finally:
+                self._add("decode", timed.busy_s)
+            at = time.perf_counter()
+            try:
+                if flushing is not None:
+                    yield flushing.result()
+                if writer is not None and failure is None and not stop.is_set():
+                    whole, writer = writer, None
+                    yield whole.finish(self._count_reused())
+            except StreamsrError as error:
+                failure = failure or error
+            if writer is not None:
+                self.unfinished = writer.close_early()
+            self._add("encode", time.perf_counter() - at)
+        if failure is not None:
+            raise failure
+
+    def _encode(self, writer: SegmentWriter, frame: av.VideoFrame) -> None:
+        at = time.perf_counter()
+        writer.write(frame)
+        self._add("encode", time.perf_counter() - at)
+
+    def _add(self, stage: str, seconds: float) -> None:
+        self.stage_s[stage] = self.stage_s.get(stage, 0.0) + seconds
+
+    def _count_reused(self) -> Note:
+        """What the upscaler says of the segment that has just come out of it."""
+        number, self._num_reused = self.upscaler.num_reused - self._num_reused, self.upscaler.num_reused
+        return Note(number, self.upscaler.engine, self.upscaler.reason)
+
+
+def work(segment: Segment, spec: Spec) -> Result:
+    """Make one segment. The engine stays warm for the next call with the same spec in this process."""
+    global _warm
+    if _warm is None or _warm.spec != spec:
+        if _warm is not None:
+            _warm.close()
+        _warm = Worker(spec)
+    return next(iter(list(_warm.run([segment]))))
+
+
+_warm: Worker | None = None
