@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,6 +61,18 @@ def test_counts_are_those_of_the_telemetry(watch: Watch) -> None:
     assert list(buckets) == [*LATENCY_BUCKETS_S, math.inf]
     assert (buckets[0.005], buckets[0.04], buckets[0.06], buckets[0.08], buckets[10.0], buckets[math.inf]) == (1, 2, 2, 3, 3, 4)
     assert found["process_resident_memory_bytes"][()] > 1e7
+
+
+def test_the_documentation_lists_every_metric(watch: Watch, show: Show) -> None:
+    text = (Path(__file__).parents[2] / "docs/live.md").read_text()
+    documented = set(re.findall(r"`(streamsr_[a-z_]+)`", text))
+    show.telemetry.dropped("late")
+    served = {re.sub(r"_(bucket|count|sum)$", "", name) for name in scrape(watch) if name.startswith("streamsr_")}
+    assert documented - served <= {"streamsr_gpu_memory_used_bytes"}
+    assert served - documented <= {"streamsr_gpu_memory_total_bytes"}
+    for bound_s in LATENCY_BUCKETS_S:
+        shown = f"{bound_s * 1000:g}" if bound_s < 1 else f"{bound_s:g}"
+        assert re.search(rf"bounds of the latency buckets[^|]*\b{shown}\b", text), bound_s
 
 
 def test_openmetrics_when_asked_for(watch: Watch) -> None:
