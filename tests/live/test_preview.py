@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import re
+import socket
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import pytest
 from live_show import Show
@@ -111,6 +113,15 @@ def test_other_sites_get_no_pictures(watch: Watch, show: Show) -> None:
     assert get(url, {"Sec-Fetch-Site": "cross-site"}).status == 403
     assert get(url, {"Sec-Fetch-Site": "same-origin"}).status == 200
     assert get(watch.urls["preview"], {"Sec-Fetch-Site": "cross-site"}).status == 200  # a link to the page
+
+
+def test_what_is_not_http_is_refused_and_not_logged(watch: Watch, capfd: pytest.CaptureFixture[str]) -> None:
+    """stderr belongs to the event lines, which may be JSON."""
+    for nonsense in (b"\x16\x03\x01 this is TLS\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"):
+        with socket.create_connection(("127.0.0.1", urlsplit(watch.urls["preview"]).port), timeout=30) as connection:
+            connection.sendall(nonsense)
+            assert connection.recv(100).startswith(b"HTTP/1.1 4")
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from web import until
 
+from streamsr.live.jpeg import JpegEncoder
 from streamsr.live.tap import Pair, Tap
 
 WAIT_S = 30.0
@@ -84,6 +85,29 @@ def test_viewers_of_one_moment_share_one_encoding(tap: Tap) -> None:
     offer(tap, 10)
     assert len({future.result(WAIT_S).number for future in waiting}) == 1
     assert tap.num_encoded == 1
+
+
+def test_an_encoder_that_hangs_does_not_hold_up_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on, entered = threading.Event(), threading.Event()
+    encode = JpegEncoder.encode
+
+    def hang(encoder: JpegEncoder, frame: av.VideoFrame) -> bytes:
+        entered.set()
+        assert go_on.wait(WAIT_S)
+        return encode(encoder, frame)
+
+    monkeypatch.setattr(JpegEncoder, "encode", hang)
+    tap = Tap("test")
+    waiting = tap.next_pair(-1)
+    offer(tap, 10)
+    assert entered.wait(WAIT_S)
+    for value in range(100):  # would never end if one of them waited for the encoder
+        offer(tap, value)
+    later = tap.next_pair(-1)
+    go_on.set()
+    assert mean(waiting.result(WAIT_S).before) == pytest.approx(10, abs=2)
+    assert later.result(WAIT_S)
+    tap.close()
 
 
 def test_a_viewer_that_left_costs_nothing(tap: Tap) -> None:
