@@ -45,7 +45,8 @@ class Server:
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app, log_config=None, log_level="error", access_log=False, lifespan="off", server_header=False, date_header=False,
-                ws="none", loop="asyncio", http="h11", limit_concurrency=MAX_CONNECTIONS, timeout_graceful_shutdown=1, timeout_keep_alive=30,
+                ws="none", loop="asyncio", http="h11", limit_concurrency=MAX_CONNECTIONS, timeout_graceful_shutdown=1,
+                timeout_keep_alive=30,
             )
         )  # fmt: skip
         self._thread = threading.Thread(target=self._server.run, args=([self._listener],), name=f"{option[2:]} server", daemon=True)
