@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import av
 import av.error
-from av.codec.context import ThreadType
+from av.codec.context import Flags, ThreadType
 
 from ..errors import SourceError
 
@@ -44,8 +44,12 @@ class Decoder:
     thread.
     """
 
-    def __init__(self, stream: av.VideoStream, count: SourceCount, *, url: str, max_errors: int, threads: int) -> None:
+    def __init__(
+        self, stream: av.VideoStream, count: SourceCount, *, url: str, max_errors: int, threads: int, low_delay: bool = False
+    ) -> None:
+        """low_delay: hold no frame back for the sake of speed; nothing is decoded again at the end."""
         self.count, self.url, self.max_errors = count, url, max_errors
+        self._low_delay = low_delay
         self._stream = stream
         self._errors_in_row = 0
         self._groups: deque[list[av.Packet]] = deque([[]])  # each starts with a key frame
@@ -53,7 +57,9 @@ class Decoder:
         self._context = stream.codec_context
         if self._wants_libvpx():
             self._context = self._open_another()
-        self._context.thread_type = ThreadType.AUTO
+        self._context.thread_type = ThreadType.SLICE if low_delay else ThreadType.AUTO
+        if low_delay:
+            self._context.flags |= Flags.low_delay
         self._context.thread_count = threads
 
     def decode(self, packet: av.Packet) -> list[av.VideoFrame]:
@@ -84,6 +90,8 @@ class Decoder:
 
     def _remember(self, packet: av.Packet) -> None:
         """See Note [Last frames]."""
+        if self._low_delay:
+            return
         if packet.is_keyframe:
             self._groups.append([])
         if len(self._groups[-1]) < _MAX_GROUP:

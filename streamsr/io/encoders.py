@@ -27,6 +27,8 @@ class EncoderOptions:
     options: Mapping[str, str] | None = None  # encoder options, passed to FFmpeg as they are
     threads: int = 0  # 0 = the encoder's choice
     realtime: bool = False  # favour speed
+    live: bool = False  # favour delay: no look-ahead, a key frame every LIVE_GOP_S, headers with each of them
+    max_bit_rate_bps: int | None = None  # with `live`: what a network may be asked to carry
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,9 @@ class _Encoder:
     params: str | None = None  # the option that takes key=value:key=value
     hdr: Callable[[Tags], dict[str, str]] | None = None  # static HDR metadata as such pairs
     max_side: int = 65535  # widest and highest picture, in pixels
+    live: tuple[tuple[str, str], ...] = ()  # no frame waits for another
+    live_params: tuple[tuple[str, str], ...] = ()  # the same, for `params`
+    vbv: bool = False  # takes maxrate and bufsize beside constant quality
 
 
 def _chromaticities(tags: Tags, unit: float, luminance_unit: float, *, integer: bool) -> str | None:
@@ -81,18 +86,25 @@ def _av1_hdr(tags: Tags) -> dict[str, str]:
     return pairs
 
 
+LIVE_GOP_S = 2
+LIVE_CRF = 5  # added to the quality's number: a network carries it, and no two viewers wait for the other
+_NVENC_LIVE = (("tune", "ull"), ("zerolatency", "1"), ("delay", "0"), ("bf", "0"), ("forced-idr", "1"))
 # Quality defaults: visually close to the source of the upscale; presets: the slowest that two cores bear at 960p.
 ENCODERS = {
     "libx264": _Encoder("crf", 18, "preset", "medium", "ultrafast", params="x264-params",
-                        hdr=lambda tags: _x26x_hdr(tags, "mastering-display", "cll"), max_side=16384),
+                        hdr=lambda tags: _x26x_hdr(tags, "mastering-display", "cll"), max_side=16384,
+                        live=(("tune", "zerolatency"), ("forced-idr", "1")), live_params=(("repeat-headers", "1"),), vbv=True),
     "libx264rgb": _Encoder("crf", 18, "preset", "medium", "ultrafast", params="x264-params"),
-    "libx265": _Encoder("crf", 20, "preset", "fast", "ultrafast", params="x265-params", hdr=_x265_hdr, max_side=16384),
-    "libsvtav1": _Encoder("crf", 28, "preset", "8", "12", params="svtav1-params", hdr=_av1_hdr, max_side=16384),
-    "libvpx-vp9": _Encoder("crf", 24, "cpu-used", "4", "8", fixed=(("b", "0"), ("row-mt", "1"))),
-    "libvpx": _Encoder("crf", 10, "cpu-used", "4", "8", fixed=(("b", "5M"),)),
-    "h264_nvenc": _Encoder("cq", 20, "preset", "p5", "p1"),
-    "hevc_nvenc": _Encoder("cq", 22, "preset", "p5", "p1"),
-    "av1_nvenc": _Encoder("cq", 26, "preset", "p5", "p1"),
+    "libx265": _Encoder("crf", 20, "preset", "fast", "ultrafast", params="x265-params", hdr=_x265_hdr, max_side=16384,
+                        live=(("tune", "zerolatency"), ("forced-idr", "1")), live_params=(("repeat-headers", "1"),), vbv=True),
+    "libsvtav1": _Encoder("crf", 28, "preset", "8", "12", params="svtav1-params", hdr=_av1_hdr, max_side=16384,
+                          live_params=(("pred-struct", "1"), ("lookahead", "0"))),
+    "libvpx-vp9": _Encoder("crf", 24, "cpu-used", "4", "8", fixed=(("b", "0"), ("row-mt", "1")),
+                           live=(("lag-in-frames", "0"), ("error-resilient", "1"))),
+    "libvpx": _Encoder("crf", 10, "cpu-used", "4", "8", fixed=(("b", "5M"),), live=(("lag-in-frames", "0"),)),
+    "h264_nvenc": _Encoder("cq", 20, "preset", "p5", "p1", live=_NVENC_LIVE, vbv=True),
+    "hevc_nvenc": _Encoder("cq", 22, "preset", "p5", "p1", live=_NVENC_LIVE, vbv=True),
+    "av1_nvenc": _Encoder("cq", 26, "preset", "p5", "p1", live=_NVENC_LIVE, vbv=True),
     "prores_ks": _Encoder(fixed=(("profile", "4444"),)),
     "ffv1": _Encoder(fixed=(("level", "3"), ("g", "1"), ("slicecrc", "1"))),
     "mjpeg": _Encoder(fixed=(("q:v", "2"), ("qmin", "1"))),
@@ -150,8 +162,11 @@ def choose_pix_fmt(encoder: str, pix_fmt: str, wanted: str | None, output: Outpu
     return best.name, _losses(pix_fmt, best.name)
 
 
-def encoder_options(encoder: str, tags: Tags, wanted: EncoderOptions) -> dict[str, str]:
-    """FFmpeg's options for the encoder: quality, speed, HDR, then the user's own. Raises UsageError."""
+def encoder_options(encoder: str, tags: Tags, wanted: EncoderOptions, *, rate: Fraction = Fraction(25)) -> dict[str, str]:
+    """FFmpeg's options for the encoder: quality, speed, HDR, then the user's own. Raises UsageError.
+
+    rate: frames per second, for what is counted in frames.
+    """
     row = ENCODERS.get(encoder, _Encoder())
     options = dict(row.fixed)
     if wanted.crf is not None and row.crf is None:
@@ -159,16 +174,23 @@ def encoder_options(encoder: str, tags: Tags, wanted: EncoderOptions) -> dict[st
     if wanted.preset is not None and row.preset is None:
         raise UsageError(f"{encoder} has no presets for --preset {wanted.preset}.", hint="use --encoder-option instead")
     if row.crf:
-        options[row.crf] = f"{row.quality if wanted.crf is None else wanted.crf:g}"
+        quality = row.quality + (LIVE_CRF if wanted.live else 0)
+        options[row.crf] = f"{quality if wanted.crf is None else wanted.crf:g}"
+    fast = wanted.realtime or wanted.live
     if row.preset:
-        options[row.preset] = wanted.preset or (row.realtime_speed if wanted.realtime else row.speed)
-    if encoder == "libvpx-vp9":
-        options["deadline"] = "realtime" if wanted.realtime else "good"
+        options[row.preset] = wanted.preset or (row.realtime_speed if fast else row.speed)
+    if encoder.startswith("libvpx"):
+        options["deadline"] = "realtime" if fast else "good"
+    if wanted.live:
+        options |= dict(row.live) | {"g": str(max(1, round(LIVE_GOP_S * rate)))}
+        if row.vbv and wanted.max_bit_rate_bps is not None:
+            options |= {"maxrate": str(wanted.max_bit_rate_bps), "bufsize": str(wanted.max_bit_rate_bps // 2)}  # half a second
     if tags.chroma_location != "unspecified" and tags.pix_fmt.startswith(("yuv420", "yuvj420", "yuva420")):
         options["chroma_sample_location"] = tags.chroma_location
     user = dict(wanted.options or {})
     if row.params:
         pairs = row.hdr(tags) if row.hdr and tags.hdr else {}
+        pairs |= dict(row.live_params) if wanted.live else {}
         if encoder == "libx265":
             pairs["log-level"] = "error"
         own = user.pop(row.params, None)

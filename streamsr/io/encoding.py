@@ -56,7 +56,8 @@ class Encoding:
     def add_stream(self, container: av.container.OutputContainer) -> av.VideoStream:
         """The video stream of an output, its encoder not open yet."""
         tags = self.tags
-        stream = container.add_stream(self.encoder, rate=self.rate, options=encoder_options(self.encoder, tags, self.wanted))
+        options = encoder_options(self.encoder, tags, self.wanted, rate=self.rate)
+        stream = container.add_stream(self.encoder, rate=self.rate, options=options)
         assert isinstance(stream, av.VideoStream)
         context = stream.codec_context
         context.width, context.height, context.pix_fmt = tags.width, tags.height, tags.pix_fmt
