@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -29,10 +30,14 @@ class SourceOptions:
     input_size: tuple[int, int] | None = None  # rawvideo only
     input_pix_fmt: str | None = None  # rawvideo only
     input_rate: Fraction | None = None  # rawvideo and image sequences, frames per second
+    timeout_s: float | None = None  # of opening and of each read; None: forever
 
 
-def open_input(url: str, options: SourceOptions) -> av.container.InputContainer:
-    """Open a path, an image pattern or "-" for demuxing. Raises SourceError with what FFmpeg says."""
+def open_input(url: str, options: SourceOptions, *, protocol: Mapping[str, str] | None = None) -> av.container.InputContainer:
+    """Open a path, an image pattern, a URL or "-" for demuxing. Raises SourceError with what FFmpeg says.
+
+    protocol: FFmpeg's options for the URL.
+    """
     path = Path(url)
     pattern = is_pattern(url) and not path.exists()
     if url != "-" and "://" not in url and not pattern:
@@ -42,7 +47,7 @@ def open_input(url: str, options: SourceOptions) -> av.container.InputContainer:
             raise SourceError(f"{url} is a folder.", hint=f"for an image sequence give a pattern like {path / '%05d.png'}")
         if path.is_file() and path.stat().st_size == 0:
             raise SourceError(f"{url} is empty (0 bytes).")
-    keywords: dict[str, str] = {}
+    keywords: dict[str, str] = dict(protocol or {})
     if options.input_size:
         keywords["video_size"] = f"{options.input_size[0]}x{options.input_size[1]}"
     if options.input_pix_fmt:
@@ -58,12 +63,16 @@ def open_input(url: str, options: SourceOptions) -> av.container.InputContainer:
             format="image2" if pattern and options.input_format is None else options.input_format,
             options=keywords,
             metadata_errors="replace",
+            timeout=options.timeout_s,
         )
+    except av.error.ExitError as error:
+        raise SourceError(f"{url}: no answer within {options.timeout_s:g} s.", hint="check the address, or raise --timeout") from error
     except av.error.FFmpegError as error:
         if pattern and isinstance(error, av.error.FileNotFoundError):
             raise SourceError(f"{url}: no file fits this pattern.", hint="numbers start at 0 to 4") from error
         reason = error.strerror or str(error)
-        raise SourceError(f"{url}: not a video that FFmpeg can read: {reason}.") from error
+        what = "" if "://" in url else "not a video that FFmpeg can read: "
+        raise SourceError(f"{url}: {what}{reason}.") from error
     except ValueError as error:
         raise SourceError(f"{url}: {error}.") from error
 
