@@ -26,6 +26,7 @@ class OutputFormat:
     raw: str | None = None  # the only sensible video encoder
     images: bool = False
     options: tuple[tuple[str, str], ...] = ()  # muxer options
+    sounds: frozenset[str] | None = None  # codecs of sound that can be copied, where FFmpeg cannot tell
 
 
 MP4 = OutputFormat("mp4", audio="aac", text="mov_text", rotation=True, chapters=True)

@@ -5,7 +5,7 @@ An input stream becomes a Track: `mux(packet)` for each of its packets, `finish(
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import cast
@@ -34,6 +34,7 @@ class Track:
     source: av.stream.Stream
     output: av.stream.Stream
     container: av.container.OutputContainer
+    write: Callable[[av.Packet], None]  # takes each packet of `output`
     negative: bool = True  # the container holds times before 0
     num_packets: int = 0
     first_s: Fraction | None = None  # time of the first packet
@@ -59,7 +60,7 @@ class Track:
             self.first_s = seconds
         packet.stream = self.output
         try:
-            self.container.mux(packet)
+            self.write(packet)
         except (av.error.InvalidDataError, av.error.ArgumentError) as error:  # a damaged packet, or one out of order
             self.errors.append(f"a packet near {float(seconds):.3f} s was left out: {error.strerror}")
             return
@@ -93,7 +94,7 @@ class TextTrack(Track):
         encoded.time_base, encoded.pts, encoded.dts = packet.time_base, packet.pts, packet.pts
         encoded.duration = packet.duration or 0
         encoded.stream = self.output
-        self.container.mux(encoded)
+        self.write(encoded)
         self.num_packets += 1
 
 
@@ -115,7 +116,7 @@ class AudioTrack(Track):
     def finish(self) -> None:
         self._encode(None)
         for packet in cast("av.AudioStream", self.output).encode(None):
-            self.container.mux(packet)
+            self.write(packet)
 
     def _encode(self, frame: av.AudioFrame | None) -> None:
         output = cast("av.AudioStream", self.output)
@@ -125,15 +126,19 @@ class AudioTrack(Track):
             self.resampler = AudioResampler(context.format, context.layout, context.sample_rate, size)
         for resampled in self.resampler.resample(frame):
             for packet in output.encode(resampled):
-                self.container.mux(packet)
+                self.write(packet)
                 self.num_packets += 1
 
 
 def open_tracks(
-    streams: Iterable[av.stream.Stream], container: av.container.OutputContainer, output: OutputFormat
+    streams: Iterable[av.stream.Stream], container: av.container.OutputContainer, output: OutputFormat,
+    *, write: Callable[[av.Packet], None] | None = None,
 ) -> tuple[list[Track], list[str]]:
-    """Add an output stream for each input stream that the container can hold; words for each that is dropped or converted."""
-    held = _MPEGTS if output.muxer == "mpegts" else container.supported_codecs
+    """Add an output stream for each input stream that the container can hold; words for each that is dropped or converted.
+
+    write: where the packets go, instead of into the container.
+    """  # fmt: skip
+    held = output.sounds if output.sounds is not None else _MPEGTS if output.muxer == "mpegts" else container.supported_codecs
     if output.muxer == "mov":
         held = held - _MP4_ONLY
     tracks: list[Track] = []
@@ -143,7 +148,7 @@ def open_tracks(
         if stream.type == "data" and _is_remade(stream, output):
             continue
         try:
-            track, why = _open_track(stream, name, container, output, held)
+            track, why = _open_track(stream, name, container, output, held, write or container.mux)
         except (ValueError, av.error.FFmpegError) as error:
             track, why = None, str(error)
         if track is None:
@@ -164,7 +169,8 @@ def copy_words(stream: av.stream.Stream, output: av.stream.Stream) -> None:
 
 
 def _open_track(
-    stream: av.stream.Stream, name: str, container: av.container.OutputContainer, output: OutputFormat, held: Sequence[str] | set[str]
+    stream: av.stream.Stream, name: str, container: av.container.OutputContainer, output: OutputFormat,
+    held: Sequence[str] | Set[str], write: Callable[[av.Packet], None],
 ) -> tuple[Track | None, str]:
     if output.audio is None:
         return None, f"{output.muxer} holds video alone"
@@ -172,11 +178,11 @@ def _open_track(
         if not output.attachments:
             return None, f"{output.muxer} has no attachments"
         attached = container.add_attachment(stream.name or "attachment", stream.mimetype or "application/octet-stream", stream.data)
-        return Track(stream, attached, container), ""
+        return Track(stream, attached, container, write), ""
     if stream.type == "data":
         if output.muxer != "mpegts" or stream.container.format.name != "mpegts":
             return None, f"{output.muxer} has no place for this data"
-        return Track(stream, container.add_stream_from_template(stream), container), ""
+        return Track(stream, container.add_stream_from_template(stream), container, write), ""
     if stream.codec_context is None:
         return None, "FFmpeg does not know its codec"
     context = stream.codec_context
@@ -187,7 +193,7 @@ def _open_track(
             _name_channels(added)
         # Matroska says how much of the sound is priming, so from one Matroska file to another its times below 0 fit
         negative = output.negative or stream.container.format.name.startswith("matroska")
-        return Track(stream, added, container, negative), ""
+        return Track(stream, added, container, write, negative), ""
     if stream.type == "subtitle" and name in _TEXT and output.text is not None:
         text = container.add_stream(output.text)
         assert isinstance(context, SubtitleCodecContext)
@@ -196,7 +202,7 @@ def _open_track(
         context.open(strict=False)
         text.codec_context.subtitle_header = context.subtitle_header
         text.time_base = text.codec_context.time_base = stream.time_base
-        return TextTrack(stream, text, container), ""
+        return TextTrack(stream, text, container, write), ""
     if isinstance(context, av.AudioCodecContext):
         rate = context.sample_rate
         if output.audio == "libopus" and rate not in (8000, 12000, 16000, 24000, 48000):
@@ -205,7 +211,7 @@ def _open_track(
         assert isinstance(sound, av.AudioStream)
         sound.codec_context.layout = context.layout
         _name_channels(sound)
-        return AudioTrack(stream, sound, container), ""
+        return AudioTrack(stream, sound, container, write), ""
     return None, f"{output.muxer} cannot hold {name}"
 
 
