@@ -177,8 +177,12 @@ def open_in_thread(url: str, options: SourceOptions, stop: threading.Event) -> S
 
 
 def fit_size(source: Source, box: tuple[int, int]) -> tuple[int, int]:
-    """The even size inside `box` (width, height in pixels) with the source's shape; a side of 0 is free."""
-    width, height = source.tags.width, source.tags.height
+    """`fit_box` for the source's pictures."""
+    return fit_box(source.tags.width, source.tags.height, box)
+
+
+def fit_box(width: int, height: int, box: tuple[int, int]) -> tuple[int, int]:
+    """The even size inside `box` (width, height in pixels) with the shape of width x height; a side of 0 is free."""
     factors = [wanted / have for wanted, have in zip(box, (width, height), strict=True) if wanted]
     factor = min(factors)
     return max(2, round(width * factor / 2) * 2), max(2, round(height * factor / 2) * 2)

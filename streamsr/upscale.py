@@ -238,6 +238,11 @@ class Upscaler:
         resize_plane(luma, *target, bits=bits, out=out)
         return out
 
+    def restart(self) -> None:
+        """The next single frame does not follow on the last one (a source came back): forget what was kept of it."""
+        with self._lock:
+            self._stream = Stream(self)
+
     def close(self) -> None:
         """Stop the threads and free the engines. The upscaler can be used again; it then starts afresh."""
         with self._lock:
