@@ -93,7 +93,7 @@ class StreamTelemetry:
         self._lock = threading.Lock()
         self._start = self._turned = clock()
         self._seconds: deque[_Second] = deque([_Second(0)], maxlen=WINDOW_S + 1)
-        self._frames = {"in": 0, "out": 0}
+        self._frames = {"in": 0, "out": 0, "held": 0}
         self._latency = Histogram()
         self._dropped: dict[str, int] = {}
         self._reconnects: dict[Side, int] = {"source": 0, "sink": 0}
@@ -124,6 +124,11 @@ class StreamTelemetry:
             second = self._second()
             second.frames_out += 1
             second.latency.add(latency_s)
+
+    def frame_held(self) -> None:
+        """A picture was shown again, as nothing came from the source."""
+        with self._lock:
+            self._frames["held"] += 1
 
     def dropped(self, reason: str, n: int = 1) -> None:
         """Frames will not go out; `reason` is one of a few fixed words, such as "late" or "sink lost"."""
@@ -162,7 +167,7 @@ class StreamTelemetry:
 
         stream, model, state {side: State}, state_s {side: seconds in that state}, uptime_s, turned_s (seconds since the
         loop last went round), fps_in and fps_out (mean of the last WINDOW_S whole seconds; 0 in the first second),
-        frames_in, frames_out, dropped {reason: frames}, reconnects {side: count}, queue_depth, engine_s,
+        frames_in, frames_out, frames_held, dropped {reason: frames}, reconnects {side: count}, queue_depth, engine_s,
         latency (since the start) and latency_recent (of the last WINDOW_S seconds and the running one), each
         {count, sum_s, p50_s, p95_s, p99_s, max_s, counts by bucket of LATENCY_BUCKETS_S}; quantiles are None without frames.
         """
@@ -186,6 +191,7 @@ class StreamTelemetry:
                 "fps_out": sum(second.frames_out for second in whole) / span_s,
                 "frames_in": self._frames["in"],
                 "frames_out": self._frames["out"],
+                "frames_held": self._frames["held"],
                 "dropped": dict(self._dropped),
                 "reconnects": dict(self._reconnects),
                 "queue_depth": self._queue_depth,
