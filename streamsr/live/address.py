@@ -1,0 +1,176 @@
+"""Where streams come from and go to: the URL schemes, what FFmpeg has to be told for each, and URLs that hold a password."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ..errors import UsageError
+from ..io.containers import MATROSKA, MP4, MPEGTS, NUT, OutputFormat, find_format
+from ..io.opening import SourceOptions, open_input
+from .options import LiveOptions
+from .url import redact
+
+_SECOND_US = 1_000_000
+# What a late stream may hold up the others: FFmpeg would wait 10 s for sound before it writes a picture
+_LIVE_MUX = (("max_interleave_delta", "100000"), ("flush_packets", "1"))
+_AAC_MP3 = frozenset({"aac", "mp3"})
+_RTP_SOUNDS = frozenset({"aac", "mp2", "mp3", "opus", "ac3", "pcm_mulaw", "pcm_alaw", "pcm_s16be", "adpcm_g722", "g722", "vorbis"})
+_TS = OutputFormat("mpegts", audio="aac", options=(("mpegts_copyts", "1"), ("mpegts_flags", "resend_headers"), *_LIVE_MUX))
+_FLV = OutputFormat("flv", audio="aac", sounds=_AAC_MP3, options=(("flvflags", "no_duration_filesize"), *_LIVE_MUX))
+_RTSP = OutputFormat("rtsp", audio="aac", sounds=_RTP_SOUNDS, options=(("rtsp_transport", "tcp"), *_LIVE_MUX))
+_RTP = OutputFormat("rtp_mpegts", audio="aac", sounds=_AAC_MP3 | {"mp2", "ac3"}, options=_LIVE_MUX)
+_MKV = OutputFormat("matroska", negative=False, audio="aac", options=_LIVE_MUX)
+# fragments while it grows, a plain file in the end: what was recorded plays after a power cut
+_MP4 = OutputFormat("mp4", audio="aac", options=(("movflags", "hybrid_fragmented"), *_LIVE_MUX))
+_NUT = OutputFormat("nut", tags=False, audio="aac", options=_LIVE_MUX)
+
+OUTPUTS = {"rtsp": _RTSP, "rtsps": _RTSP, "rtmp": _FLV, "rtmps": _FLV, "srt": _TS, "udp": _TS, "tcp": _TS, "rtp": _RTP}
+_LIVE_FORMS = {MPEGTS.muxer: _TS, MATROSKA.muxer: _MKV, MP4.muxer: _MP4, NUT.muxer: _NUT}
+INPUTS = ("rtsp", "rtsps", "rtmp", "rtmps", "rtmpt", "srt", "udp", "rtp", "tcp", "http", "https", "hls", "mmsh")
+DEVICE = re.compile(r"/dev/video\d+")
+_ENV = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a live stream goes."""
+
+    url: str
+    format: OutputFormat
+
+    @property
+    def is_network(self) -> bool:
+        """Whether it can be lost and found again, as a file or a pipe cannot."""
+        return scheme_of(self.url) is not None
+
+
+def scheme_of(url: str) -> str | None:
+    """The scheme of a URL in lower case, None for a path or "-"."""
+    found = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", url)
+    return found[1].lower() if found else None
+
+
+def resolve(text: str) -> str:
+    """The URL that is meant: `env:NAME` stands for the value of an environment variable, which `ps` does not show to others."""
+    found = _ENV.fullmatch(text)
+    if found is None:
+        return text
+    value = os.environ.get(found[1], "")
+    if not value:
+        raise UsageError(f"{text}: the environment variable {found[1]} is not set.")
+    return value
+
+
+def is_live(url: str) -> bool:
+    """Whether an input is live by what it is called; http may still turn out to be a file."""
+    return scheme_of(url) is not None or DEVICE.fullmatch(url) is not None
+
+
+def check_input(url: str) -> None:
+    """Raises UsageError for a scheme that streamsr does not read."""
+    scheme = scheme_of(url)
+    if scheme is not None and scheme not in INPUTS and scheme != "file":
+        raise UsageError(f"{redact(url)}: unknown scheme {scheme!r}.", hint=f"known: {', '.join(INPUTS)}")
+    if scheme in INPUTS and not re.match(r"[^/]+://[^/?#]", url):
+        raise UsageError(f"{redact(url)} names no host.", hint=f"such as {scheme}://192.168.1.20/stream")
+
+
+def find_target(url: str, format_name: str | None) -> Target:
+    """How to write to `url`. Raises UsageError for an unknown scheme, ending or --format."""
+    scheme = scheme_of(url)
+    if scheme is None or scheme == "file":
+        plain = find_format(url, format_name)
+        return Target(url, _LIVE_FORMS.get(plain.muxer, plain))
+    if scheme not in OUTPUTS:
+        raise UsageError(f"{redact(url)}: cannot send to scheme {scheme!r}.", hint=f"known: {', '.join(OUTPUTS)}, files and - for stdout")
+    if not re.match(r"[^/]+://[^/]", url):
+        raise UsageError(f"{redact(url)} names no host.", hint=f"such as {scheme}://192.168.1.20/stream")
+    form = OUTPUTS[scheme]
+    if format_name is not None and find_format(url, format_name).muxer != form.muxer:
+        raise UsageError(f"--format {format_name}: {scheme} carries {form.muxer}.", hint="leave --format out")
+    return Target(url, form)
+
+
+def input_options(url: str, live: LiveOptions) -> dict[str, str]:
+    """FFmpeg's options for reading: timeouts of its own below ours, and no more buffering than the delay allows."""
+    scheme = scheme_of(url)
+    timeout_us = str(round(live.timeout_s * _SECOND_US))
+    options = {"fpsprobesize": "3", "max_delay": str(round(min(live.max_latency_s / 2, 0.5) * _SECOND_US))}
+    if scheme in ("rtsp", "rtsps"):
+        options |= {"rtsp_transport": live.rtsp_transport, "timeout": timeout_us}
+    elif scheme in ("udp", "rtp"):
+        # a loaded machine must not lose packets in the kernel; fifo_size counts packets of 188 bytes
+        options |= {"buffer_size": str(4 << 20), "fifo_size": str(8 << 20 // 188), "overrun_nonfatal": "1"}
+    elif scheme in ("http", "https"):
+        options |= {"rw_timeout": timeout_us, "reconnect": "0"}
+    elif scheme is not None:
+        options |= {"rw_timeout": timeout_us}
+    return options
+
+
+def is_paced(url: str) -> bool:
+    """Whether the source hands over as fast as it is read, in pieces or whole: HLS segments, files."""
+    scheme = scheme_of(url)
+    return scheme in ("http", "https", "hls", "file") or (scheme is None and url != "-" and Path(url).is_file())
+
+
+def hide_arguments(*urls: str) -> None:
+    """Overwrite the secrets of these URLs in this process's command line, so that `ps` shows them no longer; Linux only.
+
+    Between the start and this call they can be seen: env:NAME never shows them.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+        start, end = int(fields[45]), int(fields[46])  # arg_start and arg_end, proc(5)
+        line = Path("/proc/self/cmdline").read_bytes()
+    except (OSError, ValueError, IndexError):
+        return
+    if start == 0 or len(line) > end - start:
+        return
+    for url in urls:
+        shown = redact(url)
+        if shown == url:
+            continue
+        old = os.fsencode(url)
+        new = os.fsencode(shown)[: len(old)].ljust(len(old), b"*")
+        at = line.find(old)
+        while at >= 0:
+            ctypes.memmove(start + at, new, len(new))
+            at = line.find(old, at + 1)
+
+
+def check_host(url: str) -> str | None:
+    """Words for a host that no name server knows, None where all is well. May take seconds: call it in a thread."""
+    scheme = scheme_of(url)
+    if scheme in (None, "file"):
+        return None
+    try:
+        host = urlsplit(f"x://{url.partition('://')[2].rpartition('@')[2]}").hostname
+        if not host:
+            return None
+        socket.getaddrinfo(host, None)
+    except ValueError:
+        return "this is no address"
+    except OSError as error:  # FFmpeg would call it an input/output error
+        return f"the host {host} cannot be found: {error.strerror}"
+    return None
+
+
+def is_file_behind(url: str, timeout_s: float) -> bool:
+    """Whether an http URL is a file of known length (a film, an ended HLS stream), which nobody wants frames dropped of.
+
+    Raises SourceError where it cannot be opened.
+    """
+    if scheme_of(url) not in ("http", "https"):
+        return False
+    with open_input(url, SourceOptions(timeout_s=timeout_s)) as container:
+        return container.duration is not None and container.duration > 0

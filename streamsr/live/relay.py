@@ -1,0 +1,68 @@
+"""The process that writes one live output: `python -m streamsr.live.relay STATUS_FD`, started by streamsr.live.publisher.
+
+A process of its own, because FFmpeg's writers can block where nothing can interrupt them (PyAV connects with Python's
+lock held): the publisher ends a relay that hangs, and no thread of the stream ever waits for a network.
+
+In on stdin: one JSON line with the order, the header of streamsr.live.encoding, then packets. Out on the status
+descriptor: one JSON line for each state, and one dot for each packet that FFmpeg took. The URL never stands on a command line.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import sys
+from fractions import Fraction
+from typing import BinaryIO
+
+import av
+
+from .parcel import unpack
+
+TAKEN = b"."
+
+
+def relay(pipe: BinaryIO, status: int) -> None:
+    """Carry out one order."""
+    order = json.loads(pipe.readline())
+    templates = av.open(io.BytesIO(pipe.read(order["header_bytes"])), format="nut")
+    with av.open(order["url"], "w", format=order["muxer"], container_options=order["options"]) as container:
+        streams = [container.add_stream_from_template(stream, opaque=True) for stream in templates.streams]
+        for template, stream in zip(templates.streams, streams, strict=True):
+            if isinstance(template, av.VideoStream) and isinstance(stream, av.VideoStream):
+                stream.codec_context.framerate = Fraction(order["rate"])
+        container.start_encoding()
+        say(status, state="connected")
+        for index, packet in unpack(pipe):
+            packet.stream = streams[index]
+            container.mux(packet)
+            os.write(status, TAKEN)
+    say(status, state="ended")
+
+
+def say(status: int, **words: object) -> None:
+    os.write(status, json.dumps(words).encode() + b"\n")
+
+
+def main() -> int:
+    for number in (signal.SIGINT, signal.SIGTERM):  # a terminal sends Ctrl-C to both; the publisher decides when this ends
+        signal.signal(number, signal.SIG_IGN)
+    status = int(sys.argv[1])
+    try:
+        relay(sys.stdin.buffer, status)
+    except Exception as error:  # whatever it is, the publisher has to hear of it
+        reason = getattr(error, "strerror", None) or str(error)
+        try:
+            say(status, state="failed", reason=reason, errno=getattr(error, "errno", None), kind=type(error).__name__)
+        except OSError:
+            return 1  # nobody listens
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.stdout.flush()
+    code = main()
+    os._exit(code)  # a connection that is gone must not keep the interpreter from ending
