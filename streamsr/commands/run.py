@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import values
+from . import live, values
 
 if TYPE_CHECKING:
     from ..io.sink import SinkOptions
@@ -22,14 +22,17 @@ EPILOG = """examples:
   streamsr run film.mkv film-4k.mkv --size 4k
   streamsr run frames/%05d.png out.mp4 --input-rate 24
   ffmpeg -i in.mp4 -f nut - | streamsr run - - --format nut | ffplay -
+  streamsr run rtsp://camera/stream rtsp://server/up
+  streamsr run rtsp://camera/stream - --format mpegts | ffplay -
+  CAM=rtsp://user:password@camera/stream streamsr run env:CAM recording.mkv
 
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("input", metavar="INPUT", help="a file, an image pattern (frames/%%05d.png) or - for stdin")
-    add("output", metavar="OUTPUT", help="mp4, mkv, mov, webm, ts, nut, y4m, images (out/%%05d.png) or - for stdout")
+    add("input", metavar="INPUT", help="a file, an image pattern (frames/%%05d.png), a URL, env:NAME (a URL) or - for stdin")
+    add("output", metavar="OUTPUT", help="mp4, mkv, mov, webm, ts, nut, y4m, images (out/%%05d.png), a URL or - for stdout")
 
     group = parser.add_argument_group("picture")
     wanted = group.add_mutually_exclusive_group()
@@ -70,6 +73,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                        help="length of the parts of a long file, which let it go on after a crash; 0: in one piece")  # fmt: skip
     group.add_argument("--restart", action="store_true", help="throw away what an earlier run of this output has done")
 
+    live.add_arguments(parser)
+
     group = parser.add_argument_group("report")
     group.add_argument("--quiet", action="store_true", help="errors only")
     group.add_argument("--report", type=Path, metavar="FILE", help="write what happened as JSON")
@@ -85,6 +90,8 @@ def main(options: argparse.Namespace) -> int:
 
         raise UsageError(f"--report {options.report}: the folder {options.report.parent} does not exist.")
     stop = _stop_on_signals()
+    if live.applies(options):
+        return live.main(options, source, sink, stop)
     from ..jobs.job import run
 
     model, precision = options.model, options.precision

@@ -96,3 +96,22 @@ def endpoint(text: str) -> Endpoint:
         return parse_endpoint(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def milliseconds(text: str) -> float:
+    """Seconds, from milliseconds or a number with a unit: 500, 500ms, 0.5s."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s)?", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time, such as 500 (milliseconds), 500ms or 0.5s")
+    return float(found[1]) / (1 if found[2] == "s" else 1000)
+
+
+def attempts(text: str) -> float:
+    """How many attempts in a row: forever, off or a number."""
+    if text == "forever":
+        return float("inf")
+    if text == "off":
+        return 0
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not forever, off or a number of attempts")
+    return int(text)

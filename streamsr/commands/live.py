@@ -1,0 +1,99 @@
+"""What `streamsr run` does where the input or the output is a live stream."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from . import values, watching
+
+if TYPE_CHECKING:
+    from ..io.opening import SourceOptions
+    from ..io.sink import SinkOptions
+    from ..live.report import LiveReport
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    words = "rtsp, rtmp, srt, udp, rtp, tcp, http and HLS URLs, /dev/video0; Ctrl-C and SIGTERM end them with exit code 0"
+    group = parser.add_argument_group("live streams", words)
+    add = group.add_argument
+    add("--live", action=argparse.BooleanOptionalAction, help="keep up rather than keep every frame (default: for URLs and devices)")
+    add("--max-latency", type=values.milliseconds, default=0.5, metavar="MS", help="later frames are dropped for newer ones (default: 500)")
+    add("--fixed-model", action="store_true", help="where the machine cannot keep up, drop frames; default: a lighter model, then resize")
+    add("--timeout", type=values.seconds, default=10.0, metavar="T", help="of every open, read and write in seconds (default: 10)")
+    add("--reconnect", type=values.attempts, default="forever", metavar="R", help="forever, off or a number of attempts (default: forever)")
+    add("--on-loss", choices=["hold", "slate", "stop"], default="hold", help="while the source is gone: last picture, a card, or end")
+    add("--slate", metavar="IMAGE", help="the card of --on-loss slate (default: dark grey)")
+    add("--rtsp-transport", choices=["tcp", "udp"], default="tcp", help="for reading (default: tcp)")
+    watching.add_arguments(parser)
+
+
+def applies(options: argparse.Namespace) -> bool:
+    """Whether this run is live. Settles `env:NAME`, hides passwords from `ps`, and refuses what cannot be."""
+    from ..errors import UsageError
+    from ..live.address import check_input, find_target, hide_arguments, is_file_behind, is_live, resolve
+
+    given = options.input, options.output
+    options.input, options.output = resolve(options.input), resolve(options.output)
+    hide_arguments(*given)
+    check_input(options.input)
+    is_network = find_target(options.output, options.format).is_network if "://" in options.output else False
+    if options.live is False:
+        if is_network:
+            raise UsageError("A network output is live.", hint="leave out --no-live")
+        return False
+    if options.live or is_network:
+        return True
+    return is_live(options.input) and not is_file_behind(options.input, options.timeout)
+
+
+def main(options: argparse.Namespace, source: SourceOptions, sink: SinkOptions, stop: threading.Event) -> int:
+    """Run the stream and print its account."""
+    from ..errors import UsageError
+    from ..live.log import EventLog
+    from ..live.loop import run_live
+    from ..live.options import LiveOptions
+    from ..live.telemetry import StreamTelemetry
+    from ..live.url import redact
+    from ..live.watch import Watch
+
+    if options.realtime:
+        raise UsageError("--realtime is for files: a live stream keeps up by itself.", hint="leave it out")
+    live = LiveOptions(
+        max_latency_s=options.max_latency, timeout_s=options.timeout, reconnect=options.reconnect, on_loss=options.on_loss,
+        slate=options.slate, fixed_model=options.fixed_model, rtsp_transport=options.rtsp_transport,
+    )  # fmt: skip
+    telemetry = StreamTelemetry(redact(options.input))
+    log = EventLog(telemetry.name, as_json=options.log_json, urls=[options.input, options.output], quiet=options.quiet)
+    with Watch(watching.watch_options(options)) as watch:
+        tap = watch.add(telemetry)
+        for name, url in watch.urls.items():
+            log.event(f"{name} served", url=url)
+        report = run_live(
+            options.input, options.output, scale=options.scale or 2, size=options.size, model=options.model, engine=options.engine,
+            device=options.device, precision=options.precision, threads=options.threads, source=source, sink=sink, live=live,
+            telemetry=telemetry, tap=tap, log=log, stop=stop,
+        )  # fmt: skip
+    log.close()
+    if options.report is not None:
+        options.report.write_text(json.dumps(report.as_dict(), indent=2, default=str) + "\n")
+    if not options.quiet:
+        for note in report.notes:
+            print(f"warning: {note}", file=sys.stderr)
+        print(summary(report), file=sys.stderr)
+        print(report.line(), file=sys.stderr)
+    return 0
+
+
+def summary(report: LiveReport) -> str:
+    """The final line of a live run."""
+    size = f"{report.source['width']}x{report.source['height']} to {report.result['width']}x{report.result['height']}"
+    p99_s = report.latency["p99_s"]
+    late = "" if p99_s is None else f", 99 % within {p99_s * 1000:.0f} ms"
+    return (
+        f"{report.output}: {report.num_out} frames {size} in {report.elapsed_s:.1f} s{late}, {report.model} on {report.engine} "
+        f"({report.reason}), {report.encoder}; ended by {report.ended_by}"
+    )

@@ -1,0 +1,348 @@
+"""run_live: one stream in and out that neither falls behind nor dies.
+
+Three threads and a process: LiveSource reads and decodes, this thread upscales and encodes, Publisher feeds the relay process
+that writes. Between them stand a buffer where the newest frame wins and a queue that never makes anyone wait.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import av
+
+from ..engines import Precision
+from ..errors import AccountError, Interrupted, SinkError, SourceError, StreamsrError, UsageError
+from ..io.opening import SourceOptions
+from ..io.sink import SinkOptions, check_output
+from .address import Target, check_input, find_target
+from .buffer import FrameBuffer, Picture
+from .encoding import LiveEncoder
+from .ladder import Ladder
+from .log import EventLog
+from .models import LiveModels
+from .options import LiveOptions
+from .parcel import Parcel
+from .publisher import Publisher
+from .report import LiveReport
+from .slate import make_slate
+from .source import LiveSource
+from .telemetry import PreviewTap, StreamTelemetry
+from .timeline import Timeline
+from .url import redact
+
+_POLL_S = 0.1  # how soon a signal is noticed
+_STATUS_EVERY_S = 10.0
+_PATIENCE = 3  # frames that may be missing before the last one is shown again
+_DRAIN_MOST = 8  # frames that are still upscaled after the end was asked for
+
+
+def run_live(
+    src: str,
+    dst: str,
+    *,
+    scale: float = 2,
+    size: tuple[int, int] | None = None,
+    model: str = "lite",
+    engine: str = "auto",
+    device: str = "auto",
+    precision: Precision = "auto",
+    threads: int = 0,
+    source: SourceOptions | None = None,
+    sink: SinkOptions | None = None,
+    live: LiveOptions | None = None,
+    telemetry: StreamTelemetry | None = None,
+    tap: PreviewTap | None = None,
+    log: EventLog | None = None,
+    stop: threading.Event | None = None,
+) -> LiveReport:
+    """Upscale a stream as it comes, until it ends or `stop` is set.
+
+    src: a URL, a device or "-"; dst: a URL, a path or "-". size: (width, height) box that the picture has to fit. telemetry, tap, log:
+    what watches the stream.
+    Raises UsageError before anything connects; SourceError and SinkError for what cannot be had or, by --reconnect, is given up;
+    EngineError; Interrupted where it was stopped before the first frame.
+    """
+    live = live or LiveOptions()
+    check_input(src)
+    target = find_target(dst, sink.format if sink else None)
+    if not target.is_network:
+        check_output(dst, sink or SinkOptions(), source_url=src)
+    if source and (source.start_s is not None or source.end_s is not None):
+        raise UsageError("A live stream has no --start and no --end.", hint="--frames N ends it after N frames")
+    name = redact(src)
+    models = LiveModels(model, scale, size, engine, device, precision, threads, fixed=live.fixed_model)
+    stream = _Stream(
+        src, target, LiveReport(name, redact(dst)), models,
+        source or SourceOptions(), sink or SinkOptions(), live, telemetry or StreamTelemetry(name), tap,
+        log or EventLog(name, urls=[src, dst], quiet=True), stop or threading.Event(),
+    )  # fmt: skip
+    return stream.run()
+
+
+class _Stream:
+    """The state of one run."""
+
+    def __init__(
+        self, src: str, target: Target, report: LiveReport, models: LiveModels, source: SourceOptions, sink: SinkOptions, live: LiveOptions,
+        telemetry: StreamTelemetry, tap: PreviewTap | None, log: EventLog, stop: threading.Event,
+    ) -> None:  # fmt: skip
+        self.target, self.report, self.models, self.sink, self.live = target, report, models, sink, live
+        self.telemetry, self.tap, self.log, self.stop = telemetry, tap, log, stop
+        self.num_frames = source.num_frames
+        self.timeline = Timeline()
+        self._counting = threading.Lock()
+        self.buffer = FrameBuffer(
+            live.max_latency_s, late_s=lambda picture: self.timeline.late_s(picture.out_s, time.monotonic()),
+            came=self._came, dropped=self._dropped,
+        )  # fmt: skip
+        self.source = LiveSource(src, source, live, self.timeline, self.buffer, telemetry=telemetry, log=log)
+        self.encoder: LiveEncoder | None = None
+        self.publisher: Publisher | None = None
+        self.origin_s = 0.0  # output time of the first frame
+        self.last_out_s = -1.0
+        self.last: av.VideoFrame | None = None  # what was shown last
+        self.slate: av.VideoFrame | None = None
+        self.shown_at = 0.0
+        self.is_holding = False
+        self.session = 0
+        self.sound_session: dict[int, int] = {}
+        self.num_taken = 0
+        self.late_drops = 0  # since the ladder looked last
+
+    def run(self) -> LiveReport:
+        started = time.monotonic()
+        report = self.report
+        self.source.start()
+        failure: StreamsrError | None = None
+        try:
+            first = self._wait_for_first()
+            with self.models:
+                self._open(first)
+                report.first_frame_s = time.monotonic() - started
+                self._loop()
+                self._drain()
+                self._fill()
+        except StreamsrError as error:
+            failure = error
+        finally:
+            self.source.close()
+            if self.publisher is not None:
+                self.publisher.close()
+        report.elapsed_s = time.monotonic() - started
+        self._finish()
+        failure = failure or (self.publisher.failure if self.publisher else None)
+        if failure is not None:
+            report.ended_by = "failure"
+            self.log.event("stream failed", level="error", reason=failure.message)
+            raise failure
+        if not report.balanced:
+            raise AccountError(report.line())
+        return report
+
+    def _wait_for_first(self) -> Picture:
+        while not self.stop.is_set():
+            self.telemetry.turn()
+            self.log.tick()
+            picture = self.buffer.peek(_POLL_S)
+            if picture is not None:
+                return picture
+            if self.source.ended.is_set():
+                raise self.source.failure or SourceError(f"{self.report.input} ended before its first picture.")
+        raise Interrupted("Interrupted before the first frame.")
+
+    def _open(self, first: Picture) -> None:
+        """Everything that needs to know the picture: models, encoder, publisher."""
+        facts = self.source.facts
+        assert facts.tags is not None
+        after = self.models.open(first.video)
+        self.ladder = Ladder(self.models.names, self.live.max_latency_s)
+        with self.source.opened:
+            self.encoder = LiveEncoder(
+                after, facts.tags, facts.rate, facts.sounds, self.target.format, self.sink.encode, is_network=self.target.is_network
+            )
+        if self.sink.strict and self.encoder.losses:
+            raise SinkError(f"--strict: {'; '.join(self.encoder.losses)}.")
+        if self.live.on_loss == "slate":
+            self.slate = self.encoder.adapt(make_slate(self.live.slate, after.width, after.height))
+        self.telemetry.model(self.models.name)
+        self.publisher = Publisher(
+            self.target, self.encoder.header, facts.rate, self.live, telemetry=self.telemetry, log=self.log,
+            delivered=self._delivered, lost=self._dropped,
+        )  # fmt: skip
+        while self.publisher.state != "ready" and self.publisher.failure is None and not self.stop.is_set():
+            self.telemetry.turn()
+            self.log.tick()
+            time.sleep(0.01)
+        self.buffer.open()
+
+    def _loop(self) -> None:
+        assert self.publisher is not None
+        report, next_status = self.report, time.monotonic() + _STATUS_EVERY_S
+        while True:
+            self.telemetry.turn()
+            self.log.tick()
+            picture = self.buffer.take(min(_POLL_S, self._hold_in_s()))
+            self._carry_sounds()
+            self.telemetry.queue_depth(len(self.buffer))
+            if picture is not None:
+                self._show(picture)
+            if self.publisher.failure is not None:
+                raise self.publisher.failure
+            if self.stop.is_set():
+                report.ended_by = "stop"
+                return
+            if self.num_frames is not None and self.num_taken >= self.num_frames:
+                report.ended_by = "frames"
+                return
+            if picture is None and (self.source.ended.is_set() or (self.source.lost.is_set() and self.live.on_loss == "stop")):
+                report.ended_by = "source"
+                return
+            if picture is None and self._hold_in_s() <= 0:
+                self._hold()
+            if time.monotonic() >= next_status:
+                next_status += _STATUS_EVERY_S
+                self._tell_status()
+
+    def _show(self, picture: Picture) -> None:
+        """Upscale, encode and send one picture."""
+        assert self.publisher is not None
+        assert self.encoder is not None
+        now = time.monotonic()
+        late_s = self.timeline.late_s(picture.out_s, now)
+        out_s = self.timeline.deliver(picture.out_s, now)
+        if out_s is None:  # a payloader that cuts a picture in two gives both halves the same time
+            self._dropped("same time" if picture.out_s == self.last_out_s else "late", 1)
+            return
+        self.last_out_s = out_s
+        state = self.publisher.state
+        if state != "ready":
+            self._dropped(state, 1)
+            return
+        if picture.session != self.session:
+            self.session = picture.session
+            self.models.restart()
+        after = self.models(picture.video)
+        if self.num_taken == 0:
+            self.origin_s = out_s
+        self.num_taken += 1
+        self.last, self.shown_at, self.is_holding = after, now, False
+        self.publisher.put(self.encoder.encode(after, out_s - self.origin_s, key=self.publisher.needs_key, arrived=picture.arrived))
+        self.telemetry.engine_seconds(self.models.take_engine_s())
+        if self.tap is not None:
+            self.tap.offer(picture.video, after)
+        self._adapt(picture, now, late_s)
+
+    def _adapt(self, picture: Picture, now: float, late_s: float) -> None:
+        """See streamsr.live.ladder."""
+        drops, self.late_drops = self.late_drops, 0
+        before = self.ladder.step
+        step = self.ladder.observe(now, interval_s=picture.interval_s, work_s=time.monotonic() - now, late_s=late_s, dropped=drops)
+        if step != before:
+            self.models.use(step)
+            self.telemetry.model(self.models.name)
+            event = "quality lowered" if step > before else "quality raised"
+            self.log.event(event, level="warning" if step > before else "info", model=self.models.name)
+
+    def _hold_in_s(self) -> float:
+        """Seconds until the last picture has to be shown again."""
+        if self.last is None:
+            return _POLL_S
+        interval_s = 1 / float(self.source.facts.rate)
+        patience_s = interval_s
+        if not self.is_holding:  # what comes within the delay that is allowed comes in time; a source known as lost sends nothing
+            patience_s = max(_PATIENCE * interval_s, 0.0 if self.source.lost.is_set() else self.live.max_latency_s)
+        return max(0.0, self.shown_at + patience_s - time.monotonic())
+
+    def _hold(self) -> None:
+        """Nothing comes: show the last picture again, so that the output goes on."""
+        assert self.publisher is not None
+        assert self.encoder is not None
+        now = time.monotonic()
+        # on the beat: a pass that took too long must not slow the rate down
+        self.shown_at = max(self.shown_at + 1 / float(self.source.facts.rate), now - 1) if self.is_holding else now
+        frame = self.slate if self.slate is not None and self.source.lost.is_set() else self.last
+        if self.live.on_loss == "stop" or self.publisher.state != "ready" or frame is None:
+            return
+        out_s = self.timeline.hold(now)
+        if out_s is None:
+            return
+        if not self.is_holding:
+            self.log.event("holding", level="warning", url=self.report.input, words="nothing comes; the last picture is shown again")
+        self.is_holding = True
+        self.report.num_held += 1
+        self.telemetry.frame_held()
+        self.publisher.put(self.encoder.encode(frame, out_s - self.origin_s, key=self.publisher.needs_key))
+
+    def _carry_sounds(self) -> None:
+        assert self.publisher is not None
+        assert self.encoder is not None
+        for sound in self.source.take_sounds():
+            if self.num_taken == 0 or sound.out_s < self.origin_s:
+                continue
+            restart = self.sound_session.get(sound.number) != sound.session
+            self.sound_session[sound.number] = sound.session
+            self.publisher.put(self.encoder.carry(sound.packet, sound.number, sound.out_s - self.origin_s, restart=restart))
+
+    def _drain(self) -> None:
+        """Deliver what is in flight."""
+        assert self.publisher is not None
+        assert self.encoder is not None
+        self.buffer.close()
+        self.source.close()
+        for _ in range(_DRAIN_MOST if self.report.ended_by != "frames" else 0):
+            picture = self.buffer.take(0)
+            if picture is None:
+                break
+            self._show(picture)
+        self._dropped("at the end", len(self.buffer))
+        self._carry_sounds()
+        self.publisher.put(self.encoder.finish())
+
+    def _came(self) -> None:
+        with self._counting:
+            self.report.num_in += 1
+        self.telemetry.frame_in()
+
+    def _dropped(self, reason: str, count: int) -> None:
+        if not count:
+            return
+        with self._counting:
+            self.report.dropped[reason] = self.report.dropped.get(reason, 0) + count
+            self.late_drops += count if reason == "late" else 0
+        self.telemetry.dropped(reason, count)
+        self.log.event("frames dropped", level="warning", reason=reason, in_all=self.report.dropped[reason])
+
+    def _delivered(self, parcel: Parcel) -> None:
+        if parcel.stream == 0 and parcel.arrived is not None:
+            with self._counting:
+                self.report.num_out += 1
+            self.telemetry.frame_out(time.monotonic() - parcel.arrived)
+
+    def _tell_status(self) -> None:
+        now = self.telemetry.snapshot()
+        self.log.event(
+            "running", fps_in=now["fps_in"], fps_out=now["fps_out"], p99_s=now["latency_recent"]["p99_s"], dropped=now["dropped"],
+            model=now["model"],
+        )  # fmt: skip
+
+    def _fill(self) -> None:
+        """The part of the report that needs everything still open."""
+        assert self.encoder is not None
+        report, facts, running = self.report, self.source.facts, self.models.running
+        report.model, report.engine, report.reason = self.models.name, running.engine, running.reason
+        report.encoder = self.encoder.name
+        report.source = facts.tags.describe() if facts.tags else {}
+        report.result = self.encoder.tags.describe()
+        report.rate = float(facts.rate)
+        report.num_quality_changes = self.models.num_changes
+        report.notes = [*facts.notes, *self.encoder.losses]
+
+    def _finish(self) -> None:
+        """The part of the report that is known once all is closed."""
+        report, now = self.report, self.telemetry.snapshot()
+        report.num_before_start = self.buffer.num_before
+        report.reconnects = now["reconnects"]
+        report.latency = {key: value for key, value in now["latency"].items() if key != "counts"}
+        report.num_clock_jumps = self.timeline.num_jumps
+        report.num_corrupt_packets = self.source.facts.num_corrupt_packets
