@@ -18,6 +18,7 @@ from trainer.errors import TrainerError
 from trainer.losses import ssim, training_loss
 from trainer.nets import Lite
 from trainer.recipes import Recipe
+from trainer.soap import Soap
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +49,7 @@ def train(recipe: Recipe, training: PairCache, validation: PairCache, options: L
     fabric = Fabric(accelerator=options.device, devices=1, precision=options.precision)  # type: ignore[arg-type]
     fabric.seed_everything(recipe.seed, verbose=False)
     net = Lite(recipe.scale, recipe.channels, recipe.layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.Adam(net.parameters(), lr=recipe.lr, fused=True)
+    optimiser = Soap(net.parameters(), lr=recipe.lr)
     sampler = CropSampler(training, crop=recipe.crop, batch=recipe.batch, seed=recipe.seed)
     step, seconds, metrics = 0, 0.0, dict[str, float]()
 

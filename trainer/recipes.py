@@ -23,7 +23,7 @@ class Recipe:
     steps: int = 120_000
     batch: int = 16  # crops a step
     crop: int = 48  # side of a crop in input pixels
-    lr: float = 3e-3  # peak of the cosine schedule
+    lr: float = 4e-3  # peak of the cosine schedule
     warmup: int = 200  # steps
     ema: float = 0.999
     charbonnier_eps: float = 1e-3  # in units of the [0, 1] range
@@ -56,7 +56,6 @@ def lite(scale: int) -> Recipe:
         scale=scale,
         degradation="compressed",
         steps=30_000,
-        lr=2e-3,
         crop=48 if scale == 2 else 32,
         information_weight=0.2,
         detail_weight=0.2,
