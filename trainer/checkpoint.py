@@ -13,7 +13,7 @@ from trainer.errors import TrainerError
 from trainer.nets import Lite
 from trainer.recipes import Recipe
 
-FORMAT = 1
+FORMAT = 2
 
 
 def save_checkpoint(

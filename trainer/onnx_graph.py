@@ -1,6 +1,7 @@
 """`Lite` as an ONNX graph, written node by node: standard operators, named tensors, nothing for an engine to guess.
 
-luma (n, 1, h, w) -> Conv, Relu (head) -> Conv, Relu (body0..) -> Conv (tail) -> Add luma -> DepthToSpace -> luma_hr (n, 1, s h, s w)
+luma (n, 1, h, w) -> Conv, Relu (head) -> Conv, Relu (body0..) -> Add head (skip) -> Conv (tail) -> Add luma -> DepthToSpace
+-> luma_hr (n, 1, s h, s w)
 """
 
 import onnx
@@ -32,9 +33,12 @@ def onnx_of(net: Lite, metadata: dict[str, str] | None = None) -> onnx.ModelProt
             last = f"{name}.relu"
 
     convolve("head", net.head, relu=True)
+    first = last
     for i, conv in enumerate(net.body):
         assert isinstance(conv, torch.nn.Conv2d)
         convolve(f"body{i}", conv, relu=True)
+    nodes.append(helper.make_node("Add", [last, first], ["skip.out"], name="skip"))
+    last = "skip.out"
     convolve("tail", net.tail, relu=False)
     nodes.append(helper.make_node("Add", [last, "luma"], ["detail"], name="residual"))
     nodes.append(helper.make_node("DepthToSpace", ["detail"], ["luma_hr"], name="shuffle", blocksize=net.scale, mode="CRD"))

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 
 class Lite(nn.Module):
-    """3x3 convolutions at input resolution, a pixel shuffle, and the nearest-repeated input as the residual.
+    """3x3 convolutions at input resolution, the first one's features added again before the last, a pixel shuffle, and the nearest-repeated
+    input as the residual.
 
     Every convolution pads with zeros. ReLU rather than PReLU: training ran at about twice the rate on two Zen 4 cores, and int8 activations
     become unsigned.
@@ -26,11 +27,11 @@ class Lite(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """Luma in [0, 1], (N, 1, H, W) -> (N, 1, scale * H, scale * W), neither clipped nor rounded."""
-        y_NCHW = torch.relu(self.head(x_NCHW))
+        first_NCHW = y_NCHW = torch.relu(self.head(x_NCHW))
         for conv in self.body:
             y_NCHW = torch.relu(conv(y_NCHW))
         # adding x to all scale^2 channels before the shuffle is nearest repetition, without a second full-size tensor
-        return nn.functional.pixel_shuffle(self.tail(y_NCHW) + x_NCHW, self.scale)
+        return nn.functional.pixel_shuffle(self.tail(y_NCHW + first_NCHW) + x_NCHW, self.scale)
 
     @property
     def receptive_radius(self) -> int:
