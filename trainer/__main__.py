@@ -1,4 +1,4 @@
-"""`python -m trainer`: sr (train), eval, export."""
+"""`python -m trainer`: sr (train), eval, export; distort."""
 
 import dataclasses
 import json
@@ -132,15 +132,36 @@ class Export:
         export(self.run_folder, self.out, crops, options)
 
 
+@dataclasses.dataclass(frozen=True)
+class Distort:
+    """Build the metric's pretraining set: distorted photographs in order of severity, with pseudo-labels."""
+
+    data: pathlib.Path  # folder of photographs
+    out: pathlib.Path = pathlib.Path(".cache/trainer/distorted")  # goes on where an earlier build stopped
+    photos: int = 150  # at most so many photographs
+    families: int = 4  # of distortions, drawn for each photograph; three severities each
+    side: int = 384  # of the crops, in pixels
+    seed: int = 0
+    models: tuple[str, ...] = ()  # ONNX files of further networks
+    max_mb: int = 2000  # size at which the build stops
+
+    def run(self) -> None:
+        from trainer.metric.distort import DistortOptions, build_set
+
+        options = DistortOptions(self.photos, self.families, self.side, self.seed, self.models, self.max_mb)
+        build_set(self.data, self.out, options)
+
+
 Command = (
     Annotated[Sr, tyro.conf.subcommand("sr")]
     | Annotated[Eval, tyro.conf.subcommand("eval")]
     | Annotated[Export, tyro.conf.subcommand("export")]
+    | Annotated[Distort, tyro.conf.subcommand("distort")]
 )
 
 
 def main() -> None:
-    command: Sr | Eval | Export = tyro.cli(Command, prog="python -m trainer", description=__doc__)  # type: ignore[arg-type]
+    command: Sr | Eval | Export | Distort = tyro.cli(Command, prog="python -m trainer", description=__doc__)  # type: ignore[arg-type]
     try:
         command.run()
     except TrainerError as error:
