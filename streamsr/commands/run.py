@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import live, values
+from . import live, values, watching
 
 if TYPE_CHECKING:
     from ..io.sink import SinkOptions
@@ -92,6 +92,7 @@ def main(options: argparse.Namespace) -> int:
     stop = _stop_on_signals()
     if live.applies(options):
         return live.main(options, source, sink, stop)
+    watching.refuse(options)
     from ..jobs.job import run
 
     model, precision = options.model, options.precision

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from typing import TYPE_CHECKING
 
 from . import values
@@ -27,17 +26,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--log-json", action="store_true", help="events on stderr as JSON, an object a line")
 
 
-def watch_options(options: argparse.Namespace) -> WatchOptions:
-    """The options as Watch takes them. Raises UsageError for what cannot be."""
+def refuse(options: argparse.Namespace) -> None:
+    """Raises UsageError for options that watch, where there is no live stream to be watched."""
     from ..errors import UsageError
+
+    for name in ("metrics", "preview", "preview_token", "log_json"):
+        if getattr(options, name):
+            raise UsageError(f"--{name.replace('_', '-')} watches live streams, and this is none.", hint="leave it out, or add --live")
+
+
+def watch_options(options: argparse.Namespace) -> WatchOptions:
+    """The options as Watch takes them; the token disappears from `ps`. Raises UsageError for what cannot be."""
+    from ..errors import UsageError
+    from ..live.address import hide_arguments, resolve
     from ..live.watch import WatchOptions
 
     token = options.preview_token
     if token is not None and options.preview is None:
         raise UsageError("--preview-token needs --preview.", hint="such as --preview 127.0.0.1:8080")
-    if token is not None and token.startswith("env:"):  # what `ps` does not show to others
-        name = token.removeprefix("env:")
-        token = os.environ.get(name)
-        if token is None:
-            raise UsageError(f"--preview-token env:{name}: there is no environment variable {name!r}.")
+    if token is not None:
+        hide_arguments(token=token)
+        token = resolve(token)
     return WatchOptions(metrics=options.metrics, preview=options.preview, preview_token=token)

@@ -15,7 +15,7 @@ from ..errors import UsageError
 from ..io.containers import MATROSKA, MP4, MPEGTS, NUT, OutputFormat, find_format
 from ..io.opening import SourceOptions, open_input
 from .options import LiveOptions
-from .url import redact
+from .url import MASK, redact
 
 _SECOND_US = 1_000_000
 # What a late stream may hold up the others: FFmpeg would wait 10 s for sound before it writes a picture
@@ -121,8 +121,8 @@ def is_paced(url: str) -> bool:
     return scheme in ("http", "https", "hls", "file") or (scheme is None and url != "-" and Path(url).is_file())
 
 
-def hide_arguments(*urls: str) -> None:
-    """Overwrite the secrets of these URLs in this process's command line, so that `ps` shows them no longer; Linux only.
+def hide_arguments(*urls: str, token: str | None = None) -> None:
+    """Overwrite the secrets of these URLs, and the token, in this process's command line, so that `ps` shows them no longer; Linux only.
 
     Between the start and this call they can be seen: env:NAME never shows them.
     """
@@ -136,11 +136,11 @@ def hide_arguments(*urls: str) -> None:
         return
     if start == 0 or len(line) > end - start:
         return
-    for url in urls:
-        shown = redact(url)
-        if shown == url:
+    secrets = [(url, redact(url)) for url in urls] + ([(token, MASK)] if token else [])
+    for secret, shown in secrets:
+        if shown == secret:
             continue
-        old = os.fsencode(url)
+        old = os.fsencode(secret)
         new = os.fsencode(shown)[: len(old)].ljust(len(old), b"*")
         at = line.find(old)
         while at >= 0:

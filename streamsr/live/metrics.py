@@ -78,7 +78,11 @@ class StreamCollector(Collector):
         for snapshot in snapshots:
             models.add_metric([snapshot["stream"]], {"model": snapshot["model"]})
         yield models
-        for key, words in (("frames_in", "Frames decoded from the source."), ("frames_out", "Frames handed to the sink.")):
+        for key, words in (
+            ("frames_in", "Frames decoded from the source."),
+            ("frames_out", "Frames handed to the sink."),
+            ("frames_held", "Frames shown again while nothing came from the source."),
+        ):
             yield _family(CounterMetricFamily(f"streamsr_{key}", words, labels=["stream"]), snapshots, key)
         for key, name, words in (
             ("fps_in", "fps_in", "Frames a second from the source, mean of the last five."),

@@ -39,6 +39,7 @@ def test_counts_are_those_of_the_telemetry(watch: Watch) -> None:
     telemetry.frame_in(7)
     for latency_s in (0.004, 0.04, 0.07, 20.0):
         telemetry.frame_out(latency_s)
+    telemetry.frame_held()
     telemetry.dropped("late", 2)
     telemetry.dropped("sink lost")
     telemetry.reconnected("source")
@@ -49,6 +50,7 @@ def test_counts_are_those_of_the_telemetry(watch: Watch) -> None:
     found = scrape(watch)
     assert found["streamsr_frames_in_total"] == {("cam",): 7}
     assert found["streamsr_frames_out_total"] == {("cam",): 4}
+    assert found["streamsr_frames_held_total"] == {("cam",): 1}
     assert found["streamsr_frames_dropped_total"] == {("late", "cam"): 2, ("sink lost", "cam"): 1}
     assert found["streamsr_reconnects_total"] == {("source", "cam"): 1, ("sink", "cam"): 0}
     assert found["streamsr_connected"] == {("source", "cam"): 1, ("sink", "cam"): 0}

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+from media import make_clip, streamsr
 
 from streamsr.commands import watching
 from streamsr.errors import UsageError
@@ -41,5 +45,26 @@ def test_a_token_without_a_preview_is_refused() -> None:
 def test_the_token_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREVIEW_TOKEN", "12345678")
     assert read("--preview", "8080", "--preview-token", "env:PREVIEW_TOKEN").preview_token == "12345678"
-    with pytest.raises(UsageError, match="no environment variable 'NOT_THERE'"):
+    with pytest.raises(UsageError, match="NOT_THERE is not set"):
         read("--preview", "8080", "--preview-token", "env:NOT_THERE")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux lets a process change its command line")
+def test_ps_does_not_show_the_token() -> None:
+    code = (
+        "import argparse, pathlib; from streamsr.commands import watching\n"
+        "parser = argparse.ArgumentParser(); watching.add_arguments(parser); watching.watch_options(parser.parse_args())\n"
+        "print(pathlib.Path('/proc/self/cmdline').read_text().split(chr(0))[3:7])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--preview", "8080", "--preview-token", "open sesame"], capture_output=True, text=True, check=True
+    )  # fmt: skip
+    assert done.stdout.strip() == "['--preview', '8080', '--preview-token', '***********']"
+
+
+@pytest.mark.parametrize("arguments", [["--metrics", "9464"], ["--preview", "8080"], ["--preview-token", "12345678"], ["--log-json"]])
+def test_a_file_job_has_nothing_to_watch(tmp_path: Path, arguments: list[str]) -> None:
+    outcome = streamsr("run", make_clip(tmp_path / "in.mp4"), tmp_path / "out.mp4", *arguments)
+    assert outcome.code == 2
+    assert f"{arguments[0]} watches live streams" in outcome.err
+    assert not (tmp_path / "out.mp4").exists()
