@@ -52,7 +52,7 @@ def applies(options: argparse.Namespace) -> bool:
 
 def main(options: argparse.Namespace, source: SourceOptions, sink: SinkOptions, stop: threading.Event) -> int:
     """Run the stream and print its account."""
-    from ..errors import UsageError
+    from ..errors import StreamsrError, UsageError
     from ..live.log import EventLog
     from ..live.loop import run_live
     from ..live.options import LiveOptions
@@ -68,19 +68,28 @@ def main(options: argparse.Namespace, source: SourceOptions, sink: SinkOptions, 
     )  # fmt: skip
     telemetry = StreamTelemetry(redact(options.input))
     log = EventLog(telemetry.name, as_json=options.log_json, urls=[options.input, options.output], quiet=options.quiet)
-    with Watch(watching.watch_options(options)) as watch:
-        tap = watch.add(telemetry)
-        for name, url in watch.urls.items():
-            log.event(f"{name} served", url=url)
-        report = run_live(
-            options.input, options.output, scale=options.scale or 2, size=options.size, model=options.model, engine=options.engine,
-            device=options.device, precision=options.precision, threads=options.threads, source=source, sink=sink, live=live,
-            telemetry=telemetry, tap=tap, log=log, stop=stop,
-        )  # fmt: skip
-    log.close()
-    if options.report is not None:
-        options.report.write_text(json.dumps(report.as_dict(), indent=2, default=str) + "\n")
-    if not options.quiet:
+    try:
+        with Watch(watching.watch_options(options)) as watch:
+            tap = watch.add(telemetry)
+            for name, url in watch.urls.items():
+                log.event(f"{name} served", url=url)
+            report = run_live(
+                options.input, options.output, scale=options.scale or 2, size=options.size, model=options.model, engine=options.engine,
+                device=options.device, precision=options.precision, threads=options.threads, source=source, sink=sink, live=live,
+                telemetry=telemetry, tap=tap, log=log, stop=stop,
+            )  # fmt: skip
+        if options.report is not None:
+            options.report.write_text(json.dumps(report.as_dict(), indent=2, default=str) + "\n")
+        if options.log_json:
+            log.event("ended", exit_code=0, reason=report.ended_by, account=report.line(), notes=report.notes)
+    except StreamsrError as error:
+        if not options.log_json:
+            raise
+        log.event("ended", level="error", exit_code=error.exit_code, reason=error.message, hint=error.hint)
+        return error.exit_code
+    finally:
+        log.close()
+    if not options.quiet and not options.log_json:
         for note in report.notes:
             print(f"warning: {note}", file=sys.stderr)
         print(summary(report), file=sys.stderr)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,10 +22,6 @@ from streamsr.live.watch import Watch, WatchOptions
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 
-FLAGS = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1200,800",
-)  # fmt: skip
 PIXELS = """
     const canvas = document.querySelector(arguments[0] + " canvas"), {width, height} = canvas;
     const bytes = canvas.getContext("2d").getImageData(0, 0, width, height).data;
@@ -38,24 +32,6 @@ TOP = """
     const box = document.getElementById("stage").getBoundingClientRect();
     return document.elementFromPoint(box.left + box.width * arguments[0], box.top + box.height / 4).closest("#before, #after, #slider").id;
 """
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if program is None or driver is None:
-        reason = "Debian's chromium and chromium-driver are not installed"
-        if "chromium" in os.environ.get("STREAMSR_REQUIRE", ""):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield opened
-    opened.quit()
 
 
 @pytest.fixture
