@@ -107,7 +107,7 @@ def input_options(url: str, live: LiveOptions) -> dict[str, str]:
         options |= {"rtsp_transport": live.rtsp_transport, "timeout": timeout_us}
     elif scheme in ("udp", "rtp"):
         # a loaded machine must not lose packets in the kernel; fifo_size counts packets of 188 bytes
-        options |= {"buffer_size": str(4 << 20), "fifo_size": str(8 << 20 // 188), "overrun_nonfatal": "1"}
+        options |= {"buffer_size": str(4 << 20), "fifo_size": str((8 << 20) // 188), "overrun_nonfatal": "1"}
     elif scheme in ("http", "https"):
         options |= {"rw_timeout": timeout_us, "reconnect": "0"}
     elif scheme is not None:

@@ -22,6 +22,7 @@ from .backoff import Backoff
 from .log import EventLog
 from .options import LiveOptions
 from .parcel import Parcel
+from .relay import REFUSED, TAKEN
 from .telemetry import StreamTelemetry
 from .url import redact, redact_text
 
@@ -229,13 +230,14 @@ class Publisher:
     def _listen(self, words: bytes) -> bytes:
         """Act on what the relay said; returns the incomplete rest."""
         while words:
-            if words.startswith(b"."):
-                count = len(words) - len(words.lstrip(b"."))
-                words = words[count:]
+            if words[:1] in (TAKEN, REFUSED):
+                taken, words = words[:1] == TAKEN, words[1:]
                 with self._lock:
-                    taken = [self._sent.popleft()[0] for _ in range(min(count, len(self._sent)))]
-                for parcel in taken:
+                    parcel, _ = self._sent.popleft()
+                if taken:
                     self._delivered(parcel)
+                elif parcel.arrived is not None:
+                    self._lost("refused", 1)
                 continue
             line, newline, rest = words.partition(b"\n")
             if not newline:

@@ -4,7 +4,8 @@ A process of its own, because FFmpeg's writers can block where nothing can inter
 lock held): the publisher ends a relay that hangs, and no thread of the stream ever waits for a network.
 
 In on stdin: one JSON line with the order, the header of streamsr.live.encoding, then packets. Out on the status
-descriptor: one JSON line for each state, and one dot for each packet that FFmpeg took. The URL never stands on a command line.
+descriptor: one JSON line for each state, and one byte for each packet that FFmpeg took or refused. The URL never stands on
+a command line.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ import av
 
 from .parcel import unpack
 
-TAKEN = b"."
+TAKEN, REFUSED = b".", b"!"
+_MAX_REFUSED = 50  # packets in a row
 
 
 def relay(pipe: BinaryIO, status: int) -> None:
@@ -35,10 +37,17 @@ def relay(pipe: BinaryIO, status: int) -> None:
                 stream.codec_context.framerate = Fraction(order["rate"])
         container.start_encoding()
         say(status, state="connected")
+        refused = 0
         for index, packet in unpack(pipe):
             packet.stream = streams[index]
-            container.mux(packet)
-            os.write(status, TAKEN)
+            try:
+                container.mux(packet)
+                refused = 0
+            except (av.error.InvalidDataError, av.error.ArgumentError):  # damaged sound, or out of order: the others may be well
+                refused += 1
+                if refused > _MAX_REFUSED:
+                    raise
+            os.write(status, REFUSED if refused else TAKEN)
     say(status, state="ended")
 
 

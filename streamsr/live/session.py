@@ -23,6 +23,7 @@ from .url import redact, redact_text
 _WAITED_S = 0.0005  # a read that took longer had to wait for the network
 _MOST_PIXELS = 2_600_000  # larger pictures need several decoder threads, at the price of a frame's delay each
 _KNOWN_ARRIVALS = 64
+_MIN_PACKETS, _MIN_SHARE = 8, 4  # of so many packets at least one in four has to be a picture; two fields make one
 
 
 class RefusedError(SourceError):
@@ -115,7 +116,7 @@ class Session:
             yield self._sounds.popleft()
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
-        last_picture = time.monotonic()
+        watched = _Watched(self.live.timeout_s, redact(self.url))
         for packet, waited_s in self._demux():
             now = time.monotonic()
             if packet.stream.index == self.stream.index:
@@ -124,13 +125,12 @@ class Session:
                     self._arrivals[packet.pts] = (now, waited_s > _WAITED_S)
                     if len(self._arrivals) > _KNOWN_ARRIVALS:
                         self._arrivals.popitem(last=False)
-                for frame in self._decoder.decode(packet):
-                    last_picture = now
-                    yield frame
+                frames = self._decoder.decode(packet)
+                watched.packet(now, len(frames))
+                yield from frames
             else:
                 self._keep(packet, now, fresh=waited_s > _WAITED_S)
-            if now - last_picture > self.live.timeout_s:
-                raise SourceError(f"{redact(self.url)} sent no picture for {self.live.timeout_s:g} s, though other data came.")
+            watched.check(now)
         yield from self._decoder.finish()
 
     def _demux(self) -> Iterator[tuple[av.Packet, float]]:
@@ -184,3 +184,29 @@ def is_refusal(error: BaseException | None) -> bool:
         av.error.HTTPUnauthorizedError | av.error.HTTPForbiddenError | av.error.HTTPNotFoundError | av.error.HTTPBadRequestError
         | av.error.ProtocolNotFoundError | av.error.DemuxerNotFoundError,
     )  # fmt: skip
+
+
+class _Watched:
+    """Whether pictures come of what comes: a frozen camera may send sound, and another codec gives little but errors."""
+
+    def __init__(self, timeout_s: float, name: str) -> None:
+        self._timeout_s, self._name = timeout_s, name
+        self._last = self._window = time.monotonic()
+        self._num_packets = self._num_frames = 0
+
+    def packet(self, now: float, num_frames: int) -> None:
+        self._num_packets += 1
+        self._num_frames += num_frames
+        if num_frames:
+            self._last = now
+
+    def check(self, now: float) -> None:
+        """Raises SourceError where pictures do not come any more."""
+        if now - self._last > self._timeout_s:
+            raise SourceError(f"{self._name} sent no picture for {self._timeout_s:g} s, though other data came.")
+        if now - self._window <= self._timeout_s:
+            return
+        packets, frames = self._num_packets, self._num_frames
+        self._window, self._num_packets, self._num_frames = now, 0, 0
+        if packets >= _MIN_PACKETS and frames * _MIN_SHARE < packets:
+            raise SourceError(f"{self._name}: of the last {packets} packets of its video only {frames} could be decoded.")
