@@ -6,6 +6,7 @@ import json
 import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse
 from web import Answer, get, until
 
-from streamsr.live.metrics import STANDSTILL_S, check_health
+from streamsr.live.metrics import STANDSTILL_S, GpuCollector, check_health
 from streamsr.live.telemetry import LATENCY_BUCKETS_S, StreamTelemetry
 from streamsr.live.watch import Watch
 
@@ -112,6 +113,29 @@ def test_gpu_memory_is_there_exactly_where_a_gpu_is(watch: Watch) -> None:
         count = 0
     assert len(scrape(watch).get("streamsr_gpu_memory_used_bytes", {})) == count
     assert len(scrape(watch).get("streamsr_gpu_memory_total_bytes", {})) == count
+
+
+def test_gpu_memory_as_the_driver_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in for the driver; the test above asks the real one where there is a GPU."""
+    import pynvml
+
+    memory = [SimpleNamespace(used=3 << 30, total=8 << 30), SimpleNamespace(used=1 << 30, total=16 << 30)]
+    monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", lambda: len(memory))
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", lambda index: memory[index])
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetMemoryInfo", lambda handle: handle)
+    collector = GpuCollector()
+    found = {family.name: {sample.labels["gpu"]: sample.value for sample in family.samples} for family in collector.collect()}
+    assert found == {
+        "streamsr_gpu_memory_used_bytes": {"0": 3 << 30, "1": 1 << 30},
+        "streamsr_gpu_memory_total_bytes": {"0": 8 << 30, "1": 16 << 30},
+    }
+
+    def fall_off_the_bus() -> int:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_GPU_IS_LOST)
+
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", fall_off_the_bus)
+    assert list(collector.collect()) == []
 
 
 def state(answer: Answer) -> tuple[int, Any]:
