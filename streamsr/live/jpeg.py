@@ -22,7 +22,7 @@ class JpegEncoder:
         self._num_encoded = 0
 
     def encode(self, frame: av.VideoFrame) -> bytes:
-        """A JPEG file of the frame, square pixels, at most MAX_WIDTH wide. The frame is only read.
+        """A JPEG file of the frame, at most MAX_WIDTH wide, with pixels of the shape that the frame's have. The frame is only read.
 
         Colours are converted from the frame's matrix and range to JFIF's (BT.601, full range); untagged frames are taken as
         FFmpeg takes them. HDR is not tone-mapped.

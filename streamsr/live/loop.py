@@ -230,7 +230,7 @@ class _Stream:
         self.publisher.put(self.encoder.encode(after, out_s - self.origin_s, key=self.publisher.needs_key, arrived=picture.arrived))
         self.telemetry.engine_seconds(self.models.take_engine_s())
         if self.tap is not None:
-            self.tap.offer(picture.video, after)
+            self.tap.offer(picture.video, after, pixel_aspect=self.encoder.tags.sar)
         self._adapt(picture, now, late_s)
 
     def _adapt(self, picture: Picture, now: float, late_s: float) -> None:

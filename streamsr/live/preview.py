@@ -88,7 +88,7 @@ def serve_preview(endpoint: Endpoint, preview: Preview, *, token: str | None) ->
         sizes = "x".join(map(str, found.before_size)), "x".join(map(str, found.after_size))
         return Response(
             b"".join([len(found.before).to_bytes(4, "big"), found.before, found.after]), media_type="application/octet-stream",
-            headers={"x-pair": str(found.number), "x-before": sizes[0], "x-after": sizes[1]},
+            headers={"x-pair": str(found.number), "x-before": sizes[0], "x-after": sizes[1], "x-pixel-aspect": f"{found.pixel_aspect:.6f}"},
         )  # fmt: skip
 
     gate = [] if token is None else [Middleware(TokenGate, token=token)]

@@ -7,6 +7,8 @@ import threading
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass
+from fractions import Fraction
+from typing import NamedTuple
 
 import av
 
@@ -24,6 +26,14 @@ class Pair:
     after: bytes
     before_size: tuple[int, int]  # (width, height) of the stream's frames, not of the JPEGs
     after_size: tuple[int, int]
+    pixel_aspect: float  # width over height of a pixel of `after`
+
+
+class _Offer(NamedTuple):
+    number: int
+    before: av.VideoFrame
+    after: av.VideoFrame
+    pixel_aspect: float
 
 
 class Tap:
@@ -34,7 +44,7 @@ class Tap:
 
     def __init__(self, name: str) -> None:
         self._condition = threading.Condition()
-        self._newest: tuple[int, av.VideoFrame, av.VideoFrame] | None = None
+        self._newest: _Offer | None = None
         self._numbers = itertools.count(time.time_ns() // 1_000_000)  # a stream or program begun again goes on with other numbers
         self._pair: Pair | None = None
         self._waiting: list[tuple[int, Future[Pair]]] = []
@@ -43,9 +53,9 @@ class Tap:
         self._thread = threading.Thread(target=self._run, name=f"preview of {name}", daemon=True)
         self._thread.start()
 
-    def offer(self, before: av.VideoFrame, after: av.VideoFrame) -> None:
+    def offer(self, before: av.VideoFrame, after: av.VideoFrame, *, pixel_aspect: Fraction = Fraction(1)) -> None:
         with self._condition:
-            self._newest = next(self._numbers), before, after
+            self._newest = _Offer(next(self._numbers), before, after, float(pixel_aspect))
             if self._waiting:
                 self._condition.notify()
 
@@ -55,7 +65,7 @@ class Tap:
         with self._condition:
             if self._closed.is_set():
                 future.cancel()
-            elif self._pair is not None and self._newest is not None and seen != self._pair.number == self._newest[0]:
+            elif self._pair is not None and self._newest is not None and seen != self._pair.number == self._newest.number:
                 future.set_result(self._pair)
             else:
                 self._waiting.append((seen, future))
@@ -73,22 +83,21 @@ class Tap:
         encoders = JpegEncoder(), JpegEncoder()
         while (newest := self._await_work()) is not None:
             began = time.monotonic()
-            number, before, after = newest
             try:
-                jpegs = encoders[0].encode(before), encoders[1].encode(after)
+                pair = _encode(newest, *encoders)
             except (av.FFmpegError, ValueError) as error:  # a format that swscale cannot read: whoever asks is told
-                self._answer(number, None, error)
+                self._answer(newest.number, None, error)
             else:
-                self._answer(number, Pair(number, *jpegs, (before.width, before.height), (after.width, after.height)), None)
-            del newest, before, after  # a frame that waits for the next one is memory for nothing
+                self._answer(newest.number, pair, None)
+            del newest  # frames that wait for the next ones are memory for nothing
             self._closed.wait(GAP_S - (time.monotonic() - began))
 
-    def _await_work(self) -> tuple[int, av.VideoFrame, av.VideoFrame] | None:
+    def _await_work(self) -> _Offer | None:
         """The newest frames once somebody waits who has not seen them; None when closed."""
         with self._condition:
             while not self._closed.is_set():
                 self._waiting = [(seen, future) for seen, future in self._waiting if not future.cancelled()]
-                if self._newest is not None and any(seen != self._newest[0] for seen, _ in self._waiting):
+                if self._newest is not None and any(seen != self._newest.number for seen, _ in self._waiting):
                     return self._newest
                 self._condition.wait()
             for _, future in self._waiting:
@@ -108,3 +117,8 @@ class Tap:
                 future.set_result(pair)
             else:
                 future.set_exception(error)
+
+
+def _encode(offer: _Offer, before: JpegEncoder, after: JpegEncoder) -> Pair:
+    sizes = (offer.before.width, offer.before.height), (offer.after.width, offer.after.height)
+    return Pair(offer.number, before.encode(offer.before), after.encode(offer.after), *sizes, offer.pixel_aspect)

@@ -10,6 +10,7 @@ import time
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -29,10 +30,11 @@ WINDOW_S = 5  # what "recent" means: this many whole seconds
 class PreviewTap(Protocol):
     """Where the loop shows its pictures."""
 
-    def offer(self, before: av.VideoFrame, after: av.VideoFrame) -> None:
+    def offer(self, before: av.VideoFrame, after: av.VideoFrame, *, pixel_aspect: Fraction = Fraction(1)) -> None:
         """Show a pair. Never blocks, never raises, and keeps at most the newest pair; call it for each frame that goes out.
 
         before: the decoded picture. after: what was made of it. Both are only read, and must not be written any more.
+        pixel_aspect: width over height of a pixel of `after`, which a frame itself does not tell.
         """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -18,6 +19,7 @@ class Show:
 
     def __init__(self, name: str, watch: Watch, clip: Path, *, model: str = "resize") -> None:
         self.telemetry = StreamTelemetry(name)
+        self.pixel_aspect = Fraction(1)
         self.tap = watch.add(self.telemetry)
         self._clip = clip
         self._upscaler = Upscaler(model, hint="latency")
@@ -55,4 +57,4 @@ class Show:
                     after = self._upscaler(frame)
                     self.telemetry.frame_out(time.monotonic() - began)
                     if self.tap is not None:
-                        self.tap.offer(frame, after)
+                        self.tap.offer(frame, after, pixel_aspect=self.pixel_aspect)

@@ -43,7 +43,7 @@ def test_colours_are_those_that_ffmpeg_shows(tmp_path: Path, pix_fmt: str, matri
 
 
 @pytest.mark.parametrize("size", ["1920x1080", "1281x721", "64x48", "33x31", "2560x64", "3x2"])
-def test_square_pixels_within_the_limit(size: str, tmp_path: Path) -> None:
+def test_the_whole_picture_within_the_limit(size: str, tmp_path: Path) -> None:
     frame = av.VideoFrame(*map(int, size.split("x")), "yuv444p")
     picture = Image.open(io.BytesIO(JpegEncoder().encode(frame)))
     assert picture.size == fit(frame.width, frame.height)

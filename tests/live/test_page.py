@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,16 @@ def test_both_pictures_are_shown_and_advance(page: webdriver.Chrome) -> None:
     until(lambda: pixels(page, "#before") != first[0] and pixels(page, "#after") != first[1])
     assert "160 × 90" in page.find_element(By.CSS_SELECTOR, "#before .label").text
     assert "320 × 180" in page.find_element(By.CSS_SELECTOR, "#after .label").text
+
+
+def test_wide_pixels_make_a_wide_picture(page: webdriver.Chrome, show: Show) -> None:
+    def ratio() -> float:
+        stage = page.find_element(By.ID, "stage").rect
+        return float(stage["width"] / stage["height"])
+
+    assert ratio() == pytest.approx(16 / 9, rel=0.01)
+    show.pixel_aspect = Fraction(3, 4)
+    until(lambda: ratio() == pytest.approx(4 / 3, rel=0.01))
 
 
 def test_counters_and_state_are_those_of_the_stream(page: webdriver.Chrome, show: Show) -> None:
