@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import socket
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -59,15 +60,22 @@ def _why_no_gstreamer() -> str | None:
     return None if done.returncode == 0 else "GStreamer's RTSP server is not installed: see .ci/run for the Debian packages"
 
 
+def _skip(name: str, why: str) -> NoReturn:
+    """Skip the test, or fail where STREAMSR_REQUIRE names the peer."""
+    if name in os.environ.get("STREAMSR_REQUIRE", ""):
+        pytest.fail(why)
+    pytest.skip(why)
+
+
 def system_ffmpeg(*, protocol: str = "") -> str:
     """The FFmpeg program of the system, which speaks SRT; skips the test without it."""
     program = shutil.which("ffmpeg")
     if program is None:
-        pytest.skip("no ffmpeg program: apt-get install ffmpeg")
+        _skip("ffmpeg", "no ffmpeg program: apt-get install ffmpeg")
     if protocol:
         known = subprocess.run([program, "-hide_banner", "-protocols"], capture_output=True, check=True, text=True).stdout.split()
         if protocol not in known:
-            pytest.skip(f"this ffmpeg has no {protocol}")
+            _skip("ffmpeg", f"this ffmpeg has no {protocol}")
     return program
 
 
@@ -86,7 +94,7 @@ class RtspServer:
     ) -> None:
         why = _why_no_gstreamer()
         if why is not None:
-            pytest.skip(why)
+            _skip("gstreamer", why)
         self._order: dict[str, Any] = {"play": play or {}, "record": record or {}, "port": 0}
         if user is not None:
             self._order["user"] = user
