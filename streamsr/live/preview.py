@@ -91,6 +91,6 @@ def serve_preview(endpoint: Endpoint, preview: Preview, *, token: str | None) ->
             headers={"x-pair": str(found.number), "x-before": sizes[0], "x-after": sizes[1], "x-pixel-aspect": f"{found.pixel_aspect:.6f}"},
         )  # fmt: skip
 
-    gate = [] if token is None else [Middleware(TokenGate, token=token)]
+    gate = None if token is None else Middleware(TokenGate, token=token)
     routes = [Route("/", page), Route("/api/streams", snapshots), Route("/api/pair", pair)]
-    return Server(routes, endpoint, option="--preview", middleware=gate)
+    return Server(routes, endpoint, option="--preview", gate=gate)

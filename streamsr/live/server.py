@@ -35,13 +35,14 @@ class Server:
 
     The port is bound at once: UsageError when that cannot be. `start` answers what came in the meantime.
     option: that the address came from, for messages.
+    gate: asks for a token, so that it does not matter by which name a request comes.
     """
 
-    def __init__(self, routes: Iterable[Route], endpoint: Endpoint, *, option: str, middleware: Iterable[Middleware] = ()) -> None:
+    def __init__(self, routes: Iterable[Route], endpoint: Endpoint, *, option: str, gate: Middleware | None = None) -> None:
         self._listener = listen(endpoint, option=option)
         self.endpoint = bound(self._listener, endpoint)
-        guard = Middleware(Guard, local=is_loopback(endpoint, option=option))
-        app = Starlette(routes=list(routes), middleware=[guard, *middleware])
+        guard = Middleware(Guard, local=gate is None and is_loopback(endpoint, option=option))
+        app = Starlette(routes=list(routes), middleware=[guard] if gate is None else [guard, gate])
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app, log_config=None, log_level="error", access_log=False, lifespan="off", server_header=False, date_header=False,
@@ -76,8 +77,9 @@ class Server:
 class Guard:
     """Refuses other sites' requests and adds HEADERS to every answer.
 
-    local: bound to loopback, so the Host must be a loopback address or localhost. Otherwise a page in a browser on this
-    machine could reach the server through a name of its own that it lets point to 127.0.0.1 (DNS rebinding).
+    local: bound to loopback and open to all there, so the Host must be a loopback address or localhost. Otherwise a page in a
+    browser on this machine could reach the server through a name of its own that it lets point to 127.0.0.1 (DNS rebinding);
+    where a cookie is asked for, that page would not have it.
     """
 
     def __init__(self, app: ASGIApp, *, local: bool) -> None:

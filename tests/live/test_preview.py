@@ -140,6 +140,15 @@ def test_without_the_token_there_is_only_the_question(locked: str) -> None:
         assert TOKEN not in answer.text
 
 
+def test_who_knows_the_token_may_come_through_a_proxy(locked: str) -> None:
+    """A proxy passes its own name on; another name has no cookie, so that rebinding one gains nothing."""
+    proxied = {"Host": "cameras.example", "X-Forwarded-Proto": "https"}
+    assert get(locked, proxied).status == 401
+    cookie, *rules = get(locked + "?token=correct%20horse%20%C3%9F", proxied).headers["set-cookie"].split("; ")
+    assert "Secure" in rules
+    assert get(locked, {**proxied, "Cookie": cookie}).status == 200
+
+
 def test_the_token_becomes_a_cookie_and_leaves_the_url(locked: str) -> None:
     answer = get(locked + "?token=correct%20horse%20%C3%9F")
     assert (answer.status, answer.headers["location"]) == (303, "/")
