@@ -1,7 +1,7 @@
 """`Lite` as an ONNX graph, written node by node: standard operators, named tensors, nothing for an engine to guess.
 
-luma (n, 1, h, w) -> Conv, Relu (head) -> Conv, Relu (body0..) -> Add head (skip) -> Conv (tail) -> Add luma -> DepthToSpace
--> luma_hr (n, 1, s h, s w)
+luma (n, 1, h, w) -> Conv, Relu (head) -> Conv, Relu (body0..) -> Add head (skip) -> Conv, Relu (last of body) -> Conv (tail)
+-> Add luma -> DepthToSpace -> luma_hr (n, 1, s h, s w)
 """
 
 import onnx
@@ -27,7 +27,8 @@ def onnx_of(net: Lite, metadata: dict[str, str] | None = None) -> onnx.ModelProt
             weights.append(numpy_helper.from_array(value, f"{name}.{part}"))
         inputs = [last, f"{name}.weight", f"{name}.bias"]
         last = f"{name}.out"
-        nodes.append(helper.make_node("Conv", inputs, [last], name=name, kernel_shape=[3, 3], pads=[1, 1, 1, 1]))
+        size = conv.kernel_size[0]
+        nodes.append(helper.make_node("Conv", inputs, [last], name=name, kernel_shape=[size, size], pads=[size // 2] * 4))
         if relu:
             nodes.append(helper.make_node("Relu", [last], [f"{name}.relu"], name=f"{name}_relu"))
             last = f"{name}.relu"
@@ -36,9 +37,10 @@ def onnx_of(net: Lite, metadata: dict[str, str] | None = None) -> onnx.ModelProt
     first = last
     for i, conv in enumerate(net.body):
         assert isinstance(conv, torch.nn.Conv2d)
+        if i == net.layers - 1:
+            nodes.append(helper.make_node("Add", [last, first], ["skip.out"], name="skip"))
+            last = "skip.out"
         convolve(f"body{i}", conv, relu=True)
-    nodes.append(helper.make_node("Add", [last, first], ["skip.out"], name="skip"))
-    last = "skip.out"
     convolve("tail", net.tail, relu=False)
     nodes.append(helper.make_node("Add", [last, "luma"], ["detail"], name="residual"))
     nodes.append(helper.make_node("DepthToSpace", ["detail"], ["luma_hr"], name="shuffle", blocksize=net.scale, mode="CRD"))

@@ -19,7 +19,7 @@ class Recipe:
     scale: int  # output pixels per input pixel and axis
     degradation: Degradation
     channels: int = 16
-    layers: int = 4  # convolutions between the first and the last
+    layers: int = 5  # 3x3 convolutions after the first
     steps: int = 120_000
     batch: int = 16  # crops a step
     crop: int = 48  # side of a crop in input pixels
