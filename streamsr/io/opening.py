@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import av
 import av.error
@@ -33,10 +33,18 @@ class SourceOptions:
     timeout_s: float | None = None  # of opening and of each read; None: forever
 
 
-def open_input(url: str, options: SourceOptions, *, protocol: Mapping[str, str] | None = None) -> av.container.InputContainer:
+class BinaryFile(Protocol):
+    """What PyAV reads from."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+def open_input(
+    url: str, options: SourceOptions, *, protocol: Mapping[str, str] | None = None, file: BinaryFile | None = None
+) -> av.container.InputContainer:
     """Open a path, an image pattern, a URL or "-" for demuxing. Raises SourceError with what FFmpeg says.
 
-    protocol: FFmpeg's options for the URL.
+    protocol: FFmpeg's options for the URL. file: what to read from instead, where FFmpeg does not know the protocol.
     """
     path = Path(url)
     pattern = is_pattern(url) and not path.exists()
@@ -58,7 +66,7 @@ def open_input(url: str, options: SourceOptions, *, protocol: Mapping[str, str] 
         raise SourceError("The input is -, but stdin is a terminal.", hint="pipe a video into streamsr")
     try:
         return av.open(
-            "pipe:0" if url == "-" else url,
+            file or ("pipe:0" if url == "-" else url),
             "r",
             format="image2" if pattern and options.input_format is None else options.input_format,
             options=keywords,

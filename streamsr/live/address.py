@@ -15,6 +15,7 @@ from ..errors import UsageError
 from ..io.containers import MATROSKA, MP4, MPEGTS, NUT, OutputFormat, find_format
 from ..io.opening import SourceOptions, open_input
 from .options import LiveOptions
+from .srt import parse_srt
 from .url import MASK, redact
 
 _SECOND_US = 1_000_000
@@ -80,6 +81,8 @@ def check_input(url: str) -> None:
         raise UsageError(f"{redact(url)}: unknown scheme {scheme!r}.", hint=f"known: {', '.join(INPUTS)}")
     if scheme in INPUTS and not re.match(r"[^/]+://[^/?#]", url):
         raise UsageError(f"{redact(url)} names no host.", hint=f"such as {scheme}://192.168.1.20/stream")
+    if scheme == "srt":
+        parse_srt(url)
 
 
 def find_target(url: str, format_name: str | None) -> Target:
@@ -92,6 +95,8 @@ def find_target(url: str, format_name: str | None) -> Target:
         raise UsageError(f"{redact(url)}: cannot send to scheme {scheme!r}.", hint=f"known: {', '.join(OUTPUTS)}, files and - for stdout")
     if not re.match(r"[^/]+://[^/]", url):
         raise UsageError(f"{redact(url)} names no host.", hint=f"such as {scheme}://192.168.1.20/stream")
+    if scheme == "srt":
+        parse_srt(url)
     form = OUTPUTS[scheme]
     if format_name is not None and find_format(url, format_name).muxer != form.muxer:
         raise UsageError(f"--format {format_name}: {scheme} carries {form.muxer}.", hint="leave --format out")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
 
 import av
 
@@ -38,8 +39,8 @@ _DRAIN_MOST = 8  # frames that are still upscaled after the end was asked for
 
 
 def run_live(
-    src: str,
-    dst: str,
+    src: str | Path,
+    dst: str | Path,
     *,
     scale: float = 2,
     size: tuple[int, int] | None = None,
@@ -64,6 +65,7 @@ def run_live(
     EngineError; Interrupted where it was stopped before the first frame.
     """
     live = live or LiveOptions()
+    src, dst = str(src), str(dst)
     check_input(src)
     target = find_target(dst, sink.format if sink else None)
     if not target.is_network:

@@ -31,7 +31,8 @@ _POLL_S = 0.2
 _DRAIN_S = 5.0  # at most, at the end
 _START_S = 20.0  # a relay on a loaded machine; its connecting comes on top
 # at the first connection these are mistakes, and trying again would only lock an account
-_FINAL = ("HTTPUnauthorizedError", "HTTPForbiddenError", "HTTPNotFoundError", "HTTPBadRequestError", "ProtocolNotFoundError", "ValueError")
+_FINAL = ("HTTPUnauthorizedError", "HTTPForbiddenError", "HTTPNotFoundError", "HTTPBadRequestError", "ProtocolNotFoundError",
+          "PermissionError", "UsageError", "ValueError")  # fmt: skip
 
 
 class _LostError(Exception):
@@ -178,8 +179,10 @@ class Publisher:
 
     def _first_bytes(self) -> bytes:
         url = "pipe:1" if self.path == "-" else self.path
-        order = {"url": url, "muxer": self.target.format.muxer, "options": dict(self.target.format.options), "rate": str(self._rate),
-                 "header_bytes": len(self._order)}  # fmt: skip
+        order = {
+            "url": url, "muxer": self.target.format.muxer, "options": dict(self.target.format.options), "rate": str(self._rate),
+            "timeout_s": self._live.timeout_s, "header_bytes": len(self._order),
+        }  # fmt: skip
         return json.dumps(order).encode() + b"\n" + self._order
 
     def _pump(self, process: subprocess.Popen[bytes], status: int) -> None:

@@ -21,8 +21,10 @@ from typing import BinaryIO
 import av
 
 from .parcel import unpack
+from .srt import PAYLOAD_BYTES, SrtFile
 
 TAKEN, REFUSED = b".", b"!"
+BUFFER_BYTES = 32768
 _MAX_REFUSED = 50  # packets in a row
 
 
@@ -30,7 +32,11 @@ def relay(pipe: BinaryIO, status: int) -> None:
     """Carry out one order."""
     order = json.loads(pipe.readline())
     templates = av.open(io.BytesIO(pipe.read(order["header_bytes"])), format="nut")
-    with av.open(order["url"], "w", format=order["muxer"], container_options=order["options"]) as container:
+    url = order["url"]
+    # a message of SRT is one write: never larger than its payload
+    file = SrtFile(url, timeout_s=order["timeout_s"]) if url.startswith("srt://") else url
+    size = PAYLOAD_BYTES if isinstance(file, SrtFile) else BUFFER_BYTES
+    with av.open(file, "w", format=order["muxer"], container_options=order["options"], buffer_size=size) as container:
         streams = [container.add_stream_from_template(stream, opaque=True) for stream in templates.streams]
         for template, stream in zip(templates.streams, streams, strict=True):
             if isinstance(template, av.VideoStream) and isinstance(stream, av.VideoStream):

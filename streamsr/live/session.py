@@ -16,8 +16,9 @@ from ..io.decoding import Decoder, SourceCount, packet_seconds
 from ..io.deinterlace import deinterlace
 from ..io.opening import SourceOptions, open_input, pick_video
 from ..io.tags import Tags, read_tags
-from .address import check_host, input_options, is_paced
+from .address import check_host, input_options, is_paced, scheme_of
 from .options import LiveOptions
+from .srt import SrtFile
 from .url import redact, redact_text
 
 _WAITED_S = 0.0005  # a read that took longer had to wait for the network
@@ -53,10 +54,20 @@ class Session:
         unknown = check_host(url)
         if unknown is not None:
             raise RefusedError(f"{redact(url)}: {unknown}.")
+        self._file: SrtFile | None = None
         try:
-            self.container = open_input(url, replace(options, timeout_s=live.timeout_s), protocol=input_options(url, live))
+            options = replace(options, timeout_s=live.timeout_s)
+            if scheme_of(url) == "srt":
+                self._file = SrtFile(url, timeout_s=live.timeout_s)
+                options = replace(options, input_format=options.input_format or "mpegts")
+            self.container = open_input(url, options, protocol=input_options(url, live), file=self._file)
+        except OSError as error:
+            kind = RefusedError if is_refusal(error) else SourceError
+            raise kind(f"{redact(url)}: {error.strerror or error}.") from None
         except SourceError as error:
             kind = RefusedError if is_refusal(error.__cause__) else SourceError
+            if self._file is not None:
+                self._file.close()
             raise kind(redact_text(error.message, url), hint=error.hint and redact_text(error.hint, url)) from None
         try:
             self.stream = pick_video(self.container, redact(url))
@@ -67,7 +78,7 @@ class Session:
                 low_delay=context.width * context.height <= _MOST_PIXELS,
             )  # fmt: skip
         except BaseException:
-            self.container.close()
+            self.close()
             raise
         self._numbers = {stream.index: number for number, stream in enumerate(self.sounds)}
         self._paced = is_paced(url)
@@ -93,6 +104,8 @@ class Session:
 
     def close(self) -> None:
         self.container.close()
+        if self._file is not None:
+            self._file.close()
 
     def arrivals(self) -> Iterator[Arrival]:
         """Everything in the order of its arrival, until the source ends. Raises SourceError when it is lost."""
@@ -182,7 +195,7 @@ def is_refusal(error: BaseException | None) -> bool:
     return isinstance(
         error,
         av.error.HTTPUnauthorizedError | av.error.HTTPForbiddenError | av.error.HTTPNotFoundError | av.error.HTTPBadRequestError
-        | av.error.ProtocolNotFoundError | av.error.DemuxerNotFoundError,
+        | av.error.ProtocolNotFoundError | av.error.DemuxerNotFoundError | PermissionError,
     )  # fmt: skip
 
 

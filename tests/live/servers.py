@@ -134,7 +134,7 @@ class RtspServer:
 class Live:
     """`run_live` in a thread, with the plain resize and small pictures; patient, as the machine may be busy."""
 
-    def __init__(self, src: str, dst: object, *, live: LiveOptions | None = None, **options: Any) -> None:
+    def __init__(self, src: object, dst: object, *, live: LiveOptions | None = None, **options: Any) -> None:
         self.telemetry = StreamTelemetry("test")
         self.report: LiveReport | None = None
         self.failure: StreamsrError | None = None
@@ -144,8 +144,8 @@ class Live:
         def work() -> None:
             try:
                 self.report = run_live(
-                    src, str(dst), model=options.pop("model", "resize"), live=self.live, telemetry=self.telemetry, stop=self.stop,
-                    log=EventLog("test", urls=[src, str(dst)]), **options,
+                    str(src), str(dst), model=options.pop("model", "resize"), live=self.live, telemetry=self.telemetry, stop=self.stop,
+                    log=EventLog("test", urls=[str(src), str(dst)]), **options,
                 )  # fmt: skip
             except StreamsrError as error:
                 self.failure = error
