@@ -71,6 +71,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("job")
     group.add_argument("--segment-seconds", type=values.duration, default=10.0, metavar="S",
                        help="length of the parts of a long file, which let it go on after a crash; 0: in one piece")  # fmt: skip
+    group.add_argument("--workers", type=values.workers, default=1, metavar="N",
+                       help="processes that make such parts, or auto: one a device, or for four cores (default: 1)")  # fmt: skip
     group.add_argument("--restart", action="store_true", help="throw away what an earlier run of this output has done")
 
     live.add_arguments(parser)
@@ -109,7 +111,8 @@ def main(options: argparse.Namespace) -> int:
         report = run(
             options.input, options.output, scale=options.scale or 2, size=options.size, model=model, engine=options.engine,
             device=options.device, precision=precision, threads=options.threads, source=source, sink=sink,
-            segment_seconds=options.segment_seconds, restart=options.restart, on_progress=display.update, stop=stop,
+            segment_seconds=options.segment_seconds, workers=options.workers, restart=options.restart,
+            on_progress=display.update, stop=stop,
         )  # fmt: skip
     if options.report is not None:
         options.report.write_text(json.dumps(report.as_dict(), indent=2, default=str) + "\n")

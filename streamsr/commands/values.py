@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from ..live.endpoint import Endpoint
@@ -73,6 +73,10 @@ def count(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
+
+
+def workers(text: str) -> int | Literal["auto"]:
+    return "auto" if text == "auto" else count(text)
 
 
 def natural(text: str) -> int:

@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
+from pathlib import Path
 
 import av
 from av.codec.codec import PixFmtLoss, find_best_pix_fmt_of_list
@@ -89,6 +91,13 @@ def _av1_hdr(tags: Tags) -> dict[str, str]:
 LIVE_GOP_S = 2
 LIVE_CRF = 5  # added to the quality's number: a network carries it, and no two viewers wait for the other
 _NVENC_LIVE = (("tune", "ull"), ("zerolatency", "1"), ("delay", "0"), ("bf", "0"), ("forced-idr", "1"))
+
+# Note [x264 and AVX-512]: where the width is no multiple of 8 macroblocks (128 pixels), x264's AVX-512 code for the
+# macroblock tree reads past the end of its rows, and what lies there gets into the quality of the blocks. The same frames
+# then give other packets from run to run (x264 core 165, Zen 4; tests/jobs/test_repeat.py). Without AVX-512 they do not;
+# the preset ultrafast has no macroblock tree.
+_NO_AVX512 = "SSE2Fast,LZCNT,AVX2,FMA3,BMI2"  # what every processor with AVX-512 has besides
+
 # Quality defaults: visually close to the source of the upscale; presets: the slowest that two cores bear at 960p.
 ENCODERS = {
     "libx264": _Encoder("crf", 18, "preset", "medium", "ultrafast", params="x264-params",
@@ -191,6 +200,8 @@ def encoder_options(encoder: str, tags: Tags, wanted: EncoderOptions, *, rate: F
     if row.params:
         pairs = row.hdr(tags) if row.hdr and tags.hdr else {}
         pairs |= dict(row.live_params) if wanted.live else {}
+        if encoder.startswith("libx264") and -(-tags.width // 16) % 8 and options.get("preset") != "ultrafast" and _has_avx512():
+            pairs["asm"] = _NO_AVX512  # Note [x264 and AVX-512]
         if encoder == "libx265":
             pairs["log-level"] = "error"
         own = user.pop(row.params, None)
@@ -202,6 +213,14 @@ def encoder_options(encoder: str, tags: Tags, wanted: EncoderOptions, *, rate: F
     if user.keys() & {"qp", "b", "cqp"} and row.crf and wanted.crf is None:
         del options[row.crf]  # a rate of the user's own replaces the default quality
     return options | user
+
+
+@cache
+def _has_avx512() -> bool:
+    try:
+        return " avx512bw " in f"{Path('/proc/cpuinfo').read_text(encoding='ascii', errors='replace')} "
+    except OSError:
+        return False  # not Linux: x264 is left to itself
 
 
 def check_size(encoder: str, width: int, height: int) -> None:

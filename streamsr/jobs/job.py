@@ -14,22 +14,24 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from ..engines import Precision
 from ..errors import AccountError, Interrupted, SinkError, StreamsrError, UsageError
-from ..io.containers import find_format
-from ..io.encoding import Encoding, explain_disk, has_constant_quality, reason_of
+from ..io.encoding import explain_disk, reason_of
 from ..io.sink import Sink, SinkOptions, check_output
 from ..io.source import Source, SourceOptions
 from ..pipeline import Progress, Report, balance, fill, fit_scale, fit_size, open_in_thread, upscale_source
 from ..resample import planar_format
 from ..upscale import Upscaler
+from .choice import make_plan, make_spec
 from .identity import describe_job, find_changes
 from .join import join
 from .journal import NAME, Journal
 from .lease import Lease
-from .plan import Segment, Uncut, plan_segments, scan, seconds_to_ticks, warmup_frames
-from .spec import Result, Spec
+from .plan import Segment, Uncut
+from .pool import Pool, count_workers, share_out
+from .spec import Crew, Result, Spec
 from .store import Store, sync_folder
 from .worker import Worker
 
@@ -54,6 +56,7 @@ def run(
     source: SourceOptions | None = None,
     sink: SinkOptions | None = None,
     segment_seconds: float = SEGMENT_S,
+    workers: int | Literal["auto"] = 1,
     restart: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
     stop: threading.Event | None = None,
@@ -63,11 +66,14 @@ def run(
     src: a path, an image pattern or "-"; dst: the same. size: (width, height) box that the picture has to fit, its
     aspect kept; else `scale` times the source. stop: when set, the run ends early and raises Interrupted.
     segment_seconds: a long file is made in segments of about this length, in the folder DST.streamsr, and the same call
-    goes on where an earlier one ended; 0: in one piece. restart: throw away what an earlier call has done.
+    goes on where an earlier one ended; 0: in one piece. workers: processes that make segments
+    at the same time; "auto": one a device where `device` names several, else one for four cores. restart: throw away
+    what an earlier call has done.
     Raises UsageError, SourceError, EngineError, SinkError, AccountError (nothing is lost in silence), Interrupted.
     """
     started = time.perf_counter()
     stop = stop or threading.Event()
+    num_workers = count_workers(workers, device)
     url, target = str(src), str(dst)
     source_options, sink_options = source or SourceOptions(), sink or SinkOptions()
     folder = work_folder(target)
@@ -78,19 +84,23 @@ def run(
         open_in_thread(url, source_options, stop) as opened,
         Upscaler(
             model, scale if size is None else fit_scale(opened, size), size=None if size is None else fit_size(opened, size),
-            engine=engine, device=device, precision=precision, threads=threads,
+            engine=engine, device=device.split(",")[0], precision=precision, threads=threads,
         ) as upscaler,
     ):  # fmt: skip
         try:
-            spec = _make_spec(opened, upscaler, sink_options, target, folder, device, precision, threads, segment_seconds)
-            plan = None if folder.is_dir() and not restart else _plan(opened, spec, segment_seconds, stop)
+            spec = make_spec(opened, upscaler, sink_options, target, folder, device, precision, threads, segment_seconds)
+            plan = None if folder.is_dir() and not restart else make_plan(opened, spec, segment_seconds, stop)
         except Uncut as reason:
             if folder.is_dir():
                 _discard(folder, str(reason), restart=restart)
+            if workers not in (1, "auto"):
+                report.notes.append(f"one worker made the video in one piece: {reason}")
             upscale_source(opened, upscaler, sink_options, report, started=started, on_progress=on_progress, stop=stop)
             return report
-        job = Job(opened, upscaler, spec, sink_options, report, started, on_progress, stop)
-        job.run(folder, plan, lambda: _plan(opened, spec, segment_seconds, stop))
+        if num_workers > 1:  # encoders with one number of threads write the same, whoever runs them
+            spec = replace(spec, encode=share_out(spec, 0, num_workers)[0].encode)
+        job = Job(opened, upscaler, spec, sink_options, report, started, on_progress, stop, num_workers)
+        job.run(folder, plan, lambda: make_plan(opened, spec, segment_seconds, stop))
     return report
 
 
@@ -106,11 +116,12 @@ class Job:
     started: float  # time.perf_counter() at the start of the run
     on_progress: Callable[[Progress], None] | None
     stop: threading.Event
-    num_frames: int = 0  # done, of this run and those before
-    num_before: int = 0
+    num_workers: int = 1
+    num_done: int = 0  # frames of finished segments, of this run and those before
+    num_before: int = 0  # of those before
     num_planned: int = 0
 
-    def run(self, folder: Path, plan: list[Segment] | None, make_plan: Callable[[], list[Segment]]) -> None:
+    def run(self, folder: Path, plan: list[Segment] | None, plan_anew: Callable[[], list[Segment]]) -> None:
         """Do what is left of the job; the report is filled in. plan: of a job that begins; None to go on with one."""
         lost = threading.Event()
         try:
@@ -131,7 +142,7 @@ class Job:
                 self.spec = replace(self.spec, encode=replace(self.spec.encode, threads=int(journal.fact("threads") or 0)))
             else:
                 Store(self.spec.folder).clear()
-                journal.begin(plan or make_plan(), facts)
+                journal.begin(plan or plan_anew(), facts)
             segments = journal.plan()
             done = self._verified(journal)
             self._make(segments, done, journal, lost)
@@ -153,31 +164,35 @@ class Job:
     def _make(self, segments: Sequence[Segment], done: dict[int, Result], journal: Journal, lost: threading.Event) -> None:
         todo = [segment for segment in segments if segment.number not in done]
         self.num_planned = sum(segment.num_frames for segment in segments)
-        self.num_frames = self.num_before = sum(result.num_decoded for result in done.values())
-        worker = Worker(self.spec, self.upscaler)
+        self.num_done = self.num_before = sum(result.num_decoded for result in done.values())
+        crew: Crew = Worker(self.spec, self.upscaler) if self.num_workers == 1 else Pool(self.spec, self.num_workers)
         try:
-            for result in worker.run(todo, stop=self.stop, on_frame=self._count):
-                if lost.is_set():
-                    raise UsageError(f"Another process has taken over {self.spec.folder}.", hint="was this one suspended?")
-                journal.record(result)
-                done[result.number] = result
+            with crew:
+                for result in crew.run(todo, stop=self.stop, on_frames=self._count):
+                    if lost.is_set():
+                        raise SinkError(f"Another process has taken over {self.spec.folder}.", hint="was this one suspended?")
+                    journal.record(result)
+                    done[result.number] = result
+                    self.num_done += result.num_decoded
             if self.stop.is_set():
                 raise Interrupted("Interrupted.")
         except StreamsrError as error:
-            self._keep_partial(error, segments, done, worker.unfinished)
+            self._keep_partial(error, segments, done, crew.unfinished)
             raise
-        self.report.stage_s.update(worker.stage_s)
-        self.report.stage_s["network"] = self.upscaler.engine_seconds
+        self.report.stage_s.update(crew.stage_s)
+        self.report.num_workers = self.num_workers
+        if isinstance(crew, Pool) and crew.num_retried:
+            self.report.notes.append(f"{crew.num_retried} segments were made again, because a worker ended")
 
-    def _count(self, pts: int) -> None:
-        self.num_frames += 1
+    def _count(self, num_in_hand: int) -> None:
+        num_frames = self.num_done + num_in_hand
         now = time.perf_counter() - self.started
         if self.report.first_frame_s is None:
             self.report.first_frame_s = now
         if self.on_progress is not None:
-            media_s = self.num_frames / float(self.source.rate)
+            media_s = num_frames / float(self.source.rate)
             self.on_progress(
-                Progress(self.num_frames, self.num_planned, media_s, now, self.upscaler.model, self.upscaler.engine, self.num_before)
+                Progress(num_frames, self.num_planned, media_s, now, self.upscaler.model, self.upscaler.engine, self.num_before)
             )
 
     def _join(self, results: Sequence[Result]) -> Sink:
@@ -215,14 +230,13 @@ class Job:
         sync_folder(Path(self.spec.target).parent)
 
     def _keep_partial(
-        self, error: StreamsrError, segments: Sequence[Segment], done: dict[int, Result], unfinished: Result | None
+        self, error: StreamsrError, segments: Sequence[Segment], done: dict[int, Result], unfinished: Sequence[Result]
     ) -> None:
         """Join what is there from the beginning on, so that it plays, and say so in the error's hint."""
         leading: list[Result] = []
+        known = {result.number: result for result in unfinished} | done
         for segment in segments:
-            result = done.get(segment.number)
-            if result is None and unfinished is not None and unfinished.number == segment.number:
-                result = unfinished
+            result = known.get(segment.number)
             if result is None:
                 break
             leading.append(result)
@@ -243,48 +257,6 @@ class Job:
 def work_folder(target: str) -> Path:
     """Where the segments of an output lie until they are joined."""
     return Path(f"{target}.streamsr")
-
-
-def _make_spec(
-    source: Source, upscaler: Upscaler, options: SinkOptions, target: str, folder: Path, device: str, precision: str, threads: int,
-    segment_seconds: float,
-) -> Spec:  # fmt: skip
-    """What workers have to know. Raises Uncut where segments cannot be or are of no use."""
-    url = source.url
-    first = source.tags
-    shape = (first.width, first.height, first.pix_fmt)
-    output = find_format(target, options.format)
-    if segment_seconds <= 0:
-        raise Uncut("--segment-seconds is 0")
-    if not Path(url).is_file():
-        raise Uncut("the input is not a file")
-    if source.container.format.name in ("image2", "rawvideo") or source.container.format.name.endswith("_pipe"):
-        raise Uncut("the input is pictures without times")
-    if target == "-" or (Path(target).exists() and not Path(target).is_file()):
-        raise Uncut("the output is not a file")
-    if output.images or not output.pts or output.raw is not None:
-        raise Uncut(f"{output.muxer} cannot be joined from packets")
-    if source.options.num_frames is not None:
-        raise Uncut("--frames asks for a number of frames, which packets do not tell")
-    if source.duration_s is not None and source.duration_s < 1.5 * segment_seconds:
-        raise Uncut("it is short")
-    size = upscaler.output_size(*shape[:2], planar_format(shape[2]))
-    encoding = Encoding.choose(source, size, planar_format(shape[2]), output=output, wanted=options.encode)
-    if not has_constant_quality(encoding):
-        raise Uncut("a bit rate is spread over the whole video, so its encoder cannot start anew at each segment")
-    return Spec(
-        str(Path(url).absolute()), source.options, str(folder.absolute()), target, options.format, options.encode, source.tags,
-        source.time_base, source.rate, shape, upscaler.model, upscaler.scale, upscaler.size, upscaler.engine, device, precision,
-        threads, warmup_frames(upscaler.specs),
-    )  # fmt: skip
-
-
-def _plan(source: Source, spec: Spec, segment_seconds: float, stop: threading.Event) -> list[Segment]:
-    ticks = seconds_to_ticks(segment_seconds, spec.time_base)
-    segments = plan_segments(scan(source, stop), ticks=ticks, warmup=spec.warmup)
-    if len(segments) < 2:
-        raise Uncut("it is short")
-    return segments
 
 
 def _discard(folder: Path, reason: str, *, restart: bool) -> None:

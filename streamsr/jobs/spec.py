@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from array import array
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Any, Protocol
 
 from ..io.encoders import EncoderOptions
 from ..io.opening import SourceOptions
 from ..io.tags import Tags
 from ..upscale import Upscaler
+from .plan import Segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +73,22 @@ class Result:
         times = array("q")
         times.frombytes(self.pts)
         return times
+
+
+class Crew(Protocol):
+    """Who makes the segments of a job: one Worker in this process, or many somewhere. Used as a context manager."""
+
+    unfinished: list[Result]  # what an ended run had of segments in hand
+
+    @property
+    def stage_s(self) -> dict[str, float]: ...  # busy seconds by stage, summed over workers
+    def __enter__(self) -> Any: ...
+    def __exit__(self, *error: object) -> None: ...
+    def run(
+        self, segments: Iterable[Segment], *, stop: threading.Event | None = None, on_frames: Callable[[int], None] | None = None
+    ) -> Iterator[Result]:
+        """Yield a Result for each segment, in any order, once it is safe on the disk.
+
+        stop: when set, the run ends early. on_frames: told how many frames of segments in hand are encoded.
+        Raises what stopped a worker for good; finished segments have been yielded by then.
+        """

@@ -31,7 +31,8 @@ class Worker:
         self.spec = spec
         self.upscaler = upscaler or spec.open_upscaler()
         self.stage_s: dict[str, float] = {}
-        self.unfinished: Result | None = None  # what the last run got done of a segment before it ended early
+        self.unfinished: list[Result] = []  # what the last run got done of a segment before it ended early
+        self._num_in_hand = 0  # frames encoded of segments that are not done
         self._num_reused = 0
 
     def __enter__(self) -> Worker:
@@ -44,24 +45,25 @@ class Worker:
         self.upscaler.close()
 
     def run(
-        self, segments: Iterable[Segment], *, stop: threading.Event | None = None, on_frame: Callable[[int], None] | None = None
+        self, segments: Iterable[Segment], *, stop: threading.Event | None = None, on_frames: Callable[[int], None] | None = None
     ) -> Iterator[Result]:
         """Yield a Result for each segment, once it is safe on the disk.
 
-        stop: when set, the run ends early. on_frame: told the pts of each frame that was encoded.
-        Raises SourceError, EngineError, SinkError. What was done of the segment in hand is then `unfinished`.
+        stop: when set, the run ends early. on_frames: told how many frames of segments in hand are encoded.
+        Raises SourceError, EngineError, SinkError. What was done of the segment in hand is then in `unfinished`.
         """
-        self.unfinished = None
+        self.unfinished = []
+        self._num_in_hand = 0
         # a network with a state starts each segment with a state of its own
         batches = ([segment] for segment in segments) if self.spec.warmup else iter([segments])
         with closing(Reading(self.spec.url, self.spec.source, warmup=self.spec.warmup)) as reading:
             for batch in batches:
-                yield from self._run(reading, reading.frames(batch), stop or threading.Event(), on_frame)
+                yield from self._run(reading, reading.frames(batch), stop or threading.Event(), on_frames)
             yield from (Result(part.segment.number, None, num_missing=part.segment.num_frames, num_errors=part.num_errors)
                         for part in reading.parts if part.is_read and not part.num_decoded)  # fmt: skip
 
     def _run(
-        self, reading: Reading, decoded: Iterator[av.VideoFrame], stop: threading.Event, on_frame: Callable[[int], None] | None
+        self, reading: Reading, decoded: Iterator[av.VideoFrame], stop: threading.Event, on_frames: Callable[[int], None] | None
     ) -> Iterator[Result]:
         timed = Timed(decoded)
         writer: SegmentWriter | None = None
@@ -79,16 +81,17 @@ class Worker:
                             continue
                         if writer is not None and writer.part is not part:
                             if flushing is not None:
-                                yield flushing.result()
+                                yield self._hand_over(flushing.result())
                             flushing, writer = flusher.submit(writer.finish, self._count_reused()), None
                         if writer is None:
                             writer = SegmentWriter(self.spec, part, frame)
                         self._encode(writer, frame)
-                        if on_frame is not None:
-                            on_frame(frame.pts or 0)
+                        self._num_in_hand += 1
+                        if on_frames is not None:
+                            on_frames(self._num_in_hand)
                         if flushing is not None and flushing.done():
                             done, flushing = flushing, None
-                            yield done.result()
+                            yield self._hand_over(done.result())
             except StreamsrError as error:
                 failure = error
             except BaseException:
@@ -100,15 +103,17 @@ class Worker:
             at = time.perf_counter()
             try:
                 if flushing is not None:
-                    yield flushing.result()
+                    yield self._hand_over(flushing.result())
                 if writer is not None and failure is None and not stop.is_set():
                     whole, writer = writer, None
-                    yield whole.finish(self._count_reused())
+                    yield self._hand_over(whole.finish(self._count_reused()))
             except StreamsrError as error:
                 failure = failure or error
             if writer is not None:
-                self.unfinished = writer.close_early()
+                early = writer.close_early()
+                self.unfinished = [] if early is None else [early]
             self._add("encode", time.perf_counter() - at)
+            self.stage_s["network"] = self.upscaler.engine_seconds
         if failure is not None:
             raise failure
 
@@ -116,6 +121,10 @@ class Worker:
         at = time.perf_counter()
         writer.write(frame)
         self._add("encode", time.perf_counter() - at)
+
+    def _hand_over(self, result: Result) -> Result:
+        self._num_in_hand -= result.num_upscaled
+        return result
 
     def _add(self, stage: str, seconds: float) -> None:
         self.stage_s[stage] = self.stage_s.get(stage, 0.0) + seconds
