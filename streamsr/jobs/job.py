@@ -195,16 +195,21 @@ class Job:
                 Progress(num_frames, self.num_planned, media_s, now, self.upscaler.model, self.upscaler.engine, self.num_before)
             )
 
-    def _join(self, results: Sequence[Result]) -> Sink:
+    def _join(self, results: Sequence[Result], stop: threading.Event | None = None) -> Sink:
         width, height, pix_fmt = self.spec.shape
         pix_fmt = planar_format(pix_fmt)
         size = self.upscaler.output_size(width, height, pix_fmt)
-        return join(self.source, self.spec, results, self.options, size=size, pix_fmt=pix_fmt)
+        return join(self.source, self.spec, results, self.options, size=size, pix_fmt=pix_fmt, stop=stop or threading.Event())
 
     def _finish(self, segments: Sequence[Segment], done: dict[int, Result], journal: Journal) -> None:
         results = [done[segment.number] for segment in segments]
         at = time.perf_counter()
-        sink = self._join(results)
+        try:
+            sink = self._join(results, self.stop)
+        except StreamsrError as error:
+            words = f"all {len(segments)} segments are done, the same command joins them"
+            error.hint = f"{error.hint}; {words}" if error.hint else words
+            raise
         report, account = self.report, self.report.account
         report.stage_s["join"] = time.perf_counter() - at
         last = next(result for result in reversed(results) if result.engine)

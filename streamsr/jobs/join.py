@@ -9,13 +9,14 @@ d is the longest reordering of any segment. This is what an encoder that runs th
 from __future__ import annotations
 
 import hashlib
+import threading
 from array import array
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 import av
 
-from ..errors import SinkError
+from ..errors import Interrupted, SinkError
 from ..io.decoding import packet_seconds
 from ..io.sink import Sink, SinkOptions
 from ..io.source import Source
@@ -24,10 +25,14 @@ from .spec import Result, Spec
 from .store import Store
 
 
-def join(source: Source, spec: Spec, results: Sequence[Result], options: SinkOptions, *, size: tuple[int, int], pix_fmt: str) -> Sink:
-    """A Sink that holds the video of `results`, in order, and the other streams of `source`; finish or commit it.
+def join(
+    source: Source, spec: Spec, results: Sequence[Result], options: SinkOptions, *, size: tuple[int, int], pix_fmt: str,
+    stop: threading.Event,
+) -> Sink:  # fmt: skip
+    """A Sink that holds the video of `results`, in order, and the other streams of `source`; commit it.
 
-    size, pix_fmt: of the upscaled frames. Raises SinkError; the partial file is then gone, the segments are not.
+    size, pix_fmt: of the upscaled frames. Raises SinkError, and Interrupted when `stop` is set; the partial file is then
+    gone, the segments are not.
     """
     sink = Sink(spec.target, source, av.VideoFrame(*size, pix_fmt), options)
     try:
@@ -41,11 +46,15 @@ def join(source: Source, spec: Spec, results: Sequence[Result], options: SinkOpt
         waiting = next(video, None)
         for packet in source.packets():
             seconds = packet_seconds(packet)
+            if stop.is_set():
+                raise Interrupted("Interrupted.")
             while waiting is not None and seconds is not None and _decoding_seconds(waiting) <= seconds:
                 sink.join([waiting])
                 waiting = next(video, None)
             sink.copy([packet])
         while waiting is not None:
+            if stop.is_set():
+                raise Interrupted("Interrupted.")
             sink.join([waiting])
             waiting = next(video, None)
         sink.finish()
