@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import live, values, watching
+from . import streaming, values, watching
 
 if TYPE_CHECKING:
     from ..io.sink import SinkOptions
@@ -75,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                        help="processes that make such parts, or auto: one a device, or for four cores (default: 1)")  # fmt: skip
     group.add_argument("--restart", action="store_true", help="throw away what an earlier run of this output has done")
 
-    live.add_arguments(parser)
+    streaming.add_arguments(parser)
 
     group = parser.add_argument_group("report")
     group.add_argument("--quiet", action="store_true", help="errors only")
@@ -92,8 +92,8 @@ def main(options: argparse.Namespace) -> int:
 
         raise UsageError(f"--report {options.report}: the folder {options.report.parent} does not exist.")
     stop = _stop_on_signals()
-    if live.applies(options):
-        return live.main(options, source, sink, stop)
+    if streaming.applies(options):
+        return streaming.main(options, source, sink, stop)
     watching.refuse(options)
     from ..jobs.job import run
 

@@ -110,6 +110,17 @@ def milliseconds(text: str) -> float:
     return float(found[1]) / (1 if found[2] == "s" else 1000)
 
 
+def span(text: str) -> float:
+    """Seconds, from a number with a unit or as `seconds` reads it."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)", text)
+    if found is not None:
+        return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
+    try:
+        return seconds(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a length of time, such as 30s, 10m or 1h") from None
+
+
 def attempts(text: str) -> float:
     """How many attempts in a row: forever, off or a number."""
     if text == "forever":

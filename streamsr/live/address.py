@@ -1,4 +1,4 @@
-"""Where streams come from and go to: the URL schemes, what FFmpeg has to be told for each, and URLs that hold a password."""
+"""Where streams come from: the URL schemes, what FFmpeg has to be told for each, and URLs that hold a password."""
 
 from __future__ import annotations
 
@@ -7,49 +7,19 @@ import os
 import re
 import socket
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..errors import UsageError
-from ..io.containers import MATROSKA, MP4, MPEGTS, NUT, OutputFormat, find_format
 from ..io.opening import SourceOptions, open_input
 from .options import LiveOptions
 from .srt import parse_srt
 from .url import MASK, redact
 
 _SECOND_US = 1_000_000
-# What a late stream may hold up the others: FFmpeg would wait 10 s for sound before it writes a picture
-_LIVE_MUX = (("max_interleave_delta", "100000"), ("flush_packets", "1"))
-_AAC_MP3 = frozenset({"aac", "mp3"})
-_RTP_SOUNDS = frozenset({"aac", "mp2", "mp3", "opus", "ac3", "pcm_mulaw", "pcm_alaw", "pcm_s16be", "adpcm_g722", "g722", "vorbis"})
-_TS = OutputFormat("mpegts", audio="aac", options=(("mpegts_copyts", "1"), ("mpegts_flags", "resend_headers"), *_LIVE_MUX))
-_FLV = OutputFormat("flv", audio="aac", sounds=_AAC_MP3, options=(("flvflags", "no_duration_filesize"), *_LIVE_MUX))
-_RTSP = OutputFormat("rtsp", audio="aac", sounds=_RTP_SOUNDS, options=(("rtsp_transport", "tcp"), *_LIVE_MUX))
-_RTP = OutputFormat("rtp_mpegts", audio="aac", sounds=_AAC_MP3 | {"mp2", "ac3"}, options=_LIVE_MUX)
-_MKV = OutputFormat("matroska", negative=False, audio="aac", options=_LIVE_MUX)
-# fragments while it grows, a plain file in the end: what was recorded plays after a power cut
-_MP4 = OutputFormat("mp4", audio="aac", options=(("movflags", "hybrid_fragmented"), *_LIVE_MUX))
-_NUT = OutputFormat("nut", tags=False, audio="aac", options=_LIVE_MUX)
-
-OUTPUTS = {"rtsp": _RTSP, "rtsps": _RTSP, "rtmp": _FLV, "rtmps": _FLV, "srt": _TS, "udp": _TS, "tcp": _TS, "rtp": _RTP}
-_LIVE_FORMS = {MPEGTS.muxer: _TS, MATROSKA.muxer: _MKV, MP4.muxer: _MP4, NUT.muxer: _NUT}
 INPUTS = ("rtsp", "rtsps", "rtmp", "rtmps", "rtmpt", "srt", "udp", "rtp", "tcp", "http", "https", "hls", "mmsh")
 DEVICE = re.compile(r"/dev/video\d+")
 _ENV = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where a live stream goes."""
-
-    url: str
-    format: OutputFormat
-
-    @property
-    def is_network(self) -> bool:
-        """Whether it can be lost and found again, as a file or a pipe cannot."""
-        return scheme_of(self.url) is not None
 
 
 def scheme_of(url: str) -> str | None:
@@ -83,24 +53,6 @@ def check_input(url: str) -> None:
         raise UsageError(f"{redact(url)} names no host.", hint=f"such as {scheme}://192.168.1.20/stream")
     if scheme == "srt":
         parse_srt(url)
-
-
-def find_target(url: str, format_name: str | None) -> Target:
-    """How to write to `url`. Raises UsageError for an unknown scheme, ending or --format."""
-    scheme = scheme_of(url)
-    if scheme is None or scheme == "file":
-        plain = find_format(url, format_name)
-        return Target(url, _LIVE_FORMS.get(plain.muxer, plain))
-    if scheme not in OUTPUTS:
-        raise UsageError(f"{redact(url)}: cannot send to scheme {scheme!r}.", hint=f"known: {', '.join(OUTPUTS)}, files and - for stdout")
-    if not re.match(r"[^/]+://[^/]", url):
-        raise UsageError(f"{redact(url)} names no host.", hint=f"such as {scheme}://192.168.1.20/stream")
-    if scheme == "srt":
-        parse_srt(url)
-    form = OUTPUTS[scheme]
-    if format_name is not None and find_format(url, format_name).muxer != form.muxer:
-        raise UsageError(f"--format {format_name}: {scheme} carries {form.muxer}.", hint="leave --format out")
-    return Target(url, form)
 
 
 def input_options(url: str, live: LiveOptions) -> dict[str, str]:

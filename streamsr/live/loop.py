@@ -15,8 +15,8 @@ import av
 from ..engines import Precision
 from ..errors import AccountError, Interrupted, SinkError, SourceError, StreamsrError, UsageError
 from ..io.opening import SourceOptions
-from ..io.sink import SinkOptions, check_output
-from .address import Target, check_input, find_target
+from ..io.sink import SinkOptions
+from .address import check_input
 from .buffer import FrameBuffer, Picture
 from .encoding import LiveEncoder
 from .ladder import Ladder
@@ -28,6 +28,7 @@ from .publisher import Publisher
 from .report import LiveReport
 from .slate import make_slate
 from .source import LiveSource
+from .target import Target, check_target, find_target
 from .telemetry import PreviewTap, StreamTelemetry
 from .timeline import Timeline
 from .url import redact
@@ -67,9 +68,8 @@ def run_live(
     live = live or LiveOptions()
     src, dst = str(src), str(dst)
     check_input(src)
-    target = find_target(dst, sink.format if sink else None)
-    if not target.is_network:
-        check_output(dst, sink or SinkOptions(), source_url=src)
+    target = find_target(dst, sink.format if sink else None, live)
+    check_target(target, sink or SinkOptions(), source_url=src)
     if source and (source.start_s is not None or source.end_s is not None):
         raise UsageError("A live stream has no --start and no --end.", hint="--frames N ends it after N frames")
     name = redact(src)

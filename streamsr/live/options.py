@@ -10,6 +10,7 @@ from ..errors import UsageError
 
 OnLoss = Literal["hold", "slate", "stop"]
 Transport = Literal["tcp", "udp"]
+HlsType = Literal["fmp4", "ts"]
 FOREVER = math.inf
 
 
@@ -24,6 +25,9 @@ class LiveOptions:
     slate: str | None = None  # a picture for "slate"; dark grey without
     fixed_model: bool = False  # never give up quality for time
     rtsp_transport: Transport = "tcp"
+    segment_s: float | None = None  # length of a file, where the output is cut into several; of an HLS segment
+    hls_type: HlsType = "fmp4"
+    hls_segments: int = 10  # that the playlist names
 
     def __post_init__(self) -> None:
         if not 0.02 <= self.max_latency_s <= 60:
@@ -32,5 +36,9 @@ class LiveOptions:
             raise UsageError(f"--timeout is {self.timeout_s:g} s; it must be 0.5 to 3600.")
         if self.reconnect < 0:
             raise UsageError(f"--reconnect is {self.reconnect:g}; it must be forever, off or a number of attempts.")
+        if self.segment_s is not None and not 0.5 <= self.segment_s <= 86400:
+            raise UsageError(f"--segment-time is {self.segment_s:g} s; it must be 0.5 s to a day.")
+        if not 2 <= self.hls_segments <= 100_000:
+            raise UsageError(f"--hls-segments is {self.hls_segments}; it must be 2 to 100000.")
         if self.slate is not None and self.on_loss != "slate":
             raise UsageError("--slate needs --on-loss slate.")

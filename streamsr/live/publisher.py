@@ -16,13 +16,13 @@ from fractions import Fraction
 from pathlib import Path
 
 from ..errors import SinkError, StreamsrError
-from ..io.sink import partial_path
-from .address import Target, check_host
+from .address import check_host
 from .backoff import Backoff
 from .log import EventLog
 from .options import LiveOptions
 from .parcel import Parcel
 from .relay import REFUSED, TAKEN
+from .target import Target
 from .telemetry import StreamTelemetry
 from .url import redact, redact_text
 
@@ -55,7 +55,7 @@ class Publisher:
         delivered: Callable[[Parcel], None], lost: Callable[[str, int], None],
     ) -> None:  # fmt: skip
         self.target = target
-        self.path = partial_path(target.url, target.format) if not target.is_network else target.url
+        self.path = target.path
         self.failure: StreamsrError | None = None  # why it ended for good
         self._order = header
         self._rate, self._live, self._telemetry, self._log = rate, live, telemetry, log
@@ -181,7 +181,7 @@ class Publisher:
         url = "pipe:1" if self.path == "-" else self.path
         order = {
             "url": url, "muxer": self.target.format.muxer, "options": dict(self.target.format.options), "rate": str(self._rate),
-            "timeout_s": self._live.timeout_s, "header_bytes": len(self._order),
+            "timeout_s": self._live.timeout_s, "header_bytes": len(self._order), "cut_s": self.target.cut_s,
         }  # fmt: skip
         return json.dumps(order).encode() + b"\n" + self._order
 
@@ -255,6 +255,8 @@ class Publisher:
                 if self._was_connected:
                     self._telemetry.reconnected("sink")
                 self._was_connected = True
+            elif said["state"] == "file":
+                self._log.event("file finished", path=said["path"])
             elif said["state"] == "ended":
                 self._ended = True
             else:

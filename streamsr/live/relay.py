@@ -15,12 +15,14 @@ import json
 import os
 import signal
 import sys
+from contextlib import closing
 from fractions import Fraction
 from typing import BinaryIO
 
 import av
 
 from .parcel import unpack
+from .recording import Recording, clear_hls
 from .srt import PAYLOAD_BYTES, SrtFile
 
 TAKEN, REFUSED = b".", b"!"
@@ -32,22 +34,32 @@ def relay(pipe: BinaryIO, status: int) -> None:
     """Carry out one order."""
     order = json.loads(pipe.readline())
     templates = av.open(io.BytesIO(pipe.read(order["header_bytes"])), format="nut")
-    url = order["url"]
-    # a message of SRT is one write: never larger than its payload
-    file = SrtFile(url, timeout_s=order["timeout_s"]) if url.startswith("srt://") else url
-    size = PAYLOAD_BYTES if isinstance(file, SrtFile) else BUFFER_BYTES
-    with av.open(file, "w", format=order["muxer"], container_options=order["options"], buffer_size=size) as container:
+
+    def open_file(url: str) -> tuple[av.container.OutputContainer, list[av.stream.Stream]]:
+        # a message of SRT is one write: never larger than its payload
+        file = SrtFile(url, timeout_s=order["timeout_s"]) if url.startswith("srt://") else url
+        size = PAYLOAD_BYTES if isinstance(file, SrtFile) else BUFFER_BYTES
+        container = av.open(file, "w", format=order["muxer"], container_options=order["options"], buffer_size=size)
         streams = [container.add_stream_from_template(stream, opaque=True) for stream in templates.streams]
         for template, stream in zip(templates.streams, streams, strict=True):
             if isinstance(template, av.VideoStream) and isinstance(stream, av.VideoStream):
                 stream.codec_context.framerate = Fraction(order["rate"])
         container.start_encoding()
+        return container, list(streams)
+
+    if order["muxer"] == "hls":
+        clear_hls(order["url"])
+    output: Output | Recording
+    if order["cut_s"] is None:
+        output = Output(*open_file(order["url"]))
+    else:
+        output = Recording(order["url"], order["cut_s"], open_file, finished=lambda path: say(status, state="file", path=str(path)))
+    with closing(output):
         say(status, state="connected")
         refused = 0
         for index, packet in unpack(pipe):
-            packet.stream = streams[index]
             try:
-                container.mux(packet)
+                output.mux(index, packet)
                 refused = 0
             except (av.error.InvalidDataError, av.error.ArgumentError):  # damaged sound, or out of order: the others may be well
                 refused += 1
@@ -55,6 +67,20 @@ def relay(pipe: BinaryIO, status: int) -> None:
                     raise
             os.write(status, REFUSED if refused else TAKEN)
     say(status, state="ended")
+
+
+class Output:
+    """One connection, file or playlist from the first packet to the last."""
+
+    def __init__(self, container: av.container.OutputContainer, streams: list[av.stream.Stream]) -> None:
+        self._container, self._streams = container, streams
+
+    def mux(self, index: int, packet: av.Packet) -> None:
+        packet.stream = self._streams[index]
+        self._container.mux(packet)
+
+    def close(self) -> None:
+        self._container.close()
 
 
 def say(status: int, **words: object) -> None:

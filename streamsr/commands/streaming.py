@@ -13,6 +13,7 @@ from . import values, watching
 if TYPE_CHECKING:
     from ..io.opening import SourceOptions
     from ..io.sink import SinkOptions
+    from ..live.options import LiveOptions
     from ..live.report import LiveReport
 
 
@@ -28,26 +29,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--on-loss", choices=["hold", "slate", "stop"], default="hold", help="while the source is gone: last picture, a card, or end")
     add("--slate", metavar="IMAGE", help="the card of --on-loss slate (default: dark grey)")
     add("--rtsp-transport", choices=["tcp", "udp"], default="tcp", help="for reading (default: tcp)")
+    add("--segment-time", type=values.span, metavar="T",
+        help="cut the output into files of 10m, 1h, ...; its name is a pattern: cam-%%Y%%m%%d-%%H%%M%%S.mp4 or cam-%%05d.mp4; "
+        "of an HLS folder (out/index.m3u8), the length of a segment (default: 2s)")  # fmt: skip
+    add("--hls-type", choices=["fmp4", "ts"], default="fmp4", help="of an HLS folder's segments (default: fmp4)")
+    add("--hls-segments", type=values.count, default=10, metavar="N", help="that the playlist names; older ones are deleted (default: 10)")
     watching.add_arguments(parser)
 
 
 def applies(options: argparse.Namespace) -> bool:
     """Whether this run is live. Settles `env:NAME`, hides passwords from `ps`, and refuses what cannot be."""
     from ..errors import UsageError
-    from ..live.address import check_input, find_target, hide_arguments, is_file_behind, is_live, resolve
+    from ..live.address import check_input, hide_arguments, is_file_behind, is_live, resolve
+    from ..live.target import find_target, is_hls
 
     given = options.input, options.output
     options.input, options.output = resolve(options.input), resolve(options.output)
     hide_arguments(*given)
     check_input(options.input)
-    is_network = find_target(options.output, options.format).is_network if "://" in options.output else False
-    if options.live is False:
-        if is_network:
-            raise UsageError("A network output is live.", hint="leave out --no-live")
-        return False
+    is_network = find_target(options.output, options.format, live_options(options)).is_network if "://" in options.output else False
+    if options.live is False and is_network:
+        raise UsageError("A network output is live.", hint="leave out --no-live")
     if options.live or is_network:
         return True
-    return is_live(options.input) and not is_file_behind(options.input, options.timeout)
+    if options.live is None and is_live(options.input) and not is_file_behind(options.input, options.timeout):
+        return True
+    if is_hls(options.output) or options.segment_time is not None:
+        what = "--segment-time" if options.segment_time is not None else f"The HLS folder {options.output}"
+        raise UsageError(f"{what} is for live streams, and {options.input} is none.", hint="--live plays it at its own speed")
+    return False
+
+
+def live_options(options: argparse.Namespace) -> LiveOptions:
+    """The options of the group as the loop takes them. Raises UsageError for what cannot be."""
+    from ..live.options import LiveOptions
+
+    return LiveOptions(
+        max_latency_s=options.max_latency, timeout_s=options.timeout, reconnect=options.reconnect, on_loss=options.on_loss,
+        slate=options.slate, fixed_model=options.fixed_model, rtsp_transport=options.rtsp_transport, segment_s=options.segment_time,
+        hls_type=options.hls_type, hls_segments=options.hls_segments,
+    )  # fmt: skip
 
 
 def main(options: argparse.Namespace, source: SourceOptions, sink: SinkOptions, stop: threading.Event) -> int:
@@ -55,17 +76,13 @@ def main(options: argparse.Namespace, source: SourceOptions, sink: SinkOptions, 
     from ..errors import StreamsrError, UsageError
     from ..live.log import EventLog
     from ..live.loop import run_live
-    from ..live.options import LiveOptions
     from ..live.telemetry import StreamTelemetry
     from ..live.url import redact
     from ..live.watch import Watch
 
     if options.realtime:
         raise UsageError("--realtime is for files: a live stream keeps up by itself.", hint="leave it out")
-    live = LiveOptions(
-        max_latency_s=options.max_latency, timeout_s=options.timeout, reconnect=options.reconnect, on_loss=options.on_loss,
-        slate=options.slate, fixed_model=options.fixed_model, rtsp_transport=options.rtsp_transport,
-    )  # fmt: skip
+    live = live_options(options)
     telemetry = StreamTelemetry(redact(options.input))
     log = EventLog(telemetry.name, as_json=options.log_json, urls=[options.input, options.output], quiet=options.quiet)
     try:
