@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from streamsr.io.sink import Sink, SinkOptions, open_sink
     from streamsr.io.source import Source, SourceOptions, open_source
     from streamsr.jobs.job import run
+    from streamsr.live.loop import run_live
+    from streamsr.live.options import LiveOptions
+    from streamsr.live.report import LiveReport
     from streamsr.models import ModelSpec, list_models
     from streamsr.pipeline import Report
     from streamsr.upscale import Upscaler
@@ -42,6 +45,8 @@ _MODULES = {
     "EngineError": "errors",
     "Frame": "frame",
     "Interrupted": "errors",
+    "LiveOptions": "live.options",
+    "LiveReport": "live.report",
     "ModelSpec": "models",
     "Report": "pipeline",
     "Sink": "io.sink",
@@ -57,6 +62,7 @@ _MODULES = {
     "open_sink": "io.sink",
     "open_source": "io.source",
     "run": "jobs.job",
+    "run_live": "live.loop",
     "verify": "account",
 }
 
@@ -67,6 +73,8 @@ __all__ = [
     "EngineError",
     "Frame",
     "Interrupted",
+    "LiveOptions",
+    "LiveReport",
     "ModelSpec",
     "Report",
     "Sink",
@@ -83,6 +91,7 @@ __all__ = [
     "open_sink",
     "open_source",
     "run",
+    "run_live",
     "verify",
 ]
 

@@ -148,7 +148,7 @@ def _source_options(options: argparse.Namespace) -> SourceOptions:
     return SourceOptions(
         start_s=options.start, end_s=options.end, num_frames=options.frames, deinterlace=options.deinterlace, max_errors=options.max_errors,
         threads=options.threads, input_format=options.input_format, input_size=options.input_size,
-        input_pix_fmt=options.input_pix_fmt, input_rate=options.input_rate,
+        input_pix_fmt=options.input_pix_fmt, input_rate=options.input_rate, timeout_s=options.timeout if "://" in options.input else None,
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from ..io.decoding import Decoder, SourceCount, packet_seconds
 from ..io.deinterlace import deinterlace
 from ..io.opening import SourceOptions, open_input, pick_video
 from ..io.tags import Tags, read_tags
-from .address import check_host, input_options, is_paced, scheme_of
+from .address import DEVICE, check_host, input_options, is_paced, scheme_of
 from .options import LiveOptions
 from .srt import SrtFile
 from .url import redact, redact_text
@@ -60,6 +60,8 @@ class Session:
             if scheme_of(url) == "srt":
                 self._file = SrtFile(url, timeout_s=live.timeout_s)
                 options = replace(options, input_format=options.input_format or "mpegts")
+            elif DEVICE.fullmatch(url):
+                options = replace(options, input_format=options.input_format or "v4l2")
             self.container = open_input(url, options, protocol=input_options(url, live), file=self._file)
         except OSError as error:
             kind = RefusedError if is_refusal(error) else SourceError

@@ -31,7 +31,7 @@ SYSTEM_PYTHON = "/usr/bin/python3"
 SERVER = Path(__file__).with_name("rtsp_server.py")
 
 VIDEO = (
-    "videotestsrc is-live=true pattern=ball ! video/x-raw,width=64,height=48,framerate={rate}/1 ! capsfilter name=c ! "
+    "videotestsrc is-live=true pattern=ball ! capsfilter name=c caps=video/x-raw,width=64,height=48,framerate={rate}/1 ! "
     "x264enc tune=zerolatency key-int-max={rate} speed-preset=ultrafast sliced-threads=false threads=1 ! "
     "h264parse config-interval=-1 ! video/x-h264,alignment=au ! valve name=v ! rtph264pay name=pay0 pt=96"
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from media import rows, streams, times
-from servers import CAMERA, RATE, SILENT_CAMERA, Live, RtspServer, free_port, recorder
+from servers import CAMERA, RATE, SILENT_CAMERA, VIDEO, Live, RtspServer, free_port, recorder
 
 from streamsr.errors import SinkError, SourceError
 from streamsr.live.options import LiveOptions
@@ -17,6 +17,7 @@ from streamsr.live.options import LiveOptions
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 
 BRISK = LiveOptions(max_latency_s=0.5, timeout_s=2)
+PATIENT = LiveOptions(max_latency_s=5, timeout_s=10)
 
 
 @pytest.fixture
@@ -169,3 +170,50 @@ def test_a_sink_that_refuses_is_given_up_as_asked(cameras: RtspServer) -> None:
     failure = live.fail()
     assert isinstance(failure, SinkError)
     assert "Connection refused" in failure.message
+
+
+def test_a_camera_over_udp(cameras: RtspServer, tmp_path: Path) -> None:
+    options = LiveOptions(max_latency_s=5, timeout_s=10, rtsp_transport="udp")
+    with Live(cameras.url("/cam"), tmp_path / "out.mkv", live=options) as live:
+        live.until_out(2 * RATE)
+        live.end()
+    check_monotonic(tmp_path / "out.mkv")
+    check_monotonic(tmp_path / "out.mkv", "a:0")
+
+
+def test_the_size_changes_within_a_session(cameras: RtspServer, tmp_path: Path) -> None:
+    with Live(cameras.url("/silent"), tmp_path / "out.mkv", live=PATIENT) as live:
+        live.until_out(RATE)
+        cameras.set("/silent", "c", "caps", f"video/x-raw,width=128,height=96,framerate={RATE}/1")
+        live.until_out(3 * RATE)
+        report = live.end()
+    assert report.reconnects == {"source": 0, "sink": 0}
+    assert (report.result["width"], report.result["height"]) == (128, 96)
+    assert len(check_monotonic(tmp_path / "out.mkv")) == report.num_out + report.num_held
+
+
+def test_sound_that_the_output_cannot_hold_is_converted_and_stays_in_sync(tmp_path: Path) -> None:
+    """G.711, as most cameras send it, into MPEG-TS; the server dies once, so the sound starts afresh behind a gap."""
+    telephone = "audiotestsrc is-live=true ! audio/x-raw,rate=8000,channels=1 ! mulawenc ! rtppcmupay name=pay1 pt=0"
+    pipeline = f"( {VIDEO.format(rate=RATE)} {telephone} )"
+    with RtspServer(play={"/cam": pipeline}) as server, Live(server.url("/cam"), tmp_path / "out.ts", live=BRISK) as live:
+        live.until_out(2 * RATE)
+        server.kill()
+        live.until(lambda snapshot: snapshot["state"]["source"] == "lost")
+        server.start()
+        live.until(lambda snapshot: snapshot["reconnects"]["source"] == 1)
+        live.until_out(2 * RATE)
+        report = live.end()
+    assert any("converted to aac" in note for note in report.notes)
+    pictures, heard = check_monotonic(tmp_path / "out.ts"), check_monotonic(tmp_path / "out.ts", "a:0")
+    assert abs(heard[-1] - pictures[-1]) < 1  # had the gap been closed, sound would end as much earlier as the gap was long
+    assert max(b - a for a, b in pairwise(heard)) > 0.5
+
+
+def test_a_recording_as_mp4_plays_even_after_a_power_cut(cameras: RtspServer, tmp_path: Path) -> None:
+    with Live(cameras.url("/cam"), tmp_path / "out.mp4", live=PATIENT) as live:
+        live.until_out(4 * RATE)
+        (tmp_path / "cut.mp4").write_bytes((tmp_path / "out.partial.mp4").read_bytes())
+        report = live.end()
+    assert len(check_monotonic(tmp_path / "cut.mp4")) >= RATE
+    assert len(check_monotonic(tmp_path / "out.mp4")) == report.num_out
