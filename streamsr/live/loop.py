@@ -127,6 +127,10 @@ class _Stream:
                 self._fill()
         except StreamsrError as error:
             failure = error
+        except KeyboardInterrupt:  # the second signal: at once
+            if self.publisher is not None:
+                self.publisher.kill()
+            raise
         finally:
             self.source.close()
             if self.publisher is not None:

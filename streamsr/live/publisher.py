@@ -113,7 +113,13 @@ class Publisher:
         self._closing.set()
         self._wake()
         self._thread.join(_DRAIN_S + self._live.timeout_s)
-        if self._thread.is_alive() and self._process is not None:
+        if self._thread.is_alive():
+            self.kill()
+
+    def kill(self) -> None:
+        """End the output where it is."""
+        self._closing.set()
+        if self._process is not None:
             self._process.kill()
 
     def _num_video(self) -> int:
