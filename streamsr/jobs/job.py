@@ -222,7 +222,8 @@ class Job:
         account.num_decoded = sum(result.num_decoded for result in results)
         account.num_upscaled = sum(result.num_upscaled for result in results)
         missing = sum(result.num_missing for result in results)
-        account.num_corrupt_packets = sum(result.num_missing for result in results if result.num_errors)
+        # two workers may meet the same damage, and not every packet without a picture is damaged
+        account.num_corrupt_packets = min(missing, sum(result.num_errors for result in results))
         if missing > account.num_corrupt_packets:
             report.notes.append(f"{missing - account.num_corrupt_packets} packets of the video hold no picture of their own")
         balance(account, self.source, sink)

@@ -26,7 +26,7 @@ class Part:
     segment: Segment
     num_decoded: int = 0
     num_deinterlaced: int = 0
-    num_errors: int = 0
+    num_errors: int = 0  # of the decoder, also in packets around the segment
     is_read: bool = False  # to its end
 
 
@@ -42,6 +42,7 @@ class Reading:
         self._next: av.VideoFrame | None = None  # decoded, of the segment to come; None at the end of the video
         self._is_deinterlaced = False  # the frame in _next
         self._number = -1  # of the last segment read
+        self._num_told = 0  # errors of this decoder that are in some part
 
     def frames(self, segments: Iterable[Segment]) -> Iterator[av.VideoFrame]:
         """Decode these segments. Raises SourceError."""
@@ -51,7 +52,6 @@ class Reading:
             if not self._goes_on(segment):
                 self._start(segment)
             assert self._source is not None
-            errors = self._source.count.num_corrupt_packets
             while (frame := self._next) is not None and (segment.end is None or _pts(frame) < segment.end):
                 is_inside = segment.number == 0 or _pts(frame) >= segment.first
                 if is_inside:
@@ -61,7 +61,8 @@ class Reading:
                     self.owners.append(part if is_inside else None)
                     yield frame
                 self._pull()
-            part.num_errors = self._source.count.num_corrupt_packets - errors
+            part.num_errors = self._source.count.num_corrupt_packets - self._num_told
+            self._num_told += part.num_errors
             part.is_read = True
             self._number = segment.number
 
@@ -82,6 +83,7 @@ class Reading:
     def _start(self, segment: Segment) -> None:
         for key in (*segment.keys, None):
             self.close()
+            self._num_told = 0
             self._source = Source(self.url, self.options, window=Window(key, segment.warm if segment.number else None))
             self._frames = self._source.frames()
             self._pull()

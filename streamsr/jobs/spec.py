@@ -61,7 +61,7 @@ class Result:
     num_upscaled: int = 0
     num_encoded: int = 0  # packets
     num_missing: int = 0  # packets of the source that gave no frame
-    num_errors: int = 0  # that the decoder reported while it read this segment
+    num_errors: int = 0  # of the decoder in this segment and packets around it
     num_reused: int = 0
     num_deinterlaced: int = 0
     reorder: int = 0  # how many packets a frame may come early
