@@ -15,6 +15,7 @@ from . import streaming, values, watching
 if TYPE_CHECKING:
     from ..io.sink import SinkOptions
     from ..io.source import SourceOptions
+    from ..pipeline import Report
 
 HELP = "upscale a video"
 EPILOG = """examples:
@@ -95,7 +96,7 @@ def main(options: argparse.Namespace) -> int:
     if streaming.applies(options):
         return streaming.main(options, source, sink, stop)
     watching.refuse(options)
-    from ..jobs.job import run
+    from ..jobs.job import ChangedJobError, run
 
     model, precision = options.model, options.precision
     if options.realtime:
@@ -107,13 +108,22 @@ def main(options: argparse.Namespace) -> int:
         )  # fmt: skip
         if not options.quiet:
             print(f"real time: {why}", file=sys.stderr)
-    with Display(quiet=options.quiet) as display:
-        report = run(
-            options.input, options.output, scale=options.scale or 2, size=options.size, model=model, engine=options.engine,
-            device=options.device, precision=precision, threads=options.threads, source=source, sink=sink,
-            segment_seconds=options.segment_seconds, workers=options.workers, restart=options.restart,
-            on_progress=display.update, stop=stop,
-        )  # fmt: skip
+
+    def go(*, restart: bool) -> Report:
+        with Display(quiet=options.quiet) as display:
+            return run(
+                options.input, options.output, scale=options.scale or 2, size=options.size, model=model, engine=options.engine,
+                device=options.device, precision=precision, threads=options.threads, source=source, sink=sink,
+                segment_seconds=options.segment_seconds, workers=options.workers, restart=restart,
+                on_progress=display.update, stop=stop,
+            )  # fmt: skip
+
+    try:
+        report = go(restart=options.restart)
+    except ChangedJobError as error:
+        if not _wants_restart(error.message):
+            raise
+        report = go(restart=True)
     if options.report is not None:
         options.report.write_text(json.dumps(report.as_dict(), indent=2, default=str) + "\n")
     if not options.quiet:
@@ -124,17 +134,31 @@ def main(options: argparse.Namespace) -> int:
     return 0
 
 
-def summary(report: object) -> str:
-    """The final line of a run."""
-    from ..pipeline import Report
+def _wants_restart(message: str) -> bool:
+    """Ask at a terminal whether to throw an unfinished job away; without one, no."""
+    if sys.stdin is None or not sys.stdin.isatty() or not sys.stderr.isatty():
+        return False
+    print(f"streamsr: {message}\nStart over and throw away what is done? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
-    assert isinstance(report, Report)
-    speed = report.media_s / report.elapsed_s
+
+def summary(report: Report) -> str:
+    """The final line of a run."""
+    speed = report.fps * report.media_s / report.num_frames
     size = f"{report.source['width']}x{report.source['height']} to {report.result['width']}x{report.result['height']}"
     return (
         f"{report.output}: {report.num_frames} frames {size} in {report.elapsed_s:.1f} s, {report.fps:.1f} fps, {speed:.2f}x real time, "
-        f"{report.model} on {report.engine} ({report.reason}), {report.encoder}"
+        f"{report.model} on {report.engine} ({report.reason}), {report.encoder}{_parts(report)}"
     )
+
+
+def _parts(report: Report) -> str:
+    """How a job was made, where it was not in one piece."""
+    if report.num_segments == 1:
+        return ""
+    workers = f" by {report.num_workers} workers" if report.num_workers > 1 else ""
+    resumed = f", {report.num_resumed} of them from an earlier run" if report.num_resumed else ""
+    return f", {report.num_segments} segments{workers}{resumed}"
 
 
 def _source_options(options: argparse.Namespace) -> SourceOptions:

@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -214,6 +215,27 @@ def test_restart_throws_the_job_away(clip: Path, begun: Path, tmp_path: Path, se
     upscale(clip, begun, *CUT, "--segment-seconds", seconds, "--crf", "30", "--restart", "--report", tmp_path / "r.json")
     assert report(tmp_path)["num_resumed"] == 0
     assert not Path(f"{begun}.streamsr").exists()
+
+
+@pytest.mark.parametrize(("answer", "code"), [(b"y\n", 0), (b"n\n", 2), (b"\n", 2)])
+def test_terminal_is_asked_before_a_job_is_thrown_away(clip: Path, begun: Path, answer: bytes, code: int) -> None:
+    import pty
+
+    parent, child = pty.openpty()
+    command = [*STREAMSR, "run", str(clip), str(begun), "--model", "resize", *CUT, "--crf", "30"]
+    run = subprocess.Popen(command, stdin=child, stdout=child, stderr=child)
+    os.close(child)
+    said = b""
+    while b"[y/N]" not in said:
+        said += os.read(parent, 1000)
+    os.write(parent, answer)
+    with suppress(OSError):  # the end of a terminal
+        while data := os.read(parent, 1000):
+            said += data
+    os.close(parent)
+    assert run.wait(WAIT_S) == code, said
+    assert b"--crf was None, is 30" in said
+    assert begun.exists() == (code == 0)
 
 
 @pytest.mark.parametrize("damage", ["changed", "cut", "gone"])
