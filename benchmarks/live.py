@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import statistics
 import subprocess
@@ -132,7 +133,7 @@ def main() -> None:
     options = parser.parse_args()
     about = machine.describe()
     runs = [measure(options.seconds, size, options.rate, options.model) for size in options.size or ["640x360", "320x180"]]
-    text = json.dumps({"benchmark": "live", **about, "runs": runs}, indent=2)
+    text = json.dumps({"benchmark": "live", **about, "niceness": os.nice(0), "runs": runs}, indent=2)
     print(text)
     if options.output is not None:
         options.output.write_text(text + "\n")

@@ -140,7 +140,7 @@ class _Stream:
         failure = failure or (self.publisher.failure if self.publisher else None)
         if failure is not None:
             report.ended_by = "failure"
-            self.log.event("stream failed", level="error", reason=failure.message)
+            self.log.event("stream failed", level="error", reason=failure.message, account=report.line())
             raise failure
         if not report.balanced:
             raise AccountError(report.line())

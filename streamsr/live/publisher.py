@@ -29,7 +29,7 @@ from .url import redact, redact_text
 _MAX_WAITING_S = 2.0  # of video between us and a slow sink; more is dropped up to the next key frame
 _POLL_S = 0.2
 _DRAIN_S = 5.0  # at most, at the end
-_START_S = 20.0  # a relay on a loaded machine; its connecting comes on top
+_START_S = 30.0  # until a relay is loaded, on a busy machine
 # at the first connection these are mistakes, and trying again would only lock an account
 _FINAL = ("HTTPUnauthorizedError", "HTTPForbiddenError", "HTTPNotFoundError", "HTTPBadRequestError", "ProtocolNotFoundError",
           "PermissionError", "UsageError", "ValueError")  # fmt: skip
@@ -68,6 +68,7 @@ class Publisher:
         self._needs_key = True
         self._closing = threading.Event()
         self._ended = False
+        self._deadline = 0.0  # of what is waited for now: loading, connecting, the end
         self._was_connected = False
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_write, False)
@@ -153,6 +154,10 @@ class Publisher:
                     break
                 self._log.event("sink lost", level="warning", url=self.target.url, reason=reason, next_try_s=wait_s)
                 self._closing.wait(wait_s)
+            except Exception as error:  # a fault of ours, or no room for a process: the loop raises it, rather than send to nobody
+                self._drop_all()
+                self.failure = SinkError(f"{redact_text(str(error), self.target.url)} ({type(error).__name__})")
+                break
         self._telemetry.state("sink", "ended")
 
     def _serve(self) -> None:
@@ -163,8 +168,8 @@ class Publisher:
         status_read, status_write = os.pipe()
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "streamsr.live.relay", str(status_write)], stdin=subprocess.PIPE, pass_fds=[status_write],
-                stdout=None if self.path == "-" else subprocess.DEVNULL, start_new_session=True,
+                [sys.executable, "-P", "-m", "streamsr.live.relay", str(status_write)], stdin=subprocess.PIPE, pass_fds=[status_write],
+                stdout=None if self.path == "-" else subprocess.DEVNULL, start_new_session=True, env=_find_ourselves(),
             )  # fmt: skip
         finally:
             os.close(status_write)
@@ -197,7 +202,7 @@ class Publisher:
         os.set_blocking(pipe, False)
         pending = memoryview(self._first_bytes())
         words = b""
-        deadline = time.monotonic() + _START_S + self._live.timeout_s
+        self._deadline = time.monotonic() + _START_S
         closed = False
         while True:
             with self._lock:
@@ -209,7 +214,7 @@ class Publisher:
                 oldest = self._sent[0][1] if self._sent else None
             if is_done and not closed:
                 process.stdin.close()
-                closed, deadline = True, time.monotonic() + _DRAIN_S
+                closed, self._deadline = True, time.monotonic() + _DRAIN_S
             readable, writable, _ = select.select([status, self._wake_read], [pipe] if pending and not closed else [], [], _POLL_S)
             if self._wake_read in readable:
                 with suppress(BlockingIOError):
@@ -229,11 +234,12 @@ class Publisher:
             now = time.monotonic()
             if self._ended:
                 return
-            if not self._connected and now > deadline:
+            if not self._connected and now > self._deadline:
                 raise _LostError(f"no connection within {self._live.timeout_s:g} s")
-            if closed and now > deadline:
+            if closed and now > self._deadline:
                 raise _LostError(f"did not end within {_DRAIN_S:g} s")
-            if oldest is not None and self._connected and now - oldest > self._live.timeout_s:
+            # who reads a pipe may pause it for as long as he likes: frames are dropped meanwhile
+            if self.target.is_network and oldest is not None and self._connected and now - oldest > self._live.timeout_s:
                 raise _LostError(f"took nothing for {self._live.timeout_s:g} s")
 
     def _listen(self, words: bytes) -> bytes:
@@ -253,7 +259,9 @@ class Publisher:
                 return words
             words = rest
             said = json.loads(line)
-            if said["state"] == "connected":
+            if said["state"] == "connecting":  # it has been loaded, which takes long on a busy machine
+                self._deadline = time.monotonic() + self._live.timeout_s
+            elif said["state"] == "connected":
                 with self._lock:
                     self._connected = self._needs_key = True
                 self._telemetry.state("sink", "connected")
@@ -277,3 +285,10 @@ class Publisher:
         count = sum(parcel.arrived is not None for parcel in parcels)
         if count:
             self._lost("sink lost", count)
+
+
+def _find_ourselves() -> dict[str, str]:
+    """The environment in which Python finds this very streamsr, whatever the current folder holds."""
+    known = os.environ.get("PYTHONPATH")
+    here = str(Path(__file__).parents[2])
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([here, known] if known else [here])}

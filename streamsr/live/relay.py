@@ -47,6 +47,7 @@ def relay(pipe: BinaryIO, status: int) -> None:
         container.start_encoding()
         return container, list(streams)
 
+    say(status, state="connecting")
     if order["muxer"] == "hls":
         clear_hls(order["url"])
     output: Output | Recording
