@@ -20,10 +20,10 @@ from .address import check_input
 from .buffer import FrameBuffer, Picture
 from .encoding import LiveEncoder
 from .ladder import Ladder
+from .ledger import Ledger
 from .log import EventLog
 from .models import LiveModels
 from .options import LiveOptions
-from .parcel import Parcel
 from .publisher import Publisher
 from .report import LiveReport
 from .slate import make_slate
@@ -60,8 +60,8 @@ def run_live(
 ) -> LiveReport:
     """Upscale a stream as it comes, until it ends or `stop` is set.
 
-    src: a URL, a device or "-"; dst: a URL, a path or "-". size: (width, height) box that the picture has to fit. telemetry, tap, log:
-    what watches the stream.
+    src: a URL, a device or "-"; dst: a URL, a path or "-". size: (width, height) box that the picture has to fit.
+    telemetry, tap, log: what watches the stream.
     Raises UsageError before anything connects; SourceError and SinkError for what cannot be had or, by --reconnect, is given up;
     EngineError; Interrupted where it was stopped before the first frame.
     """
@@ -93,10 +93,10 @@ class _Stream:
         self.telemetry, self.tap, self.log, self.stop = telemetry, tap, log, stop
         self.num_frames = source.num_frames
         self.timeline = Timeline()
-        self._counting = threading.Lock()
+        self.ledger = Ledger(report, telemetry, log)
         self.buffer = FrameBuffer(
             live.max_latency_s, late_s=lambda picture: self.timeline.late_s(picture.out_s, time.monotonic()),
-            came=self._came, dropped=self._dropped,
+            came=self.ledger.came, dropped=self.ledger.dropped,
         )  # fmt: skip
         self.source = LiveSource(src, source, live, self.timeline, self.buffer, telemetry=telemetry, log=log)
         self.encoder: LiveEncoder | None = None
@@ -110,13 +110,11 @@ class _Stream:
         self.session = 0
         self.sound_session: dict[int, int] = {}
         self.num_taken = 0
-        self.late_drops = 0  # since the ladder looked last
 
     def run(self) -> LiveReport:
         started = time.monotonic()
-        report = self.report
+        report, failure = self.report, None
         self.source.start()
-        failure: StreamsrError | None = None
         try:
             first = self._wait_for_first()
             with self.models:
@@ -124,7 +122,7 @@ class _Stream:
                 report.first_frame_s = time.monotonic() - started
                 self._loop()
                 self._drain()
-                self._fill()
+                self.ledger.describe(self.source.facts, self.models, self.encoder)
         except StreamsrError as error:
             failure = error
         except KeyboardInterrupt:  # the second signal: at once
@@ -136,8 +134,10 @@ class _Stream:
             if self.publisher is not None:
                 self.publisher.close()
         report.elapsed_s = time.monotonic() - started
-        self._finish()
+        self.ledger.close(self.source.facts, self.buffer, self.timeline)
         failure = failure or (self.publisher.failure if self.publisher else None)
+        if report.ended_by == "source" and self.source.ended.is_set():  # it was given up, or just ended
+            failure = failure or self.source.failure
         if failure is not None:
             report.ended_by = "failure"
             self.log.event("stream failed", level="error", reason=failure.message, account=report.line())
@@ -148,8 +148,7 @@ class _Stream:
 
     def _wait_for_first(self) -> Picture:
         while not self.stop.is_set():
-            self.telemetry.turn()
-            self.log.tick()
+            self._turn()
             picture = self.buffer.peek(_POLL_S)
             if picture is not None:
                 return picture
@@ -173,21 +172,18 @@ class _Stream:
             self.slate = self.encoder.adapt(make_slate(self.live.slate, after.width, after.height))
         self.telemetry.model(self.models.name)
         self.publisher = Publisher(
-            self.target, self.encoder.header, facts.rate, self.live, telemetry=self.telemetry, log=self.log,
-            delivered=self._delivered, lost=self._dropped,
-        )  # fmt: skip
+            self.target, self.encoder.header, facts.rate, self.live, telemetry=self.telemetry, log=self.log, ledger=self.ledger
+        )
         while self.publisher.state != "ready" and self.publisher.failure is None and not self.stop.is_set():
-            self.telemetry.turn()
-            self.log.tick()
+            self._turn()
             time.sleep(0.01)
         self.buffer.open()
 
     def _loop(self) -> None:
         assert self.publisher is not None
-        report, next_status = self.report, time.monotonic() + _STATUS_EVERY_S
+        next_status = time.monotonic() + _STATUS_EVERY_S
         while True:
-            self.telemetry.turn()
-            self.log.tick()
+            self._turn()
             picture = self.buffer.take(min(_POLL_S, self._hold_in_s()))
             self._carry_sounds()
             self.telemetry.queue_depth(len(self.buffer))
@@ -195,20 +191,26 @@ class _Stream:
                 self._show(picture)
             if self.publisher.failure is not None:
                 raise self.publisher.failure
-            if self.stop.is_set():
-                report.ended_by = "stop"
-                return
-            if self.num_frames is not None and self.num_taken >= self.num_frames:
-                report.ended_by = "frames"
-                return
-            if picture is None and (self.source.ended.is_set() or (self.source.lost.is_set() and self.live.on_loss == "stop")):
-                report.ended_by = "source"
+            if self._is_over(is_idle=picture is None):
                 return
             if picture is None and self._hold_in_s() <= 0:
                 self._hold()
             if time.monotonic() >= next_status:
                 next_status += _STATUS_EVERY_S
-                self._tell_status()
+                self.ledger.tell()
+
+    def _turn(self) -> None:
+        self.telemetry.turn()
+        self.log.tick()
+
+    def _is_over(self, *, is_idle: bool) -> bool:
+        if self.stop.is_set():
+            self.report.ended_by = "stop"
+        elif self.num_frames is not None and self.num_taken >= self.num_frames:
+            self.report.ended_by = "frames"
+        elif is_idle and (self.source.ended.is_set() or (self.source.lost.is_set() and self.live.on_loss == "stop")):
+            self.report.ended_by = "source"
+        return self.report.ended_by != ""
 
     def _show(self, picture: Picture) -> None:
         """Upscale, encode and send one picture."""
@@ -218,12 +220,12 @@ class _Stream:
         late_s = self.timeline.late_s(picture.out_s, now)
         out_s = self.timeline.deliver(picture.out_s, now)
         if out_s is None:  # a payloader that cuts a picture in two gives both halves the same time
-            self._dropped("same time" if picture.out_s == self.last_out_s else "late", 1)
+            self.ledger.dropped("same time" if picture.out_s == self.last_out_s else "late", 1)
             return
         self.last_out_s = out_s
         state = self.publisher.state
         if state != "ready":
-            self._dropped(state, 1)
+            self.ledger.dropped(state, 1)
             return
         if picture.session != self.session:
             self.session = picture.session
@@ -241,9 +243,8 @@ class _Stream:
 
     def _adapt(self, picture: Picture, now: float, late_s: float) -> None:
         """See streamsr.live.ladder."""
-        drops, self.late_drops = self.late_drops, 0
-        before = self.ladder.step
-        step = self.ladder.observe(now, interval_s=picture.interval_s, work_s=time.monotonic() - now, late_s=late_s, dropped=drops)
+        before, work_s = self.ladder.step, time.monotonic() - now
+        step = self.ladder.observe(now, interval_s=picture.interval_s, work_s=work_s, late_s=late_s, dropped=self.ledger.take_late())
         if step != before:
             self.models.use(step)
             self.telemetry.model(self.models.name)
@@ -276,8 +277,7 @@ class _Stream:
         if not self.is_holding:
             self.log.event("holding", level="warning", url=self.report.input, words="nothing comes; the last picture is shown again")
         self.is_holding = True
-        self.report.num_held += 1
-        self.telemetry.frame_held()
+        self.ledger.held()
         self.publisher.put(self.encoder.encode(frame, out_s - self.origin_s, key=self.publisher.needs_key))
 
     def _carry_sounds(self) -> None:
@@ -301,54 +301,6 @@ class _Stream:
             if picture is None:
                 break
             self._show(picture)
-        self._dropped("at the end", len(self.buffer))
+        self.ledger.dropped("at the end", len(self.buffer))
         self._carry_sounds()
         self.publisher.put(self.encoder.finish())
-
-    def _came(self) -> None:
-        with self._counting:
-            self.report.num_in += 1
-        self.telemetry.frame_in()
-
-    def _dropped(self, reason: str, count: int) -> None:
-        if not count:
-            return
-        with self._counting:
-            self.report.dropped[reason] = self.report.dropped.get(reason, 0) + count
-            self.late_drops += count if reason == "late" else 0
-        self.telemetry.dropped(reason, count)
-        self.log.event("frames dropped", level="warning", reason=reason, in_all=self.report.dropped[reason])
-
-    def _delivered(self, parcel: Parcel) -> None:
-        if parcel.stream == 0 and parcel.arrived is not None:
-            with self._counting:
-                self.report.num_out += 1
-            self.telemetry.frame_out(time.monotonic() - parcel.arrived)
-
-    def _tell_status(self) -> None:
-        now = self.telemetry.snapshot()
-        self.log.event(
-            "running", fps_in=now["fps_in"], fps_out=now["fps_out"], p99_s=now["latency_recent"]["p99_s"], dropped=now["dropped"],
-            model=now["model"],
-        )  # fmt: skip
-
-    def _fill(self) -> None:
-        """The part of the report that needs everything still open."""
-        assert self.encoder is not None
-        report, facts, running = self.report, self.source.facts, self.models.running
-        report.model, report.engine, report.reason = self.models.name, running.engine, running.reason
-        report.encoder = self.encoder.name
-        report.source = facts.tags.describe() if facts.tags else {}
-        report.result = self.encoder.tags.describe()
-        report.rate = float(facts.rate)
-        report.num_quality_changes = self.models.num_changes
-        report.notes = [*facts.notes, *self.encoder.losses]
-
-    def _finish(self) -> None:
-        """The part of the report that is known once all is closed."""
-        report, now = self.report, self.telemetry.snapshot()
-        report.num_before_start = self.buffer.num_before
-        report.reconnects = now["reconnects"]
-        report.latency = {key: value for key, value in now["latency"].items() if key != "counts"}
-        report.num_clock_jumps = self.timeline.num_jumps
-        report.num_corrupt_packets = self.source.facts.num_corrupt_packets

@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 from ..errors import SinkError, StreamsrError
 from .address import check_host
 from .backoff import Backoff
+from .ledger import Ledger
 from .log import EventLog
 from .options import LiveOptions
 from .parcel import Parcel
@@ -47,19 +47,18 @@ class Publisher:
     """Sends parcels to a target; reconnects on its own.
 
     header: of streamsr.live.encoding. rate: of the video, frames a second.
-    delivered: is told each parcel that FFmpeg has taken. lost: is told the reason and the number of new pictures that will not arrive.
+    ledger: is told each parcel that FFmpeg has taken, and the new pictures that will not arrive.
     """
 
     def __init__(
-        self, target: Target, header: bytes, rate: Fraction, live: LiveOptions, *, telemetry: StreamTelemetry, log: EventLog,
-        delivered: Callable[[Parcel], None], lost: Callable[[str, int], None],
-    ) -> None:  # fmt: skip
+        self, target: Target, header: bytes, rate: Fraction, live: LiveOptions, *, telemetry: StreamTelemetry, log: EventLog, ledger: Ledger
+    ) -> None:
         self.target = target
         self.path = target.path
         self.failure: StreamsrError | None = None  # why it ended for good
         self._order = header
         self._rate, self._live, self._telemetry, self._log = rate, live, telemetry, log
-        self._delivered, self._lost = delivered, lost
+        self._ledger = ledger
         self._most = max(8, round(_MAX_WAITING_S * rate))
         self._lock = threading.Lock()
         self._waiting: deque[Parcel] = deque()
@@ -106,7 +105,7 @@ class Publisher:
                     num_lost += 1
             reason = "sink slow" if self._connected else "sink lost"
         if num_lost:
-            self._lost(reason, num_lost)
+            self._ledger.dropped(reason, num_lost)
         self._wake()
 
     def close(self) -> None:
@@ -250,9 +249,9 @@ class Publisher:
                 with self._lock:
                     parcel, _ = self._sent.popleft()
                 if taken:
-                    self._delivered(parcel)
+                    self._ledger.delivered(parcel)
                 elif parcel.arrived is not None:
-                    self._lost("refused", 1)
+                    self._ledger.dropped("refused", 1)
                 continue
             line, newline, rest = words.partition(b"\n")
             if not newline:
@@ -284,7 +283,7 @@ class Publisher:
             self._waiting.clear()
         count = sum(parcel.arrived is not None for parcel in parcels)
         if count:
-            self._lost("sink lost", count)
+            self._ledger.dropped("sink lost", count)
 
 
 def _find_ourselves() -> dict[str, str]:

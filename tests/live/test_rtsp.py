@@ -217,3 +217,12 @@ def test_a_recording_as_mp4_plays_even_after_a_power_cut(cameras: RtspServer, tm
         report = live.end()
     assert len(check_monotonic(tmp_path / "cut.mp4")) >= RATE
     assert len(check_monotonic(tmp_path / "out.mp4")) == report.num_out
+
+
+def test_a_source_that_stays_away_is_given_up_as_asked(cameras: RtspServer, tmp_path: Path) -> None:
+    live = Live(cameras.url("/cam"), tmp_path / "out.mkv", live=LiveOptions(max_latency_s=0.5, timeout_s=2, reconnect=1))
+    live.until_out(RATE)
+    cameras.kill()
+    failure = live.fail()
+    assert isinstance(failure, SourceError)
+    assert check_monotonic(tmp_path / "out.mkv")  # what there was is whole
