@@ -41,6 +41,7 @@ class Upscaler:
     size: (width, height) of the output instead of a scale.
     engine, device, precision, threads: see `streamsr.engines.open_engine`.
     hint: "throughput" keeps several frames in flight; "latency" gives each frame all cores and gives it back at once.
+    opener: what opens engines; several upscalers may share theirs.
     Raises UsageError for options that cannot be, EngineError for what is missing.
     """
 
@@ -55,6 +56,7 @@ class Upscaler:
         precision: Precision = "auto",
         threads: int = 0,
         hint: Hint = "throughput",
+        opener: Callable[..., Engine] = open_engine,
     ) -> None:
         if size is None and not (isinstance(scale, (int, float)) and 0 < scale <= 64):
             raise UsageError(f"scale is {scale!r}; it must be a number above 0, at most 64.")
@@ -74,6 +76,7 @@ class Upscaler:
         self._options: dict[str, Any] = {
             "engine": self.engine, "device": device, "precision": precision, "threads": threads, "hint": hint,
         }  # fmt: skip
+        self._opener = opener
         self._lookahead = 0 if hint == "latency" else self.concurrency
         self._engines: dict[tuple[int, int], Engine] = {}
         self._lock = threading.Lock()
@@ -213,7 +216,7 @@ class Upscaler:
         with self._lock:
             engine = self._engines.get((spec.scale, bits))
             if engine is None:
-                engine = open_engine(spec, bits=bits, **self._options)
+                engine = self._opener(spec, bits=bits, **self._options)
                 self._engines[spec.scale, bits] = engine
             return engine
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -46,6 +46,16 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free the compiled models."""
+
+
+@runtime_checkable
+class BatchEngine(Engine, Protocol):
+    """An engine that runs several planes at once, for streams that share it."""
+
+    max_batch: int  # where more bring nothing, or do not fit; 1: none at all
+
+    def infer_batch(self, lumas: Sequence[np.ndarray], outs: Sequence[np.ndarray]) -> None:
+        """`infer` for up to `max_batch` planes of one shape: the same codes in `outs`."""
 
 
 def _open_openvino(spec: ModelSpec | None, **options: object) -> Engine:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import av
 
-from ..engines import Precision
+from ..engines import Precision, open_engine
 from ..errors import AccountError, Interrupted, SinkError, SourceError, StreamsrError, UsageError
 from ..io.opening import SourceOptions
 from ..io.sink import SinkOptions
@@ -26,6 +26,7 @@ from .models import LiveModels
 from .options import LiveOptions
 from .publisher import Publisher
 from .report import LiveReport
+from .sharing import Opener
 from .slate import make_slate
 from .source import LiveSource
 from .target import Target, check_target, find_target
@@ -57,29 +58,36 @@ def run_live(
     tap: PreviewTap | None = None,
     log: EventLog | None = None,
     stop: threading.Event | None = None,
+    opener: Opener = open_engine,
 ) -> LiveReport:
     """Upscale a stream as it comes, until it ends or `stop` is set.
 
     src: a URL, a device or "-"; dst: a URL, a path or "-". size: (width, height) box that the picture has to fit.
-    telemetry, tap, log: what watches the stream.
+    telemetry, tap, log: what watches the stream. opener: what opens engines, see streamsr.live.sharing.
     Raises UsageError before anything connects; SourceError and SinkError for what cannot be had or, by --reconnect, is given up;
     EngineError; Interrupted where it was stopped before the first frame.
     """
     live = live or LiveOptions()
     src, dst = str(src), str(dst)
-    check_input(src)
-    target = find_target(dst, sink.format if sink else None, live)
-    check_target(target, sink or SinkOptions(), source_url=src)
-    if source and (source.start_s is not None or source.end_s is not None):
-        raise UsageError("A live stream has no --start and no --end.", hint="--frames N ends it after N frames")
+    target = check_live(src, dst, source=source or SourceOptions(), sink=sink or SinkOptions(), live=live)
     name = redact(src)
-    models = LiveModels(model, scale, size, engine, device, precision, threads, fixed=live.fixed_model)
+    models = LiveModels(model, scale, size, engine, device, precision, threads, fixed=live.fixed_model, opener=opener)
     stream = _Stream(
         src, target, LiveReport(name, redact(dst)), models,
         source or SourceOptions(), sink or SinkOptions(), live, telemetry or StreamTelemetry(name), tap,
         log or EventLog(name, urls=[src, dst], quiet=True), stop or threading.Event(),
     )  # fmt: skip
     return stream.run()
+
+
+def check_live(src: str, dst: str, *, source: SourceOptions, sink: SinkOptions, live: LiveOptions) -> Target:
+    """Find out before anything connects whether the two ends can be. Raises UsageError or SinkError."""
+    check_input(src)
+    target = find_target(dst, sink.format, live)
+    check_target(target, sink, source_url=src)
+    if source.start_s is not None or source.end_s is not None:
+        raise UsageError("A live stream has no --start and no --end.", hint="--frames N ends it after N frames")
+    return target
 
 
 class _Stream:

@@ -6,11 +6,12 @@ from typing import Any
 
 import av
 
-from ..engines import Precision
+from ..engines import Precision, open_engine
 from ..models import RESIZE, find_models, list_models
 from ..pipeline import fit_box
 from ..resample import FilterChain, GraphKey, planar_format
 from ..upscale import Upscaler
+from .sharing import Opener
 
 _SHAPE_OFF = 0.02  # a shape that differs by more gets bars
 
@@ -18,18 +19,19 @@ _SHAPE_OFF = 0.02  # a shape that differs by more gets bars
 class LiveModels:
     """Callable: one frame in, one frame of the output's size out. Use as a context manager around `open`.
 
-    fixed: there is no other model than the one asked for.
+    fixed: there is no other model than the one asked for. opener: what opens engines, see streamsr.live.sharing.
     Raises what Upscaler raises.
     """
 
     def __init__(
         self, model: str, scale: float, size: tuple[int, int] | None, engine: str, device: str, precision: Precision, threads: int,
-        *, fixed: bool,
+        *, fixed: bool, opener: Opener = open_engine,
     ) -> None:  # fmt: skip
         self.names = [model] if fixed or model == RESIZE else [model, *lighter_models(model), RESIZE]
         self.num_changes = 0
         self._scale, self._box = scale, size
-        self._options: dict[str, Any] = {"engine": engine, "device": device, "precision": precision, "threads": threads, "hint": "latency"}
+        self._options: dict[str, Any] = {"engine": engine, "device": device, "precision": precision, "threads": threads, "hint": "latency",
+                                         "opener": opener}  # fmt: skip
         self._step = 0
         self._size = (0, 0)
         self._shape = 0.0  # width over height of the first picture
