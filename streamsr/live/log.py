@@ -13,6 +13,7 @@ from typing import Any, Literal, TextIO
 from .url import redact_text
 
 Level = Literal["info", "warning", "error"]
+_writing = threading.Lock()  # print writes a line and its end apart, and the streams of a process log side by side
 EVERY_S = 1.0  # at most one line an event in this time
 
 
@@ -85,7 +86,8 @@ class EventLog:
             text = f"{time.strftime('%H:%M:%S')} {self.stream}: {mark}{name}" + (f" ({', '.join(words)})" if words else "")
             text = text.replace("\n", " ").replace("\r", " ")
         try:
-            print(text, file=self._file or sys.stderr, flush=True)
+            with _writing:
+                print(text, file=self._file or sys.stderr, flush=True)
         except (OSError, ValueError):  # ValueError: the file was closed
             self._quiet = True
 
