@@ -223,13 +223,7 @@ def open_sink(url: str | Path, source: Source, first: av.VideoFrame, options: Si
 def check_output(url: str, options: SinkOptions, *, source_url: str) -> None:
     """Find out before any work whether the output can be: name, format, folder, encoder. Raises SinkError or UsageError."""
     output = find_format(url, options.format)
-    if options.encode.encoder != "auto":
-        choose_encoder(_ANY, output, options.encode)
-    if options.encode.pix_fmt is not None and find_layout(options.encode.pix_fmt) is None:
-        try:
-            av.VideoFormat(options.encode.pix_fmt)
-        except ValueError as error:
-            raise UsageError(f"Unknown --pix-fmt {options.encode.pix_fmt!r}.", hint="for instance yuv420p or yuv420p10le") from error
+    check_encoder(options, output)
     if url == "-":
         return
     path = Path(url)
@@ -247,6 +241,17 @@ def check_output(url: str, options: SinkOptions, *, source_url: str) -> None:
         raise SinkError(f"{existing} exists.", hint="--overwrite replaces it")
     if not os.access(path.parent, os.W_OK):
         raise SinkError(f"{url}: no permission to write in {path.parent}.")
+
+
+def check_encoder(options: SinkOptions, output: OutputFormat) -> None:
+    """Find out before any work whether encoder and pixel format exist. Raises SinkError or UsageError."""
+    if options.encode.encoder != "auto":
+        choose_encoder(_ANY, output, options.encode)
+    if options.encode.pix_fmt is not None and find_layout(options.encode.pix_fmt) is None:
+        try:
+            av.VideoFormat(options.encode.pix_fmt)
+        except ValueError as error:
+            raise UsageError(f"Unknown --pix-fmt {options.encode.pix_fmt!r}.", hint="for instance yuv420p or yuv420p10le") from error
 
 
 def partial_path(url: str, output: OutputFormat) -> str:

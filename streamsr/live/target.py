@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import SinkError, UsageError
 from ..io.containers import MATROSKA, MP4, MPEGTS, NUT, OutputFormat, find_format
-from ..io.sink import SinkOptions, check_output, partial_path
+from ..io.sink import SinkOptions, check_encoder, check_output, partial_path
 from .address import scheme_of
 from .naming import name_file
 from .options import LiveOptions
@@ -96,7 +96,8 @@ def find_target(url: str, format_name: str | None, live: LiveOptions) -> Target:
 
 
 def check_target(target: Target, options: SinkOptions, *, source_url: str) -> None:
-    """Find out before any work whether a file or folder can be written. Raises SinkError or UsageError."""
+    """Find out before any work whether it can be encoded, and a file or folder written. Raises SinkError or UsageError."""
+    check_encoder(options, target.format)
     if target.is_network:
         return
     if target.format.muxer == _HLS.muxer:
