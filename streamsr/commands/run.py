@@ -87,12 +87,12 @@ def main(options: argparse.Namespace) -> int:
     """Run and print the account; the exit code says what failed."""
     from .progress import Display  # rich and av take longer to import than --help may take
 
-    source, sink = _source_options(options), _sink_options(options)
+    source, sink = source_options(options), sink_options(options)
     if options.report is not None and not options.report.parent.is_dir():
         from ..errors import UsageError
 
         raise UsageError(f"--report {options.report}: the folder {options.report.parent} does not exist.")
-    stop = _stop_on_signals()
+    stop = stop_on_signals()
     if streaming.applies(options):
         return streaming.main(options, source, sink, stop)
     watching.refuse(options)
@@ -161,7 +161,8 @@ def _parts(report: Report) -> str:
     return f", {report.num_segments} segments{workers}{resumed}"
 
 
-def _source_options(options: argparse.Namespace) -> SourceOptions:
+def source_options(options: argparse.Namespace) -> SourceOptions:
+    """How to read the input. Raises UsageError for what cannot be."""
     from ..errors import UsageError
     from ..io.source import SourceOptions
 
@@ -176,7 +177,8 @@ def _source_options(options: argparse.Namespace) -> SourceOptions:
     )  # fmt: skip
 
 
-def _sink_options(options: argparse.Namespace) -> SinkOptions:
+def sink_options(options: argparse.Namespace) -> SinkOptions:
+    """How to write the output."""
     from ..io.encoders import EncoderOptions
     from ..io.sink import SinkOptions
 
@@ -187,7 +189,7 @@ def _sink_options(options: argparse.Namespace) -> SinkOptions:
     return SinkOptions(encode=encode, format=options.format, overwrite=options.overwrite, strict=options.strict)
 
 
-def _stop_on_signals() -> threading.Event:
+def stop_on_signals() -> threading.Event:
     """The first Ctrl-C or SIGTERM ends the run in order, the second at once."""
     stop = threading.Event()
 

@@ -1,0 +1,106 @@
+"""streamsr live CONFIG"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import config, run, watching
+
+if TYPE_CHECKING:
+    from ..live.fleet import Fleet
+    from ..live.log import EventLog
+    from ..live.order import StreamOrder
+
+HELP = "upscale several live streams in one process"
+EPILOG = """a configuration, whose keys are the options of `streamsr run`:
+  [defaults]
+  max-latency = 300
+
+  [streams.gate]
+  input = "rtsp://gate/stream"
+  output = "hls/gate/index.m3u8"
+  overwrite = true
+
+  [streams.yard]
+  input = "env:YARD"                      # a URL with a password, from the environment
+  output = "rtsp://server/yard"
+
+signals: SIGHUP reads the file again (streams that are as before go on untouched); SIGTERM and Ctrl-C end all streams in order.
+It ends when all streams have ended: with 0, or with the exit code of the first stream in the file that failed for good.
+
+"""
+_POLL_S = 0.2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="a TOML file with a table for each stream")
+    parser.add_argument("--check", action="store_true", help="say what is wrong with the file, connect to nothing")
+    parser.add_argument("--quiet", action="store_true", help="errors only")
+    watching.add_arguments(parser)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Run until all streams have ended or a signal comes; the exit code says what failed."""
+    from ..errors import StreamsrError
+    from ..live.fleet import Fleet
+    from ..live.log import EventLog
+    from ..live.watch import Watch
+
+    reload = threading.Event()
+    if hasattr(signal, "SIGHUP"):  # first: one that comes before the streams run must not end the process
+        signal.signal(signal.SIGHUP, lambda *_: reload.set())
+    log = EventLog("streamsr", as_json=options.log_json, quiet=options.quiet)
+    try:
+        orders = config.read_config(options.config)
+        check(options.config, orders)
+        if options.check:
+            print(f"{options.config}: {len(orders)} streams, nothing wrong: {', '.join(order.name for order in orders)}")
+            return 0
+        stop = run.stop_on_signals()
+        with Watch(watching.watch_options(options)) as watch:
+            for name, url in watch.urls.items():
+                log.event(f"{name} served", url=url)
+            fleet = Fleet(watch, as_json=options.log_json, quiet=options.quiet)
+            log.event("configuration read", file=options.config, streams=fleet.apply(orders))
+            while fleet.is_alive and not stop.wait(_POLL_S):
+                log.tick()
+                if reload.is_set():
+                    reload.clear()
+                    read_again(options.config, fleet, log)
+            fleet.drain()
+            return fleet.exit_code()
+    except StreamsrError as error:
+        if not options.log_json:
+            raise
+        log.event("ended", level="error", exit_code=error.exit_code, reason=error.message, hint=error.hint)
+        return error.exit_code
+    finally:
+        log.close()
+
+
+def check(path: Path, orders: list[StreamOrder]) -> None:
+    """Look at schemes, models, folders and files of streams that are to start. Raises with the table's name in front."""
+    from ..errors import StreamsrError
+
+    for order in orders:
+        try:
+            order.check()
+        except StreamsrError as error:
+            raise type(error)(f"{path}: [streams.{order.name}]: {error.message}", hint=error.hint) from error
+
+
+def read_again(path: Path, fleet: Fleet, log: EventLog) -> None:
+    """Take over the file as it is now; where it cannot be, say why and go on as before."""
+    from ..errors import StreamsrError
+
+    try:
+        orders = config.read_config(path)
+        check(path, fleet.changed(orders))
+    except StreamsrError as error:
+        log.event("configuration refused", level="error", reason=error.message, hint=error.hint, words="the streams go on as they were")
+        return
+    log.event("configuration read", file=path, streams=fleet.apply(orders))

@@ -1,0 +1,155 @@
+"""Fleet: several streams in one process. Each has its own thread, its own end and its own faults; they share engines and servers."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Sequence
+
+from ..errors import Interrupted, SinkError, SourceError, StreamsrError
+from .log import EventLog
+from .options import FOREVER
+from .order import StreamOrder
+from .report import LiveReport
+from .sharing import EnginePool
+from .telemetry import PreviewTap, StreamTelemetry
+from .watch import Watch
+
+AGAIN_S = 60.0  # until a stream that failed is started again, where it is to reconnect forever
+_TURN_S = 1.0
+
+
+class Member:
+    """One stream of a fleet, in a thread."""
+
+    def __init__(self, order: StreamOrder, pool: EnginePool, watch: Watch, *, as_json: bool, quiet: bool, after: Sequence[Member]) -> None:
+        self.order = order
+        self.report: LiveReport | None = None
+        self.failure: StreamsrError | None = None
+        self.telemetry = StreamTelemetry(order.name)
+        self._pool, self._watch, self._after = pool, watch, after
+        self._log = EventLog(order.name, as_json=as_json, urls=[order.src, order.dst], quiet=quiet)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"stream {order.name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Ask it to drain and end; returns at once."""
+        self._stop.set()
+
+    def join(self) -> None:
+        """Wait for its end."""
+        self._thread.join()
+
+    def _run(self) -> None:
+        for other in self._after:
+            other.join()
+        tap = self._watch.add(self.telemetry)
+        try:
+            while not self._stop.is_set():
+                self._once(tap)
+                if not self._wants_again():
+                    break
+                self._log.event("starts again", level="warning", in_s=AGAIN_S)
+                self._wait(AGAIN_S)
+        finally:
+            self.telemetry.state("source", "ended")
+            self.telemetry.state("sink", "ended")
+            self._log.close()
+            if self._stop.is_set() or self.failure is None:  # a stream that failed stays in sight
+                self._watch.remove(self.telemetry)
+
+    def _once(self, tap: PreviewTap | None) -> None:
+        """One run, whatever it ends with."""
+        self.failure = None
+        order = self.order
+        try:
+            self.report = order.run(opener=self._pool.member(), telemetry=self.telemetry, tap=tap, log=self._log, stop=self._stop)
+        except Interrupted:
+            self._log.event("ended", reason="stopped before its first picture")
+            return
+        except StreamsrError as error:
+            self.failure = error
+        except Exception as error:  # a fault of ours in one stream is not the others'
+            self.failure = StreamsrError(f"{type(error).__name__}: {error}")
+        if self.failure is not None:
+            self._log.event("ended", level="error", exit_code=self.failure.exit_code, reason=self.failure.message, hint=self.failure.hint)
+            return
+        assert self.report is not None
+        self._log.event("ended", exit_code=0, reason=self.report.ended_by, account=self.report.line(), notes=self.report.notes)
+        if order.report is not None:
+            try:
+                order.report.write_text(json.dumps(self.report.as_dict(), indent=2, default=str) + "\n")
+            except OSError as error:
+                self._log.event("report not written", level="error", file=order.report, reason=error.strerror)
+
+    def _wants_again(self) -> bool:
+        """A camera that was off, or a password that is set right later: asked again, but not so often that an account is locked."""
+        return isinstance(self.failure, SourceError | SinkError) and self.order.live.reconnect == FOREVER and not self._stop.is_set()
+
+    def _wait(self, seconds: float) -> None:
+        while seconds > 0 and not self._stop.wait(min(seconds, _TURN_S)):
+            self.telemetry.turn()
+            seconds -= _TURN_S
+
+
+class Fleet:
+    """The streams of the moment; call it from one thread."""
+
+    def __init__(self, watch: Watch, *, as_json: bool = False, quiet: bool = False) -> None:
+        self._watch, self._as_json, self._quiet = watch, as_json, quiet
+        self._pool = EnginePool()
+        self._members: dict[str, Member] = {}
+
+    @property
+    def members(self) -> list[Member]:
+        """In the order of their names in the file."""
+        return list(self._members.values())
+
+    @property
+    def is_alive(self) -> bool:
+        return any(member.is_alive for member in self.members)
+
+    def changed(self, orders: Sequence[StreamOrder]) -> list[StreamOrder]:
+        """Those of `orders` that are new, or other than what runs, or failed; the rest goes on untouched."""
+        return [order for order in orders if not self._is_running(order)]
+
+    def apply(self, orders: Sequence[StreamOrder]) -> dict[str, list[str]]:
+        """Make these the streams: {"started": names, "drained": names, "kept": names}. Does not wait.
+
+        What is drained is given up in order; a stream that takes over its name or its output waits for that.
+        """
+        before, self._pool.num_members = self._members, len(orders)
+        fresh = self.changed(orders)
+        kept = [order.name for order in orders if order not in fresh]
+        going = [member for name, member in before.items() if name not in kept]
+        for member in going:
+            member.stop()
+        drained = [member.order.name for member in going if member.is_alive]
+        self._members = {}
+        for order in orders:
+            if order not in fresh:
+                self._members[order.name] = before[order.name]
+                continue
+            after = [member for member in going if member.order.name == order.name or member.order.place == order.place]
+            self._members[order.name] = Member(order, self._pool, self._watch, as_json=self._as_json, quiet=self._quiet, after=after)
+        return {"started": [order.name for order in fresh], "drained": drained, "kept": kept}
+
+    def drain(self) -> None:
+        """End all streams in order, side by side, and wait for that."""
+        for member in self.members:
+            member.stop()
+        for member in self.members:
+            member.join()
+
+    def exit_code(self) -> int:
+        """0, or that of the first stream that failed for good."""
+        return next((member.failure.exit_code for member in self.members if member.failure is not None), 0)
+
+    def _is_running(self, order: StreamOrder) -> bool:
+        member = self._members.get(order.name)
+        return member is not None and member.order == order and member.failure is None
