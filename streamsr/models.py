@@ -3,6 +3,11 @@
 The ONNX contract: one float32 input (N, 1, H, W), luma codes divided by the largest code; one float32 output
 (N, 1, scale * H, scale * W), neither clipped nor rounded. N, H and W are free. A model may also come as int8
 (QuantizeLinear / DequantizeLinear), NAME_xSCALE_int8.onnx, with the same input and output.
+
+A recurrent model also carries states from frame to frame: for each entry {"name", "channels", "scale"} of the
+description's `state_shapes` one float32 input NAME (N, channels, scale * H, scale * W), zeros before the first frame, and
+one output NAME_next of the same shape, which is NAME of the next frame. `receptive_field` then holds for luma and states
+alike, in one step.
 """
 
 from __future__ import annotations
@@ -18,6 +23,15 @@ from streamsr.errors import EngineError, UsageError
 
 WEIGHTS = Path(__file__).parent / "weights"
 RESIZE = "resize"  # not a file: the Lanczos baseline of streamsr.resample
+
+
+@dataclass(frozen=True)
+class StateShape:
+    """One of the tensors that a recurrent model carries from frame to frame."""
+
+    name: str  # of the ONNX input; the output is called NAME_next
+    channels: int
+    scale: int = 1  # its pixels per input pixel and axis
 
 
 @dataclass(frozen=True)
@@ -37,6 +51,7 @@ class ModelSpec:
     size_multiple: int = 1  # width and height must be multiples of this
     input: str = "luma"
     output: str = "luma_hr"
+    states: tuple[StateShape, ...] = ()  # what a recurrent model carries from frame to frame
     description: str = ""
     degradation: str = ""
     license: str = ""
@@ -75,8 +90,14 @@ def load_spec(description: Path) -> ModelSpec:
             raise EngineError(f"{description}: {key!r} is {value!r}; it must be a {kind.__name__}.")
         return value
 
-    if entries.get("state_shapes"):
-        raise EngineError(f"{description}: {entries['name']!r} is recurrent; this version runs models without a state.")
+    def take_state(entry: object) -> StateShape:
+        if not isinstance(entry, dict):
+            raise EngineError(f"{description}: 'state_shapes' has the entry {entry!r}; it must be an object with name and channels.")
+        state = StateShape(take(entry, "name", str), take(entry, "channels", int), take(entry, "scale", int) if "scale" in entry else 1)
+        if not state.channels or not state.scale:
+            raise EngineError(f"{description}: the state {state.name!r} needs a channel or more and a scale of 1 or more.")
+        return state
+
     scale = take(entries, "scale", int)
     if scale < 1:
         raise EngineError(f"{description}: 'scale' is {scale}; it must be 1 or more.")
@@ -96,6 +117,7 @@ def load_spec(description: Path) -> ModelSpec:
         size_multiple=take(entries, "size_multiple", int) if "size_multiple" in entries else 1,
         input=take(entries, "input", str),
         output=take(entries, "output", str),
+        states=tuple(take_state(entry) for entry in (take(entries, "state_shapes", list) if "state_shapes" in entries else ())),
         description=str(entries.get("description", "")),
         degradation=str(entries.get("degradation", "")),
         license=str(entries.get("license", "")),

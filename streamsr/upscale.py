@@ -19,7 +19,18 @@ from typing import Any, overload
 import av
 import numpy as np
 
-from streamsr.engines import MAX_STREAMS, Engine, Hint, Precision, choose_engine, count_threads, describe_model, open_engine
+from streamsr.engines import (
+    MAX_STREAMS,
+    Engine,
+    Hint,
+    Precision,
+    State,
+    choose_engine,
+    count_threads,
+    describe_model,
+    open_engine,
+    zero_state,
+)
 from streamsr.engines.tiling import infer_tiled, max_pixels, tile_shape
 from streamsr.errors import UsageError
 from streamsr.frame import Frame, find_layout
@@ -100,6 +111,11 @@ class Upscaler:
         return list(self._specs)
 
     @property
+    def is_recurrent(self) -> bool:
+        """Whether the model carries a state from frame to frame (Note [State] of streamsr.stream)."""
+        return any(spec.states for spec in self._specs)
+
+    @property
     def precision(self) -> str:
         """What the engine computes in: "f32", "bf16", "int8", or "exact" for "resize"."""
         return "exact" if self.spec is None else self._any_engine().precision
@@ -159,11 +175,12 @@ class Upscaler:
         frame: an av.VideoFrame or Frame of any pixel format in host memory, or an RGB array (h, w, 3) uint8 or uint16.
             The result is of the same kind and depth; its planes are writable and its own.
         An iterable gives an iterator in the same order, with up to `concurrency` pictures in flight. A stream keeps the
-        size and pixel format that its first frame became, whatever comes later; frames given one by one are one stream.
+        size and pixel format that its first frame became, whatever comes later; frames given one by one are one stream,
+        arrays given one by one are pictures that have nothing to do with each other.
         Raises EngineError when inference fails, ValueError for pixel formats that have no samples in host memory.
         """
         if isinstance(frame, np.ndarray):
-            return Stream(self).upscale_array(frame)
+            return Stream(self).admit(frame)()
         if isinstance(frame, (av.VideoFrame, Frame)):
             return self._stream.admit(frame)()
         if isinstance(frame, Iterable):
@@ -220,10 +237,13 @@ class Upscaler:
                 self._engines[spec.scale, bits] = engine
             return engine
 
-    def enlarge(self, luma: np.ndarray, target: tuple[int, int], *, bits: int) -> np.ndarray | None:
-        """Luma (h, w) of `bits` bits through the network to exactly target (width, height); None if none is needed."""
+    def enlarge(self, luma: np.ndarray, target: tuple[int, int], *, bits: int, states: dict[int, State]) -> np.ndarray | None:
+        """Luma (h, w) of `bits` bits through the network to exactly target (width, height); None if none is needed.
+
+        states: of each pass, replaced by those for the next frame of the stream; {} for a first frame.
+        """
         passes = self._plan(luma.shape[1], luma.shape[0], target)
-        for spec in passes:
+        for number, spec in enumerate(passes):
             engine = self._engine(spec, bits)
             rows, columns = luma.shape
             padded = padded_shape(luma.shape, spec.size_multiple)
@@ -231,7 +251,8 @@ class Upscaler:
                 luma = np.pad(luma, ((0, padded[0] - rows), (0, padded[1] - columns)), mode="edge")
             out = np.empty((padded[0] * spec.scale, padded[1] * spec.scale), luma.dtype)
             start = time.perf_counter()
-            infer_tiled(engine, luma, out, radius=spec.receptive_field, limit=max_pixels(spec))
+            state = states[number] if number in states else zero_state(spec, *padded)
+            states[number] = infer_tiled(engine, luma, out, state, radius=spec.receptive_field, limit=max_pixels(spec))
             with self._lock:
                 self.engine_seconds += time.perf_counter() - start
             luma = out[: rows * spec.scale, : columns * spec.scale]

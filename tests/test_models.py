@@ -53,7 +53,9 @@ def test_changed_file_is_refused_with_both_sums(model: Path, int8: bool) -> None
         ({"channels": -1}, "'channels' is -1"),
         ({"name": None}, "'name' is None"),
         ({"receptive_field": True}, "'receptive_field' is True"),
-        ({"state_shapes": [[1, 16]]}, "recurrent"),
+        ({"state_shapes": [[1, 16]]}, "'state_shapes' has the entry [1, 16]"),
+        ({"state_shapes": [{"name": "a"}]}, "'channels' is None"),
+        ({"state_shapes": [{"name": "a", "channels": 0}]}, "the state 'a' needs a channel"),
         ({"int8": {"file": 3}}, "'file' is 3"),
     ],
 )

@@ -27,7 +27,7 @@ class Neighbourhood:
         self.radius = radius
         self.shapes: set[tuple[int, ...]] = set()
 
-    def infer(self, luma: np.ndarray, out: np.ndarray) -> None:
+    def infer(self, luma: np.ndarray, out: np.ndarray, state: tuple[np.ndarray, ...] = ()) -> tuple[np.ndarray, ...]:
         self.shapes.add(luma.shape)
         rows, columns = luma.shape
         padded = np.pad(luma.astype(np.uint32), self.radius)
@@ -36,6 +36,7 @@ class Neighbourhood:
             for x in range(2 * self.radius + 1):
                 total = total * 31 + padded[y : y + rows, x : x + columns]
         out[:] = np.kron(total, np.array([[1, 3], [5, 7]], np.uint32)).astype(out.dtype)
+        return ()
 
 
 @given(

@@ -21,9 +21,16 @@ Hint = Literal["throughput", "latency"]
 MAX_STREAMS = 8  # planes side by side: each takes up to 400 MB (streamsr.engines.tiling)
 PRECISIONS = ("auto", "f32", "bf16", "int8")
 
+# What a recurrent model carries from one frame of a stream to the next, float32 (channels, scale * h, scale * w) for each
+# of `ModelSpec.states`, whatever the engine's precision: rounding it again at every frame would add up. () without one.
+State = tuple[np.ndarray, ...]
+
 
 class Engine(Protocol):
-    """Runs one model at one scale and bit depth. `infer` may be called by `concurrency` threads at once."""
+    """Runs one model at one scale and bit depth. `infer` may be called by `concurrency` threads at once.
+
+    It keeps nothing from call to call: the state of a recurrent model belongs to the stream, so streams may share an engine.
+    """
 
     name: str  # "openvino", "onnxruntime", "resize"
     device: str  # "cpu", "gpu.0"
@@ -33,11 +40,12 @@ class Engine(Protocol):
     bits: int  # of a sample: 8 means uint8, 9 to 16 mean uint16
     concurrency: int  # calls of `infer` that run side by side
 
-    def infer(self, luma: np.ndarray, out: np.ndarray) -> None:
-        """Upscale one plane.
+    def infer(self, luma: np.ndarray, out: np.ndarray, state: State = ()) -> State:
+        """Upscale one plane. Returns the state for the next plane of the stream; `state` is left as it was.
 
         luma: (h, w) uint8 or uint16, codes 0 .. 2**bits - 1; rows may be padded.
         out: (scale * h, scale * w), same dtype, written whole: the model's output rounded half to even and clipped.
+        state: what the call for the plane before returned, or `zero_state`; () for a model without one.
         Raises EngineError when the runtime fails.
         """
 
@@ -56,6 +64,18 @@ class BatchEngine(Engine, Protocol):
 
     def infer_batch(self, lumas: Sequence[np.ndarray], outs: Sequence[np.ndarray]) -> None:
         """`infer` for up to `max_batch` planes of one shape: the same codes in `outs`."""
+
+
+def zero_state(spec: ModelSpec, height: int, width: int) -> State:
+    """The state before the first plane of height x width."""
+    return tuple(np.zeros((state.channels, state.scale * height, state.scale * width), np.float32) for state in spec.states)
+
+
+def check_states(spec: ModelSpec, found: set[str]) -> None:
+    """Raises EngineError where a recurrent model's file has other inputs (`found`) than its description says."""
+    wanted = {spec.input, *(state.name for state in spec.states)}
+    if spec.states and wanted != found:
+        raise EngineError(f"{spec.path} takes {', '.join(sorted(found))}; its description says {', '.join(sorted(wanted))}.")
 
 
 def _open_openvino(spec: ModelSpec | None, **options: object) -> Engine:
@@ -148,6 +168,8 @@ def open_engine(
     scale = scale if scale is not None else spec.scale if spec is not None else 2
     if spec is not None and spec.scale != scale:
         raise UsageError(f"Model {spec.name!r} is for x{spec.scale}, not x{scale}.")
+    if spec is not None and spec.states:
+        hint = "latency"  # the planes of a stream come one after the other, each with all cores
     return ENGINES[name](spec, scale=scale, bits=bits, device=device, precision=precision, threads=count_threads(threads), hint=hint)
 
 

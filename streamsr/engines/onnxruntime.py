@@ -5,12 +5,11 @@ The `onnx` package wraps the model so that it takes and gives uint8 or uint16 pl
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamsr.engines import MAX_STREAMS
+from streamsr.engines import MAX_STREAMS, State, check_states
 from streamsr.errors import EngineError
 from streamsr.models import ModelSpec
 
@@ -55,36 +54,47 @@ class OnnxRuntimeEngine:
         options.log_severity_level = 3
         options.enable_cpu_mem_arena = False  # the arena keeps the largest frame's memory for each thread
         try:
-            model = wrap(onnx.load_from_string(data), bits=bits)
+            loaded = onnx.load_from_string(data)
+            check_states(spec, {given.name for given in loaded.graph.input})
+            model = wrap(loaded, spec, bits=bits)
             self._session: Any = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        except EngineError:
+            raise
         except Exception as error:  # onnx and ONNX Runtime have no common exception type
             raise EngineError(f"ONNX Runtime cannot read {spec.path}: {error}") from error
-        self._input = self._session.get_inputs()[0].name
-        self._lock = threading.Lock()
+        self._states = [state.name for state in spec.states]
 
     def prepare(self, height: int, width: int) -> None:
         """Nothing to compile: a session takes any size."""
 
-    def infer(self, luma: np.ndarray, out: np.ndarray) -> None:
+    def infer(self, luma: np.ndarray, out: np.ndarray, state: State = ()) -> State:
         """luma (h, w) -> out (scale * h, scale * w): see `Engine.infer`."""
         try:
-            (result,) = self._session.run(None, {self._input: np.ascontiguousarray(luma)[None, None]})
+            given = {name: np.ascontiguousarray(array)[None] for name, array in zip(self._states, state, strict=True)}
+            outputs = ["codes_hr", *(f"{name}_next" for name in self._states)]
+            result, *states = self._session.run(outputs, {"codes": np.ascontiguousarray(luma)[None, None]} | given)
         except Exception as error:
             raise EngineError(f"ONNX Runtime failed on a {luma.shape[1]}x{luma.shape[0]} plane: {error}") from error
         np.copyto(out, result[0, 0])
+        return tuple(array[0] for array in states)
 
     def close(self) -> None:
         """Free the session."""
         self._session = None
 
 
-def wrap(model: onnx.ModelProto, *, bits: int) -> onnx.ModelProto:
-    """The model with planes at both ends: codes / max_code in; x max_code, rounded half to even, clipped, codes out."""
+def wrap(model: onnx.ModelProto, spec: ModelSpec, *, bits: int) -> onnx.ModelProto:
+    """The model with planes at both ends: codes / max_code in; x max_code, rounded half to even, clipped, codes out.
+
+    States keep their names and stay float32.
+    """
     sample = TensorProto.UINT8 if bits == 8 else TensorProto.UINT16
     max_code = np.float32((1 << bits) - 1)
     model = compose.add_prefix(model, "net_")
     graph = model.graph
-    source, target = graph.input[0].name, graph.output[0].name
+    # a bare file has one input and one output, whatever their names
+    source = f"net_{spec.input}" if spec.states else graph.input[0].name
+    target = f"net_{spec.output}" if spec.states else graph.output[0].name
     before = [
         helper.make_node("Cast", ["codes"], ["codes_f32"], to=TensorProto.FLOAT),
         helper.make_node("Div", ["codes_f32", "max_code"], [source]),
@@ -95,6 +105,9 @@ def wrap(model: onnx.ModelProto, *, bits: int) -> onnx.ModelProto:
         helper.make_node("Round", ["clipped"], ["rounded"]),
         helper.make_node("Cast", ["rounded"], ["codes_hr"], to=sample),
     ]
+    for state in spec.states:
+        before.append(helper.make_node("Identity", [state.name], [f"net_{state.name}"]))
+        after.append(helper.make_node("Identity", [f"net_{state.name}_next"], [f"{state.name}_next"]))
     nodes = [*before, *graph.node, *after]
     del graph.node[:], graph.input[:], graph.output[:], graph.value_info[:]
     graph.node.extend(nodes)
@@ -102,4 +115,8 @@ def wrap(model: onnx.ModelProto, *, bits: int) -> onnx.ModelProto:
     graph.initializer.append(numpy_helper.from_array(np.zeros((), np.float32), "zero"))
     graph.input.append(helper.make_tensor_value_info("codes", sample, ["N", 1, "H", "W"]))
     graph.output.append(helper.make_tensor_value_info("codes_hr", sample, ["N", 1, "HR", "WR"]))
+    for state in spec.states:
+        shape: list[str | int | None] = ["N", state.channels, f"H_{state.name}", f"W_{state.name}"]
+        graph.input.append(helper.make_tensor_value_info(state.name, TensorProto.FLOAT, shape))
+        graph.output.append(helper.make_tensor_value_info(f"{state.name}_next", TensorProto.FLOAT, shape))
     return model

@@ -16,7 +16,8 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as opset
 
-from streamsr.engines import MAX_STREAMS
+from streamsr.engines import MAX_STREAMS, State, check_states
+from streamsr.engines.openvino_attention import ATTENTION
 from streamsr.errors import EngineError
 from streamsr.models import ModelSpec
 
@@ -41,21 +42,27 @@ class OpenVinoEngine:
 
     def __init__(self, spec: ModelSpec, *, scale: int, bits: int, device: str, precision: Precision, threads: int, hint: Hint) -> None:
         self._core = ov.Core()
+        self._core.add_extension(ATTENTION)
         self._device = self._find_device(device)
         self.device = self._device.lower()
         self.scale = scale
         self.bits = bits
         self.precision, self.reason = self._choose_precision(spec, precision)
         self.concurrency = 1 if hint == "latency" else min(threads, MAX_STREAMS)
-        self.max_batch = 1 if self._device == "CPU" else MAX_BATCH
+        self.max_batch = 1 if self._device == "CPU" or spec.states else MAX_BATCH
         self._threads = threads
         # oneDNN has no quantisation from uint16 ("CPU plugin does not support u16"): int8 above 8 bits starts at float32
         wide_int8 = self.precision == "int8" and bits > 8
         self._entry_dtype = np.dtype(np.float32 if wide_int8 else np.uint8 if bits == 8 else np.uint16)
         try:
             self._model = self._core.read_model(spec.read(int8=self.precision == "int8"))
+            check_states(spec, {name for port in self._model.inputs for name in port.get_names()})
         except RuntimeError as error:
             raise EngineError(f"OpenVINO cannot read {spec.path}: {first_line(error)}") from error
+        self._states = spec.states
+        # by position for a model without a state: a bare file's tensors may have any names
+        self._luma = spec.input if spec.states else 0
+        self._luma_hr = spec.output if spec.states else 0
         self._compiled: OrderedDict[tuple[int, int, int], _Compiled] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -98,9 +105,9 @@ class OpenVinoEngine:
         """Compile for this size, or find it compiled."""
         self._compile(1, height, width)
 
-    def infer(self, luma: np.ndarray, out: np.ndarray) -> None:
+    def infer(self, luma: np.ndarray, out: np.ndarray, state: State = ()) -> State:
         """luma (h, w) -> out (scale * h, scale * w): see `Engine.infer`."""
-        self._infer(np.ascontiguousarray(luma, self._entry_dtype)[None], [out])
+        return self._infer(np.ascontiguousarray(luma, self._entry_dtype)[None], [out], state)
 
     def infer_batch(self, lumas: Sequence[np.ndarray], outs: Sequence[np.ndarray]) -> None:
         """In parts of 8, 4, 2 and 1 planes, so that few are compiled: see `BatchEngine.infer_batch`."""
@@ -110,12 +117,17 @@ class OpenVinoEngine:
             self._infer(np.stack(lumas[at : at + count]).astype(self._entry_dtype, copy=False), outs[at : at + count])
             at += count
 
-    def _infer(self, lumas_NHW: np.ndarray, outs: Sequence[np.ndarray]) -> None:
+    def _infer(self, lumas_NHW: np.ndarray, outs: Sequence[np.ndarray], state: State = ()) -> State:
         num, height, width = lumas_NHW.shape
         compiled = self._compile(num, height, width)
         with compiled.request() as request:
-            request.set_input_tensor(ov.Tensor(lumas_NHW[:, None], shared_memory=True))
+            request.set_input_tensor(0, ov.Tensor(lumas_NHW[:, None], shared_memory=True))
+            given = [np.ascontiguousarray(array)[None] for array in state]
+            states = [np.empty_like(array) for array in given]
             try:
+                for index, (array, following) in enumerate(zip(given, states, strict=True), 1):
+                    request.set_input_tensor(index, ov.Tensor(array, shared_memory=True))
+                    request.set_output_tensor(index, ov.Tensor(following, shared_memory=True))
                 request.infer(share_inputs=True, share_outputs=True)
             except RuntimeError as error:
                 raise EngineError(f"OpenVINO failed on a {width}x{height} plane: {first_line(error)}") from error
@@ -123,6 +135,7 @@ class OpenVinoEngine:
                 s = self.scale if len(phases) > 1 else 1
                 for index, phase in enumerate(phases):  # see `_build`
                     out[index // s :: s, index % s :: s] = phase
+        return tuple(array[0] for array in states)
 
     def _compile(self, num: int, height: int, width: int) -> _Compiled:
         with self._lock:
@@ -162,18 +175,21 @@ class OpenVinoEngine:
         sample = ov.Type.u8 if self.bits == 8 else ov.Type.u16
         entry = sample if self._entry_dtype.kind == "u" else ov.Type.f32
         model = self._model.clone()
-        model.reshape({model.input(0): [num, 1, height, width]})
+        shapes = {model.input(state.name): [num, state.channels, state.scale * height, state.scale * width] for state in self._states}
+        model.reshape({model.input(self._luma): [num, 1, height, width]} | shapes)
         steps = ov.preprocess.PrePostProcessor(model)
-        steps.input(0).tensor().set_element_type(entry)
-        steps.input(0).preprocess().convert_element_type(ov.Type.f32).scale(max_code)
+        steps.input(self._luma).tensor().set_element_type(entry)
+        steps.input(self._luma).preprocess().convert_element_type(ov.Type.f32).scale(max_code)
         model = steps.build()
-        result = model.get_results()[0].input_value(0)
+        result = model.output(self._luma_hr).get_node().input_value(0)
         last = result.get_node()
         if last.get_type_name() == "DepthToSpace" and last.get_attributes()["block_size"] == self.scale:
             result = last.input_value(0)
         luma_hr = opset.multiply(result, np.float32(max_code))
         codes = opset.round(opset.clamp(luma_hr, 0.0, max_code), "half_to_even")
-        return ov.Model([opset.convert(codes, sample)], model.get_parameters(), "streamsr")
+        states = [model.output(f"{state.name}_next").get_node().input_value(0) for state in self._states]
+        parameters = [model.input(name).get_node() for name in (self._luma, *(state.name for state in self._states))]
+        return ov.Model([opset.convert(codes, sample).output(0), *states], parameters, "streamsr")
 
     def close(self) -> None:
         """Free the compiled models."""

@@ -6,6 +6,7 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation
 
+from streamsr.engines import State
 from streamsr.errors import EngineError
 
 FLAGS = Interpolation.LANCZOS | Interpolation.ACCURATE_RND
@@ -30,7 +31,7 @@ class ResizeEngine:
     def prepare(self, height: int, width: int) -> None:
         """Nothing to compile."""
 
-    def infer(self, luma: np.ndarray, out: np.ndarray) -> None:
+    def infer(self, luma: np.ndarray, out: np.ndarray, state: State = ()) -> State:
         """luma (h, w) -> out (scale * h, scale * w): see `Engine.infer`."""
         height, width = luma.shape
         video = av.VideoFrame(width, height, GRAY_BITS[self.bits])
@@ -38,6 +39,7 @@ class ResizeEngine:
         # a fresh reformatter for each call: one that is shared would not be thread-safe
         large = video.reformat(width * self.scale, height * self.scale, interpolation=FLAGS, threads=1)
         np.copyto(out, gray_samples(large, luma.dtype))
+        return ()
 
     def close(self) -> None:
         """Nothing to free."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from streamsr.engines import Engine
+from streamsr.engines import Engine, State
 from streamsr.models import ModelSpec
 
 # for activations of one plane. 1920x1080 x2 with 16 channels needs 398 MB by the estimate below and stays whole
@@ -67,34 +68,40 @@ def plan_tiles(height: int, width: int, *, radius: int, limit: int) -> list[Tile
     return [Tile((row, column), (kept_row, kept_column)) for row, kept_row in rows for column, kept_column in columns]
 
 
-def infer_tiled(engine: Engine, luma: np.ndarray, out: np.ndarray, *, radius: int | None, limit: int) -> None:
+def infer_tiled(engine: Engine, luma: np.ndarray, out: np.ndarray, state: State = (), *, radius: int | None, limit: int) -> State:
     """`engine.infer`, in tiles where `luma` has more than `limit` pixels and the radius is known.
 
-    luma: (h, w); out: (scale * h, scale * w), as in `Engine.infer`.
+    luma: (h, w); out: (scale * h, scale * w); state: that of the whole plane, as in `Engine.infer`. Each tile reads its
+    window of the old state and writes its kept part of the new one, which is exact as the radius holds for both.
     """
     tiles = list(_tiles_for(luma.shape, radius, limit))
     if len(tiles) == 1:
-        engine.infer(luma, out)
-        return
+        return engine.infer(luma, out, state)
     s = engine.scale
     buffer = None
+    following = tuple(np.empty_like(array) for array in state)
+    scales = [array.shape[1] // luma.shape[0] for array in state]
     for tile in tiles:
         source = luma[tile.window]
         if buffer is None:
             buffer = np.empty((source.shape[0] * s, source.shape[1] * s), out.dtype)
-        engine.infer(source, buffer)
-        inner = tuple(
-            slice((kept.start - window.start) * s, (kept.stop - window.start) * s)
-            for window, kept in zip(tile.window, tile.kept, strict=True)
-        )
-        target = tuple(slice(kept.start * s, kept.stop * s) for kept in tile.kept)
-        np.copyto(out[target], buffer[inner])
+        parts = engine.infer(source, buffer, tuple(array[_scaled(tile.window, k)] for array, k in zip(state, scales, strict=True)))
+        sides = zip(tile.window, tile.kept, strict=True)
+        inner = tuple(slice(kept.start - window.start, kept.stop - window.start) for window, kept in sides)
+        for whole, part, k in zip((out, *following), (buffer, *parts), (s, *scales), strict=True):
+            np.copyto(whole[_scaled(tile.kept, k)], part[_scaled(inner, k)])
+    return following
 
 
 def tile_shape(height: int, width: int, *, radius: int | None, limit: int) -> tuple[int, int]:
     """(height, width) that the engine will see for a plane of this size."""
     rows, columns = next(_tiles_for((height, width), radius, limit)).window
     return rows.stop - rows.start, columns.stop - columns.start
+
+
+def _scaled(place: tuple[slice, ...], scale: int) -> tuple[Any, ...]:
+    """Rows and columns (the last two axes) at `scale` times the size."""
+    return (..., *(slice(part.start * scale, part.stop * scale) for part in place))
 
 
 def _tiles_for(shape: tuple[int, ...], radius: int | None, limit: int) -> Iterator[Tile]:

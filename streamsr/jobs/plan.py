@@ -129,7 +129,7 @@ def check_tiling(segments: list[Segment], order: np.ndarray) -> None:
 
 def warmup_frames(specs: Sequence[ModelSpec]) -> int:
     """How many frames a model has to see before its state is what it would be; 0 for a model without one."""
-    return WARMUP_FRAMES if any(spec.details.get("state_shapes") for spec in specs) else 0
+    return WARMUP_FRAMES if any(spec.states for spec in specs) else 0
 
 
 def seconds_to_ticks(seconds: float, time_base: Fraction) -> int:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engines import BatchEngine, Engine, count_threads, open_engine
+from ..engines import BatchEngine, Engine, State, count_threads, open_engine
 from ..models import ModelSpec
 
 Opener = Callable[..., Engine]
@@ -36,8 +36,10 @@ class _Job:
     engine: Engine
     luma: np.ndarray
     out: np.ndarray
+    state: State = ()  # of a recurrent model, before this plane
+    following: State = ()  # and after it
     taken: bool = False
-    done: Future[None] = field(default_factory=Future)
+    done: Future[State] = field(default_factory=Future)
 
 
 class Scheduler:
@@ -49,9 +51,9 @@ class Scheduler:
         self._changed = threading.Condition()
         self._now_s = 0.0  # engine time of whoever had the last turn: where an idle stream starts
 
-    def infer(self, turn: Turn, engine: Engine, luma: np.ndarray, out: np.ndarray) -> None:
-        """`engine.infer(luma, out)` when it is this stream's turn; raises what that raises."""
-        job = _Job(turn, engine, luma, out)
+    def infer(self, turn: Turn, engine: Engine, luma: np.ndarray, out: np.ndarray, state: State = ()) -> State:
+        """`engine.infer(luma, out, state)` when it is this stream's turn; raises what that raises."""
+        job = _Job(turn, engine, luma, out, state)
         batch: list[_Job] = []
         with self._changed:
             turn.used_s = max(turn.used_s, self._now_s)
@@ -64,7 +66,7 @@ class Scheduler:
                 self._now_s = turn.used_s
         if batch:
             self._run(batch)
-        job.done.result()
+        return job.done.result()
 
     def _next(self) -> _Job:
         return min(self._waiting, key=lambda job: job.turn.used_s)
@@ -90,7 +92,7 @@ class Scheduler:
                     pass
             for job in batch:
                 try:
-                    job.engine.infer(job.luma, job.out)
+                    job.following = job.engine.infer(job.luma, job.out, job.state)
                 except BaseException as error:
                     job.done.set_exception(error)
         finally:
@@ -102,7 +104,7 @@ class Scheduler:
                 self._changed.notify_all()
             for job in batch:
                 if not job.done.done():
-                    job.done.set_result(None)
+                    job.done.set_result(job.following)
 
 
 class EnginePool:
@@ -155,9 +157,9 @@ class SharedEngine:
         self.name, self.device, self.precision, self.reason = engine.name, engine.device, engine.precision, engine.reason
         self.scale, self.bits = engine.scale, engine.bits
 
-    def infer(self, luma: np.ndarray, out: np.ndarray) -> None:
+    def infer(self, luma: np.ndarray, out: np.ndarray, state: State = ()) -> State:
         """See `Scheduler.infer`."""
-        self._scheduler.infer(self._turn, self._engine, luma, out)
+        return self._scheduler.infer(self._turn, self._engine, luma, out, state)
 
     def prepare(self, height: int, width: int) -> None:
         self._engine.prepare(height, width)

@@ -26,8 +26,9 @@ class Recorder:
         self.batches: list[list[int]] = []
         self.gate = threading.Event()
 
-    def infer(self, luma: np.ndarray, out: np.ndarray) -> None:
+    def infer(self, luma: np.ndarray, out: np.ndarray, state: tuple[np.ndarray, ...] = ()) -> tuple[np.ndarray, ...]:
         self.infer_batch([luma], [out])
+        return ()
 
     def infer_batch(self, lumas: Sequence[np.ndarray], outs: Sequence[np.ndarray]) -> None:
         self.batches.append([int(luma[0, 0]) for luma in lumas])
