@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from ._version import __version__
 from .commands import doctor, info, jobs, live, models, run, verify
 from .errors import StreamsrError
+from .live.url import redact_text
 
 _EXIT_CODES = """exit codes:
   0 done   2 usage   3 input   4 frame account   5 engine   6 encoder or output   130 interrupted"""
@@ -43,9 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except StreamsrError as error:
-        print(f"streamsr: {error.message}", file=sys.stderr)
+        print(f"streamsr: {redact_text(error.message)}", file=sys.stderr)
         if error.hint:
-            print(f"  {error.hint}", file=sys.stderr)
+            print(f"  {redact_text(error.hint)}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("streamsr: Interrupted at once; nothing was finished.", file=sys.stderr)

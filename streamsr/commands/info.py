@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
+from ..live.url import redact
+
 HELP = "show what streamsr sees in a file"
 EPILOG = ""
 
@@ -21,6 +23,7 @@ def main(options: argparse.Namespace) -> int:
 
     with open_source(options.file) as source:
         facts = describe_source(source)
+    facts["file"] = redact(facts["file"])
     if options.json:
         print(json.dumps(facts, indent=2, default=str))
         return 0

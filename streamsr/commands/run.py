@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..live.url import redact
 from . import streaming, values, watching
 
 if TYPE_CHECKING:
@@ -125,7 +126,8 @@ def main(options: argparse.Namespace) -> int:
             raise
         report = go(restart=True)
     if options.report is not None:
-        options.report.write_text(json.dumps(report.as_dict(), indent=2, default=str) + "\n")
+        facts = report.as_dict() | {"input": redact(report.input)}
+        options.report.write_text(json.dumps(facts, indent=2, default=str) + "\n")
     if not options.quiet:
         for note in report.notes:
             print(f"warning: {note}", file=sys.stderr)

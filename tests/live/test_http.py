@@ -70,3 +70,15 @@ def test_what_is_not_there_is_told(web: str, tmp_path: Path) -> None:
     outcome = streamsr("run", f"{web}/nothing.m3u8", tmp_path / "out.mkv")
     assert outcome.code == 3
     assert "404" in outcome.err
+
+
+def test_a_film_behind_a_password_shows_it_nowhere(web: str, tmp_path: Path) -> None:
+    make_clip(tmp_path / "www" / "film.mp4", num_frames=5)
+    url = web.replace("http://", "http://user:hunter2@") + "/film.mp4"
+    outcome = streamsr("run", url, tmp_path / "out.mp4", "--model", "resize", "--report", tmp_path / "report.json")
+    assert outcome.code == 0, outcome.err
+    missing = streamsr("run", url.replace("film", "other"), tmp_path / "other.mp4", "--no-live")
+    shown = [outcome.err, missing.err, (tmp_path / "report.json").read_text(), streamsr("info", url).out]
+    assert missing.code == 3
+    assert all("hunter2" not in text for text in shown), shown
+    assert all("user" not in text for text in shown), shown
