@@ -73,7 +73,9 @@ class Session:
             raise kind(redact_text(error.message, url), hint=error.hint and redact_text(error.hint, url)) from None
         try:
             self.stream = pick_video(self.container, redact(url))
-            self.sounds = [stream for stream in self.container.streams.audio if stream.codec_context and stream.codec_context.sample_rate]
+            heard = [stream for stream in self.container.streams.audio if stream.codec_context is not None]
+            self.sounds = [stream for stream in heard if stream.codec_context.sample_rate]
+            self.num_silent = len(heard) - len(self.sounds)  # announced, but nothing came of it while the stream was opened
             context = self.stream.codec_context
             self._decoder = Decoder(
                 self.stream, self.count, url=redact(url), max_errors=options.max_errors, threads=options.threads,

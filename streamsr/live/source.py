@@ -153,6 +153,8 @@ class LiveSource:
         if facts.tags is None:
             facts.rate = session.rate
             self._sound_codecs = session.sound_codecs
+            if session.num_silent:
+                facts.notes.append(f"{session.num_silent} announced sound(s) had not begun when the stream was opened, and were left out")
             facts.tags = tags
         else:
             self._telemetry.reconnected("source")

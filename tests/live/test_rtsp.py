@@ -226,3 +226,14 @@ def test_a_source_that_stays_away_is_given_up_as_asked(cameras: RtspServer, tmp_
     failure = live.fail()
     assert isinstance(failure, SourceError)
     assert check_monotonic(tmp_path / "out.mkv")  # what there was is whole
+
+
+def test_sound_that_falls_silent_holds_up_no_picture(cameras: RtspServer, tmp_path: Path) -> None:
+    """FFmpeg's muxers would keep the pictures back for the sound, up to ten seconds."""
+    with Live(cameras.url("/cam"), tmp_path / "out.ts", live=PATIENT) as live:
+        live.until_out(RATE)
+        cameras.set("/cam", "a", "drop", "true")
+        out = live.until_out(5 * RATE)["frames_out"]
+        (tmp_path / "now.ts").write_bytes((tmp_path / "out.partial.ts").read_bytes())
+        live.end()
+    assert len(check_monotonic(tmp_path / "now.ts")) >= out - RATE
