@@ -10,7 +10,9 @@ import pytest
 from media import streamsr
 
 from streamsr.errors import UsageError
-from streamsr.live.address import check_input, find_target, is_live, resolve
+from streamsr.live.address import check_input, is_live, resolve
+from streamsr.live.options import LiveOptions
+from streamsr.live.target import find_target
 
 
 @pytest.mark.parametrize(("url", "live"), [
@@ -27,7 +29,7 @@ def test_what_is_live(url: str, live: bool) -> None:
     ("out.ts", "mpegts", False),
 ])  # fmt: skip
 def test_the_scheme_says_the_muxer(url: str, muxer: str, network: bool) -> None:
-    target = find_target(url, None)
+    target = find_target(url, None, LiveOptions())
     assert (target.format.muxer, target.is_network) == (muxer, network)
 
 
@@ -40,7 +42,7 @@ def test_an_input_that_cannot_be_is_refused(url: str) -> None:
 @pytest.mark.parametrize(("url", "name"), [("http://host/up", None), ("foo://host", None), ("rtsp://host/up", "mpegts"), ("-", None)])
 def test_an_output_that_cannot_be_is_refused(url: str, name: str | None) -> None:
     with pytest.raises(UsageError):
-        find_target(url, name)
+        find_target(url, name, LiveOptions())
 
 
 def test_a_url_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
