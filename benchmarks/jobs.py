@@ -36,11 +36,11 @@ FFMPEG = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", "-nostdin"]
 
 
 def make_clip(target: Path, seconds: int, size: str) -> Path:
-    """The clip of the repository, again and again, at another size, with a tone; a key frame about every five seconds."""
+    """The clip of the repository, again and again, at another size, with a tone; a key frame every two seconds."""
     width, height = size.split("x")
     command = [*FFMPEG, "-stream_loop", "-1", "-i", str(clips.BUNNY), "-f", "lavfi", "-i", "sine=frequency=440", "-t", str(seconds),
-               "-map", "0:v", "-map", "1:a", "-vf", f"scale={width}:{height}", "-c:v", "libx264", "-preset", "veryfast", "-crf", "20",
-               "-g", "120", "-c:a", "aac", str(target)]  # fmt: skip
+               "-map", "0:v", "-map", "1:a", "-vf", f"scale={width}:{height},setsar=1", "-c:v", "libx264", "-preset", "veryfast",
+               "-crf", "20", "-g", "48", "-c:a", "aac", str(target)]  # fmt: skip
     subprocess.run(command, check=True)
     return target
 
@@ -134,6 +134,7 @@ def measure_workers(folder: Path, options: argparse.Namespace) -> dict[str, Any]
         ways = {"one on one core": (["--threads", "1"], {first}), "two on two cores": (["--workers", "2", "--threads", "1"], None),
                 "one on two cores": ([], None)}  # fmt: skip
         for name, (words, cores) in ways.items():
+            words = [*words, "--segment-seconds", "2"]  # enough of them, so that no worker waits long for the last
             runs[name].append(run(command_of(clip, out, options.model, *words, *options.encode), out, cores))
             print(f"{name}, run {number + 1}: {runs[name][-1]['frames'] / runs[name][-1]['wall_s']:.1f} fps", flush=True)
     speed = {name: statistics.median(one["frames"] / one["wall_s"] for one in found) for name, found in runs.items()}
@@ -173,7 +174,10 @@ def measure_seams(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     if options.plot:
         from plot import draw_lines
 
-        draw_lines(options.plot, scores, rate=rate, marks=keys[1:], title="VMAF of each frame; grey: key frames of the segments")
+        low, high = (max(0, round((keys[1] + offset) * rate)) for offset in (-2, 2))
+        near_seam = {name: values[low:high] for name, values in scores.items()}
+        title = "VMAF of each frame around a seam (grey)"
+        draw_lines(options.plot, near_seam, rate=rate, start=low / rate, marks=[keys[1]], title=title)
     return facts | {"scores": scores, "keys": keys}
 
 
@@ -196,8 +200,9 @@ def main() -> None:
     options.seconds, options.size = options.seconds or seconds, options.size or size
     options.encode = ["--encoder", "libx264", "--preset", options.preset]
     folder = Path(tempfile.mkdtemp())
+    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv]
     try:
-        results = {"command": " ".join(["jobs.py", *sys.argv[1:]]), "machine": machine.describe()} | measure(folder, options)
+        results = {"command": " ".join(words), "machine": machine.describe()} | measure(folder, options)
     finally:
         shutil.rmtree(folder)
     if options.output:

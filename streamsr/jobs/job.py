@@ -89,7 +89,9 @@ def run(
     ):  # fmt: skip
         try:
             spec = make_spec(opened, upscaler, sink_options, target, folder, device, precision, threads, segment_seconds)
+            at = time.perf_counter()
             plan = None if folder.is_dir() and not restart else make_plan(opened, spec, segment_seconds, stop)
+            report.stage_s["plan"] = time.perf_counter() - at
         except Uncut as reason:
             if folder.is_dir():
                 _discard(folder, str(reason), restart=restart)
