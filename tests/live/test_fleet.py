@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -14,9 +15,11 @@ from typing import Any
 import pytest
 from media import make_clip, times
 from servers import PATIENCE_S, free_port
+from web import get, until
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 RATE = 10
+METRICS = ("--metrics", "0")
 
 
 class Process:
@@ -45,6 +48,13 @@ class Process:
             assert time.monotonic() < end, (event, stream, self.events)
             time.sleep(0.02)
         return found[count - 1]
+
+    def until_out(self, *streams: str, count: int = 2 * RATE) -> None:
+        """Wait until each of them has sent so many frames; needs --metrics 0."""
+        url = self.until("metrics served", "streamsr")["url"] + "metrics"
+        for stream in streams:
+            line = re.compile(rf'^streamsr_frames_out_total\{{stream="{stream}"\}} (\S+)$', re.MULTILINE)
+            until(lambda line=line: sum(map(float, line.findall(get(url).text))) >= count, wait_s=PATIENCE_S)
 
     def reload(self, config: str) -> None:
         self.path.write_text(config)
@@ -79,11 +89,13 @@ def table(name: str, source: str = "long.ts", output: str | None = None, more: s
 
 def test_one_that_ends_or_fails_leaves_the_others_alone(folder: Path) -> None:
     dead = table("dead", f"tcp://127.0.0.1:{free_port()}", more='reconnect = "off"')
-    with Process(folder, table("a") + dead + table("short", "short.ts", more='report = "short.json"') + table("b")) as process:
+    config = table("a") + dead + table("short", "short.ts", more='report = "short.json"') + table("b")
+    with Process(folder, config, *METRICS) as process:
         assert "refused" in process.until("ended", "dead")["reason"]
         ended = process.until("ended", "short")
         assert (ended["exit_code"], ended["reason"]) == (0, "source")
         assert "account balanced" in ended["account"]
+        process.until_out("a", "b")
         assert process.named("ended", "a") == process.named("ended", "b") == []
         assert process.end() == 3  # of the stream that failed
     for name in ("a", "b"):
@@ -101,10 +113,11 @@ def test_when_all_have_ended_it_ends(folder: Path) -> None:
 
 
 def test_a_reload_changes_what_changed_and_nothing_else(folder: Path) -> None:
-    with Process(folder, table("same") + table("gone") + table("other") + table("short", "short.ts")) as process:
+    with Process(folder, table("same") + table("gone") + table("other") + table("short", "short.ts"), *METRICS) as process:
         for name in ("same", "gone", "other", "short"):
             process.until("sink connected", name)
         process.until("ended", "short")
+        process.until_out("same", "gone", "other")
         process.reload(table("same") + "oops")
         refused = process.until("configuration refused", "streamsr")
         assert "streams.toml: Expected" in refused["reason"]
@@ -121,7 +134,7 @@ def test_a_reload_changes_what_changed_and_nothing_else(folder: Path) -> None:
         process.until("sink connected", "other", 2)
         assert process.named("ended", "same") == []
         assert len(process.named("source connected", "same")) == len(process.named("source connected", "short")) == 1
-        time.sleep(1)
+        process.until_out("same", "new", "other")
         assert process.end() == 0
     for name in ("same", "gone", "other", "new", "changed"):
         assert times(folder / f"{name}.mkv")
@@ -137,9 +150,7 @@ def test_nothing_runs_where_one_table_is_wrong(folder: Path) -> None:
 
 
 def test_all_streams_are_in_the_metrics_and_the_preview(folder: Path) -> None:
-    from web import get, until
-
-    with Process(folder, table("a") + table('"back yard"', output="b.mkv"), "--metrics", "0", "--preview", "0") as process:
+    with Process(folder, table("a") + table('"back yard"', output="b.mkv"), *METRICS, "--preview", "0") as process:
         metrics, preview = (process.until(f"{name} served", "streamsr")["url"] for name in ("metrics", "preview"))
         for name in ("a", "back yard"):
             process.until("sink connected", name)
