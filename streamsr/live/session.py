@@ -7,6 +7,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import av.error
@@ -54,6 +55,8 @@ class Session:
         unknown = check_host(url)
         if unknown is not None:
             raise RefusedError(f"{redact(url)}: {unknown}.")
+        if DEVICE.fullmatch(url) and not Path(url).exists():
+            raise RefusedError(f"{url}: there is no such device.", hint="v4l2-ctl --list-devices names those that are there")
         self._file: SrtFile | None = None
         try:
             options = replace(options, timeout_s=live.timeout_s)
