@@ -41,6 +41,8 @@ MEMORY_MIB, MEMORY_SHARE = 8.0, 0.05
 LATENCY_S, LATENCY_SHARE = 0.02, 0.5
 DROP_SHARE = 0.001
 WARM_SHARE = 0.2
+START_S = 60.0
+ANSWER_S = 30.0  # that a scrape may take on a machine that does other things too
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +90,20 @@ class Metrics:
         self._url = url
         self._buckets: dict[float, float] = {}
 
+    def wait(self, process: subprocess.Popen[bytes]) -> None:
+        """Until it serves."""
+        end = time.monotonic() + START_S
+        while process.poll() is None and time.monotonic() < end:
+            try:
+                self.read()
+                return
+            except OSError:
+                time.sleep(0.2)
+        raise SystemExit(f"streamsr served no metrics within {START_S:g} s")
+
     def read(self) -> tuple[int, int, float | None]:
         """(frames in, frames dropped, latency that 99 % of the frames since the last call stayed within)."""
-        with urllib.request.urlopen(f"{self._url}metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self._url}metrics", timeout=ANSWER_S) as answer:
             text = answer.read().decode()
         found = re.findall(r"^streamsr_latency_seconds_bucket\{(?=[^}]*le=\"([^\"]+)\")[^}]*\} (\S+)$", text, re.MULTILINE)
         buckets = {float(bound): float(count) for bound, count in found}
@@ -124,7 +137,9 @@ def soak(url: str, minutes: float, every_s: float, model: str) -> tuple[list[Poi
                    "--metrics", str(port), "--report", str(report), "--quiet"]  # fmt: skip
         process = subprocess.Popen(command)
         try:
-            metrics, started = Metrics(f"http://127.0.0.1:{port}/"), time.monotonic()
+            metrics = Metrics(f"http://127.0.0.1:{port}/")
+            metrics.wait(process)
+            started = time.monotonic()
             while time.monotonic() - started < minutes * 60:
                 time.sleep(every_s)
                 if process.poll() is not None:
