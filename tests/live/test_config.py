@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+import shutil
+import subprocess
 from fractions import Fraction
 from pathlib import Path
 
@@ -131,3 +133,21 @@ def test_check_looks_at_everything_and_connects_to_nothing(tmp_path: Path, text:
     outcome = streamsr("live", "--check", tmp_path / "streams.toml")
     assert outcome.code == code
     assert words in outcome.out + outcome.err
+
+
+def test_the_documented_example_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("YARD", "rtsp://127.0.0.1:1/yard")
+    text = (Path(__file__).parents[2] / "docs/live.md").read_text()
+    (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert [order.name for order in read(tmp_path, example)] == ["gate", "back yard"]
+
+
+def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("no systemd-analyze: apt-get install systemd")
+    unit = (Path(__file__).parents[2] / "docs/streamsr.service").read_text()
+    (tmp_path / "streamsr.service").write_text(unit.replace("/opt/streamsr/bin/streamsr", "/bin/true"))
+    done = subprocess.run([program, "verify", str(tmp_path / "streamsr.service")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "streamsr.service" not in done.stderr
