@@ -72,8 +72,10 @@ class Scheduler:
         return min(self._waiting, key=lambda job: job.turn.used_s)
 
     def _take_along(self, first: _Job) -> list[_Job]:
-        most = first.engine.max_batch if isinstance(first.engine, BatchEngine) else 1
-        like = [job for job in self._waiting if job is not first and job.engine is first.engine and job.luma.shape == first.luma.shape]
+        # a plane with a state goes alone: `infer_batch` carries none
+        most = first.engine.max_batch if isinstance(first.engine, BatchEngine) and not first.state else 1
+        like = [job for job in self._waiting if job is not first and job.engine is first.engine and not job.state
+                and job.luma.shape == first.luma.shape]  # fmt: skip
         batch = [first, *sorted(like, key=lambda job: job.turn.used_s)[: most - 1]]
         for job in batch:
             job.taken = True

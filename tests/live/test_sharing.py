@@ -28,7 +28,7 @@ class Recorder:
 
     def infer(self, luma: np.ndarray, out: np.ndarray, state: tuple[np.ndarray, ...] = ()) -> tuple[np.ndarray, ...]:
         self.infer_batch([luma], [out])
-        return ()
+        return tuple(part + 1 for part in state)
 
     def infer_batch(self, lumas: Sequence[np.ndarray], outs: Sequence[np.ndarray]) -> None:
         self.batches.append([int(luma[0, 0]) for luma in lumas])
@@ -50,14 +50,18 @@ class Streams:
         self.scheduler = scheduler
         self.outs: dict[int, np.ndarray] = {}
         self.errors: dict[int, Exception] = {}
+        self.states: dict[int, list[float]] = {}
         self._threads: list[threading.Thread] = []
 
-    def want(self, engine: Recorder, number: int, *, shape: tuple[int, int] = (4, 6), used_s: float = 0.0) -> None:
+    def want(self, engine: Recorder, number: int, *, shape: tuple[int, int] = (4, 6), used_s: float = 0.0, state: float | None = None) -> None:
+        given = () if state is None else (np.full((1, 4, 6), state, np.float32),)
+
         def work() -> None:
             out = np.zeros((shape[0] * 2, shape[1] * 2), np.uint8)
             try:
-                self.scheduler.infer(Turn(used_s), engine, np.full(shape, number, np.uint8), out)
+                following = self.scheduler.infer(Turn(used_s), engine, np.full(shape, number, np.uint8), out, given)
                 self.outs[number] = out
+                self.states[number] = [float(part.max()) for part in following]
             except EngineError as error:
                 self.errors[number] = error
 
@@ -107,6 +111,14 @@ def test_another_size_or_model_is_not_in_the_batch() -> None:
     )  # fmt: skip
     assert sorted(engine.batches) == [[1], [2, 5], [3]]
     assert other.batches == [[4]]
+
+
+def test_a_plane_with_a_state_goes_alone_and_gets_its_own_back() -> None:
+    engine, streams = Recorder(), Streams(Scheduler(1))
+    wants = [lambda: streams.want(engine, 2, state=20), lambda: streams.want(engine, 3, state=30), lambda: streams.want(engine, 4)]
+    one_runs_and_others_wait(streams, engine, [*wants, lambda: streams.want(engine, 5)])
+    assert sorted(engine.batches) == [[1], [2], [3], [4, 5]]
+    assert streams.states == {1: [], 2: [21.0], 3: [31.0], 4: [], 5: []}
 
 
 def test_an_engine_without_batches_gets_one_at_a_time() -> None:
