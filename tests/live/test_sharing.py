@@ -53,7 +53,9 @@ class Streams:
         self.states: dict[int, list[float]] = {}
         self._threads: list[threading.Thread] = []
 
-    def want(self, engine: Recorder, number: int, *, shape: tuple[int, int] = (4, 6), used_s: float = 0.0, state: float | None = None) -> None:
+    def want(
+        self, engine: Recorder, number: int, *, shape: tuple[int, int] = (4, 6), used_s: float = 0.0, state: float | None = None
+    ) -> None:
         given = () if state is None else (np.full((1, 4, 6), state, np.float32),)
 
         def work() -> None:
