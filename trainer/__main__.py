@@ -1,4 +1,4 @@
-"""`python -m trainer`: sr (train), eval, export; distort."""
+"""`python -m trainer`: sr (train), eval, export; distort, metric."""
 
 import dataclasses
 import json
@@ -152,16 +152,59 @@ class Distort:
         build_set(self.data, self.out, options)
 
 
+@dataclasses.dataclass(frozen=True)
+class MetricCommand:
+    """Train Efficient-PBAN: pretrain on a distorted set, fit people's opinions leaving one content out at a time, report, ship."""
+
+    distorted: pathlib.Path = pathlib.Path(".cache/trainer/distorted")  # made by `distort`
+    opinions: pathlib.Path = pathlib.Path("opinions/pairs.csv")  # table of pairs or scores
+    images: pathlib.Path | None = None  # folder of its pictures; default: images beside the table
+    out: pathlib.Path = pathlib.Path("runs/metric")  # goes on where an earlier run stopped
+    cache: pathlib.Path = pathlib.Path(".cache/trainer/looks")  # what the frozen encoder sees, shared by runs
+    steps: int = 300  # of pretraining
+    window: int = 8  # positions a side of the last stage that the network sees in a pretraining step
+    photos: int = 10**9  # at most so many photographs of the distorted set
+    lr: float = 1e-3
+    reach: float = 0.4  # of the network's correction of a distance, as a logarithm
+    encoder: str = "efficientnet_lite0"  # or resnet34
+    encoder_weights: str = "pretrained"  # or random, or a weight file
+    device: str = "cpu"  # of the pretraining, such as cuda
+    folds: int | None = None  # by default every content is left out once
+    threads: int | None = None  # torch threads; default torch's own
+    ship: pathlib.Path | None = None  # folder for the ONNX file and its description
+    trained_on: str = "opinions and photographs of the trainer's user"  # for the description
+
+    def run(self) -> None:
+        import torch
+
+        from trainer.metric.pretrain import PretrainRecipe
+        from trainer.metric.ship import ship
+        from trainer.metric.study import StudyOptions, load_metric, study, table_of
+
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        weights = self.encoder_weights if self.encoder_weights in ("pretrained", "random") else pathlib.Path(self.encoder_weights)
+        options = StudyOptions(
+            self.out, self.cache, self.encoder, weights, self.reach, self.photos, self.device, self.folds  # type: ignore[arg-type]
+        )
+        recipe = PretrainRecipe(steps=self.steps, window=self.window, lr=self.lr)
+        report = study(self.distorted, self.opinions, self.images or self.opinions.parent / "images", recipe, options)
+        print(table_of(report))
+        if self.ship is not None:
+            ship(load_metric(self.out), self.ship, {"trained_on": self.trained_on, "license": "Apache-2.0", "report": report})
+
+
 Command = (
     Annotated[Sr, tyro.conf.subcommand("sr")]
     | Annotated[Eval, tyro.conf.subcommand("eval")]
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Distort, tyro.conf.subcommand("distort")]
+    | Annotated[MetricCommand, tyro.conf.subcommand("metric")]
 )
 
 
 def main() -> None:
-    command: Sr | Eval | Export | Distort = tyro.cli(Command, prog="python -m trainer", description=__doc__)  # type: ignore[arg-type]
+    command: Sr | Eval | Export | Distort | MetricCommand = tyro.cli(Command, prog="python -m trainer", description=__doc__)  # type: ignore[arg-type]
     try:
         command.run()
     except TrainerError as error:

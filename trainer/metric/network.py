@@ -88,13 +88,17 @@ class EfficientPban(nn.Module):
         """The encoder's stages, finest first."""
         return self.encoder.stages(self.prepare(rgb_NCHW))
 
-    def opinion(self, sr_NCHW: Tensor, hr_NCHW: Tensor) -> Tensor:
-        """The last stage of both pictures, (N, C, H / 16, W / 16) each -> an unbounded opinion (N,)."""
+    def impression(self, sr_NCHW: Tensor, hr_NCHW: Tensor) -> Tensor:
+        """The last stage of both pictures, (N, C, H / 16, W / 16) each -> what the head sees of them, (N, 256): the mean over positions."""
         own = (sr_NCHW, hr_NCHW)
         (q1, k1, v1), (q2, k2, v2) = (stream.project(x) for stream, x in zip(self.streams, own, strict=True))  # type: ignore[operator]
         attended = attend_both(q1, k1, v1, q2, k2, v2, behaviour=self.behaviour)
         parts = [stream.finish(a, x) for stream, a, x in zip(self.streams, attended, own, strict=True)]  # type: ignore[operator]
-        return self.judge(torch.cat(parts, -1)).mean((1, 2))
+        return torch.cat(parts, -1).mean(1)
+
+    def opinion(self, sr_NCHW: Tensor, hr_NCHW: Tensor) -> Tensor:
+        """The last stage of both pictures -> an unbounded opinion (N,). The judge is linear: the mean of opinions is that of the mean."""
+        return self.judge(self.impression(sr_NCHW, hr_NCHW)).squeeze(1)
 
     def forward(self, sr_NCHW: Tensor, hr_NCHW: Tensor) -> Tensor:
         if sr_NCHW.shape != hr_NCHW.shape:

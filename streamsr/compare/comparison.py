@@ -1,0 +1,161 @@
+"""Comparison: the frames of a result beside those of its original, measured one pair at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import av
+
+from ..errors import SourceError, UsageError
+from ..io.source import SourceOptions, open_source
+from .alignment import Unpaired, pair_frames
+from .judge import Judge
+from .measures import psnr, ssim
+from .pictures import Picture, to_pictures
+from .vmaf import INSTALL, Vmaf, find_ffmpeg
+
+MEASURES = ("efficient_pban", "psnr", "ssim", "vmaf")  # the columns; all of them: higher is better
+MIN_SSIM_SIDE = 11
+
+
+@dataclass(slots=True)
+class FrameScores:
+    """One pair of frames. A measure that could not be taken is None (Comparison.notes says why)."""
+
+    time_s: float
+    efficient_pban: float | None = None  # 0 .. 1
+    psnr: float | None = None  # dB, of luma
+    ssim: float | None = None  # of luma, at most 1
+    vmaf: float | None = None  # 0 .. 100
+
+
+@dataclass
+class Comparison:
+    """What was measured, and what could not be."""
+
+    result: str
+    original: str
+    width: int
+    height: int
+    every: int  # each N-th pair was measured
+    num_pairs: int = 0  # frames with a partner
+    frames: list[FrameScores] = field(default_factory=list)
+    unpaired_result: list[float] = field(default_factory=list)  # times in seconds of frames that the original lacks
+    unpaired_original: list[float] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def mean(self, measure: str) -> float | None:
+        """Mean over the measured frames; None where the measure was not taken."""
+        values = [value for frame in self.frames if (value := getattr(frame, measure)) is not None]
+        return fmean(values) if values else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "result": self.result, "original": self.original, "width": self.width, "height": self.height, "every": self.every,
+            "num_pairs": self.num_pairs, "num_measured": len(self.frames), "mean": {name: self.mean(name) for name in MEASURES},
+            "unpaired": {"result": self.unpaired_result, "original": self.unpaired_original}, "notes": self.notes,
+            "frames": [{"time_s": frame.time_s} | {name: getattr(frame, name) for name in MEASURES} for frame in self.frames],
+        }  # fmt: skip
+
+
+def compare(
+    result: str | Path,
+    original: str | Path,
+    *,
+    every: int = 1,
+    engine: str = "auto",
+    threads: int = 0,
+    on_frame: Callable[[FrameScores], None] | None = None,
+) -> Comparison:
+    """Measure a video or picture against its original, both decoded as they are and paired by presentation time.
+
+    every: measure each N-th pair only. engine: of the metric, "auto", "openvino" or "onnxruntime". on_frame: called after each pair; VMAF
+    is known only at the end. Memory does not grow with the length but for the numbers themselves.
+    Raises UsageError when the sizes differ, SourceError when one cannot be read or no two frames share a time.
+    """
+    if every < 1:
+        raise UsageError(f"every is {every}; it must be 1 or more.")
+    options = SourceOptions(deinterlace="off", threads=threads)
+    with ExitStack() as stack:
+        one, other = (stack.enter_context(open_source(path, options)) for path in (result, original))
+        unpaired = Unpaired()
+        judge = Judge(engine=engine, threads=threads)
+        comparison = Comparison(str(result), str(original), other.tags.width, other.tags.height, every)
+        _check_sizes(comparison, (one.tags.width, one.tags.height), (other.tags.width, other.tags.height), None)
+        comparison.notes = _unavailable(comparison, judge)
+        wanted = find_ffmpeg() is not None
+        vmaf = stack.enter_context(Vmaf(comparison.width, comparison.height, threads=threads or 1)) if wanted else None
+        for time, frame, partner in pair_frames(one, other, unpaired):
+            comparison.num_pairs += 1
+            if (comparison.num_pairs - 1) % every:
+                continue
+            scores = _measure(comparison, time, frame, partner, judge, vmaf)
+            comparison.frames.append(scores)
+            if on_frame is not None:
+                on_frame(scores)
+        comparison.unpaired_result, comparison.unpaired_original = unpaired.result, unpaired.original
+        if not comparison.frames:
+            raise SourceError(
+                f"No frame of {result} has the time of a frame of {original}: {len(unpaired.result)} and {len(unpaired.original)} frames.",
+                hint="compare files with the same clock; `streamsr verify` shows how their times differ",
+            )
+        if vmaf is not None:
+            for scores, found in zip(comparison.frames, vmaf.finish(), strict=True):
+                scores.vmaf = found["vmaf"]
+    return comparison
+
+
+def _measure(
+    comparison: Comparison, time: Fraction, frame: av.VideoFrame, partner: av.VideoFrame, judge: Judge, vmaf: Vmaf | None
+) -> FrameScores:
+    _check_sizes(comparison, (frame.width, frame.height), (partner.width, partner.height), float(time))
+    try:
+        mine, theirs = to_pictures(frame, partner)
+    except ValueError as error:
+        raise SourceError(f"Cannot compare at {float(time):.3f} s: {error}") from error
+    scores = FrameScores(float(time))
+    if vmaf is not None:
+        vmaf.add(_rounded(mine), _rounded(theirs))
+    scores.psnr = psnr(mine.luma, theirs.luma)
+    if min(mine.luma.shape) >= MIN_SSIM_SIDE:
+        scores.ssim = ssim(mine.luma, theirs.luma)
+    if min(mine.luma.shape) >= judge.min_side:
+        scores.efficient_pban = judge(mine.rgb, theirs.rgb)
+    return scores
+
+
+def _rounded(picture: Picture) -> Any:
+    return (picture.luma + 0.5).clip(0, 255).astype("uint8")
+
+
+def _check_sizes(comparison: Comparison, result: tuple[int, int], original: tuple[int, int], time_s: float | None) -> None:
+    if result == original == (comparison.width, comparison.height):
+        return
+    where = "" if time_s is None else f" at {time_s:.3f} s"
+    sizes = [f"{width}x{height}" for width, height in (result, original)]
+    if sizes[0] == sizes[1]:
+        before = f"{comparison.width}x{comparison.height}"
+        raise UsageError(f"Both change size{where}, to {sizes[0]} from {before}; only one size can be compared.")
+    raise UsageError(
+        f"{comparison.result} is {sizes[0]}{where}, {comparison.original} is {sizes[1]}: only equal sizes can be compared.",
+        hint=f"bring one to the other's size first: streamsr run IN OUT --size {sizes[1]}",
+    )
+
+
+def _unavailable(comparison: Comparison, judge: Judge) -> list[str]:
+    notes = []
+    side = min(comparison.width, comparison.height)
+    if side < judge.min_side:
+        notes.append(f"Efficient-PBAN needs {judge.min_side} pixels a side; these frames have {side}.")
+    if side < MIN_SSIM_SIDE:
+        notes.append(f"SSIM needs {MIN_SSIM_SIDE} pixels a side; these frames have {side}.")
+    if find_ffmpeg() is None:
+        notes.append(f"VMAF needs an ffmpeg with libvmaf: {INSTALL}.")
+    return notes
