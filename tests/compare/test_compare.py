@@ -157,7 +157,8 @@ def test_what_cannot_be_measured_is_said(tmp_path: Path) -> None:
 
 
 def test_times_that_never_meet_are_an_input_error(pair: tuple[Path, Path], tmp_path: Path) -> None:
-    ffmpeg("-i", pair[1], "-vf", "setpts=PTS+0.02/TB", *LOSSLESS, tmp_path / "late.mkv")
+    moved = ["-vf", "settb=1/1000,setpts=PTS+20", "-fps_mode", "passthrough", "-enc_time_base", "1/1000"]
+    ffmpeg("-i", pair[1], *moved, *LOSSLESS, tmp_path / "late.mkv")
     with pytest.raises(SourceError, match=r"No frame of .*late"):
         compare(tmp_path / "late.mkv", pair[1])
 
