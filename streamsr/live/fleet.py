@@ -30,6 +30,8 @@ class Member:
         self._pool, self._watch, self._after = pool, watch, after
         self._log = EventLog(order.name, as_json=as_json, urls=[order.src, order.dst], quiet=quiet)
         self._stop = threading.Event()
+        self._forgetting = threading.Lock()
+        self._forgotten = False
         self._thread = threading.Thread(target=self._run, name=f"stream {order.name}", daemon=True)
         self._thread.start()
 
@@ -40,14 +42,24 @@ class Member:
     def stop(self) -> None:
         """Ask it to drain and end; returns at once."""
         self._stop.set()
+        if not self.is_alive:
+            self._forget()
 
     def join(self) -> None:
         """Wait for its end."""
         self._thread.join()
 
+    def _forget(self) -> None:
+        """Nobody is to watch it any more."""
+        with self._forgetting:
+            if not self._forgotten:
+                self._watch.remove(self.telemetry)
+            self._forgotten = True
+
     def _run(self) -> None:
         for other in self._after:
             other.join()
+            other._forget()
         tap = self._watch.add(self.telemetry)
         try:
             while not self._stop.is_set():
@@ -61,7 +73,7 @@ class Member:
             self.telemetry.state("sink", "ended")
             self._log.close()
             if self._stop.is_set() or self.failure is None:  # a stream that failed stays in sight
-                self._watch.remove(self.telemetry)
+                self._forget()
 
     def _once(self, tap: PreviewTap | None) -> None:
         """One run, whatever it ends with."""
@@ -115,16 +127,17 @@ class Fleet:
         return any(member.is_alive for member in self.members)
 
     def changed(self, orders: Sequence[StreamOrder]) -> list[StreamOrder]:
-        """Those of `orders` that are new, or other than what runs, or failed; the rest goes on untouched."""
-        return [order for order in orders if not self._is_running(order)]
+        """Those of `orders` that are new, or other than before."""
+        return [order for order in orders if order.name not in self._members or self._members[order.name].order != order]
 
     def apply(self, orders: Sequence[StreamOrder]) -> dict[str, list[str]]:
-        """Make these the streams: {"started": names, "drained": names, "kept": names}. Does not wait.
+        """Make these the streams, and start those that failed again: {"started": names, "drained": names, "kept": names}. Does not wait.
 
         What is drained is given up in order; a stream that takes over its name or its output waits for that.
         """
         before, self._pool.num_members = self._members, len(orders)
-        fresh = self.changed(orders)
+        changed = self.changed(orders)
+        fresh = [order for order in orders if order in changed or before[order.name].failure is not None]
         kept = [order.name for order in orders if order not in fresh]
         going = [member for name, member in before.items() if name not in kept]
         for member in going:
@@ -149,7 +162,3 @@ class Fleet:
     def exit_code(self) -> int:
         """0, or that of the first stream that failed for good."""
         return next((member.failure.exit_code for member in self.members if member.failure is not None), 0)
-
-    def _is_running(self, order: StreamOrder) -> bool:
-        member = self._members.get(order.name)
-        return member is not None and member.order == order and member.failure is None

@@ -97,6 +97,9 @@ def test_one_that_ends_or_fails_leaves_the_others_alone(folder: Path) -> None:
         assert "account balanced" in ended["account"]
         process.until_out("a", "b")
         assert process.named("ended", "a") == process.named("ended", "b") == []
+        process.process.send_signal(signal.SIGHUP)  # the file is as it was: only what failed is tried again
+        assert process.until("configuration read", "streamsr", 2)["streams"]["started"] == ["dead"]
+        process.until("ended", "dead", 2)
         assert process.end() == 3  # of the stream that failed
     for name in ("a", "b"):
         (ended,) = process.named("ended", name)
