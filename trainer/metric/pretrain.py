@@ -73,7 +73,8 @@ def calibrate_norms(metric: Metric, looks: Sequence[Looks]) -> None:
         norm.train()
     with torch.no_grad():
         for look in looks:
-            metric.network.impression(look.sr.float(), look.hr.float().expand(len(look.sr), -1, -1, -1))
+            sr, hr = look.sr.float().to(metric.weights.device), look.hr.float().to(metric.weights.device)
+            metric.network.impression(sr, hr.expand(len(sr), -1, -1, -1))
     for norm in norms:
         norm.eval()
 
@@ -88,7 +89,7 @@ def pretrain(metric: Metric, subjects: Sequence[Subject], looks: Sequence[Looks]
     metric.weights.requires_grad_(False)
     parameters = [p for p in metric.parameters() if p.requires_grad]
     optimiser = torch.optim.Adam(parameters, lr=recipe.lr)
-    step, last = 0, out / "pretrained.ckpt"
+    step, last, device = 0, out / "pretrained.ckpt", metric.weights.device
     if last.is_file():
         state = _load(last, recipe)
         metric.load_state_dict(state["metric"])
@@ -97,10 +98,9 @@ def pretrain(metric: Metric, subjects: Sequence[Subject], looks: Sequence[Looks]
         torch.set_rng_state(state["torch_rng"])
         print(f"resumed {last} at step {step}", flush=True)
     else:
-        metric.measure_units(torch.cat([look.terms for look in looks]))
+        metric.measure_units(torch.cat([look.terms for look in looks]).to(device))
         calibrate_norms(metric, [cut(looks[i], recipe.window, rng) for i in rng.permutation(len(looks))[:8]])
     metric.eval()
-    device = metric.weights.device
     began, losses = time.monotonic(), list[float]()
     while step < recipe.steps:
         loss = torch.zeros((), device=device)
