@@ -38,7 +38,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    options = build_parser().parse_args(arguments)
+    parser = build_parser()
+    options, words = parser.parse_known_args(arguments)
+    if words and (any(word.startswith("-") and word != "-" for word in words) or not hasattr(options, "inputs")):
+        parser.error(f"unrecognized arguments: {' '.join(words)}")
+    if words:  # argparse takes positional words up to the next option only
+        options.inputs += [options.output, *words[:-1]]
+        options.output = words[-1]
     try:
         code: int = options.command(options)
         sys.stdout.flush()

@@ -69,13 +69,8 @@ class Upscaler:
         hint: Hint = "throughput",
         opener: Callable[..., Engine] = open_engine,
     ) -> None:
-        if size is None and not (isinstance(scale, (int, float)) and 0 < scale <= 64):
-            raise UsageError(f"scale is {scale!r}; it must be a number above 0, at most 64.")
-        if size is not None and not all(isinstance(side, int) and 0 < side <= MAX_SIDE for side in size):
-            raise UsageError(f"size is {size!r}; it must be (width, height) in pixels, 1 to {MAX_SIDE}.")
         self.model = str(model)
-        self.scale = scale
-        self.size = size
+        self.scale, self.size = _checked(scale, size)
         path = Path(model)
         if path.suffix == ".onnx" and path.is_file() and not path.with_suffix(".json").is_file():
             self._specs = [describe_model(path, engine=engine)]
@@ -267,6 +262,16 @@ class Upscaler:
         with self._lock:
             self._stream = Stream(self)
 
+    def turn_to(self, scale: float, *, size: tuple[int, int] | None = None) -> None:
+        """Serve another video, to another scale or size perhaps: engines stay as they are, counts start at 0.
+
+        Raises UsageError as the constructor does. Nothing may be in flight.
+        """
+        self.scale, self.size = _checked(scale, size)
+        self.restart()
+        self.num_upscaled = self.num_reused = 0
+        self.engine_seconds = 0.0
+
     def close(self) -> None:
         """Stop the threads and free the engines. The upscaler can be used again; it then starts afresh."""
         with self._lock:
@@ -289,6 +294,14 @@ class Upscaler:
         with self._lock:
             self.num_upscaled += 1
             self.num_reused += reused
+
+
+def _checked(scale: float, size: tuple[int, int] | None) -> tuple[float, tuple[int, int] | None]:
+    if size is None and not (isinstance(scale, (int, float)) and 0 < scale <= 64):
+        raise UsageError(f"scale is {scale!r}; it must be a number above 0, at most 64.")
+    if size is not None and not all(isinstance(side, int) and 0 < side <= MAX_SIDE for side in size):
+        raise UsageError(f"size is {size!r}; it must be (width, height) in pixels, 1 to {MAX_SIDE}.")
+    return scale, size
 
 
 def plan_passes(scales: list[int], needed: float) -> tuple[int, ...]:

@@ -34,16 +34,19 @@ def run(source: object, folder: Path, *arguments: object, name: str = "out.mp4")
     ("make", "words"),
     [
         (lambda p: p / "none.mp4", ["none.mp4", "no such file", "current folder"]),
-        (lambda p: p, ["is a folder", "%05d.png"]),
         (lambda p: _write(p / "empty.mp4", b""), ["empty.mp4", "empty (0 bytes)"]),
         (lambda p: _write(p / "words.mp4", b"not a film at all\n" * 50), ["words.mp4", "not a video"]),
         (lambda p: _write(p / "noise.mkv", np.random.default_rng(3).bytes(20_000)), ["noise.mkv"]),
         (lambda p: p / "none_%03d.png", ["none_%03d.png", "pattern"]),
     ],
-    ids=["missing", "folder", "empty", "text", "noise", "pattern"],
+    ids=["missing", "empty", "text", "noise", "pattern"],
 )
 def test_input_that_is_no_video_is_named(tmp_path: Path, make: object, words: list[str]) -> None:
     refused(3, *words, outcome=run(make(tmp_path), tmp_path), folder=tmp_path)  # type: ignore[operator]
+
+
+def test_folder_does_not_become_a_file(tmp_path: Path) -> None:
+    refused(2, "is a folder", "%05d.png", outcome=run(tmp_path, tmp_path), folder=tmp_path)
 
 
 def _write(path: Path, data: bytes) -> Path:
@@ -132,11 +135,10 @@ def test_option_that_cannot_be_is_named(clip: Path, tmp_path: Path, options: lis
 
 @pytest.mark.parametrize(
     ("name", "code", "words"),
-    [("none/out.mp4", 6, ["none", "mkdir -p"]), ("out.xyz", 2, [".xyz", ".mkv"]), ("out", 2, ["--format"]), ("", 6, ["folder"])],
+    [("none/out.mp4", 6, ["none", "mkdir -p"]), ("out.xyz", 2, [".xyz", ".mkv"]), ("out", 2, ["--format"])],
 )
 def test_output_name_that_cannot_be_is_named(clip: Path, tmp_path: Path, name: str, code: int, words: list[str]) -> None:
-    extra = ["--format", "mp4"] if not name else []
-    refused(code, *words, outcome=run(clip, tmp_path, *extra, name=name), folder=tmp_path)
+    refused(code, *words, outcome=run(clip, tmp_path, name=name), folder=tmp_path)
 
 
 def test_stdout_needs_a_format(clip: Path) -> None:

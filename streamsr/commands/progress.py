@@ -18,8 +18,9 @@ _LINE_EVERY_S = 5.0
 class Display:
     """A context manager whose `update` takes a Progress after every frame."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, title: str = "") -> None:
         self.quiet = quiet
+        self.title = f"{title}: " if title else ""  # before all else
         self.bar: Bar | None = None
         self._last_line = time.monotonic()
         console = Console(stderr=True)
@@ -28,7 +29,7 @@ class Display:
                 TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[words]}"),
                 console=console, transient=True, refresh_per_second=5,
             )  # fmt: skip
-            self.task = self.bar.add_task("starting", total=None, words="")
+            self.task = self.bar.add_task(f"{self.title}starting", total=None, words="")
 
     def __enter__(self) -> Display:
         if self.bar is not None:
@@ -44,12 +45,12 @@ class Display:
             return
         if self.bar is not None:
             self.bar.update(self.task, completed=progress.num_frames, total=progress.expected_frames,
-                            description=f"{progress.model} on {progress.engine}", words=words(progress))  # fmt: skip
+                            description=f"{self.title}{progress.model} on {progress.engine}", words=words(progress))  # fmt: skip
             return
         now = time.monotonic()
         if now - self._last_line >= _LINE_EVERY_S:
             self._last_line = now
-            print(words(progress), file=sys.stderr, flush=True)
+            print(self.title + words(progress), file=sys.stderr, flush=True)
 
 
 def words(progress: Progress) -> str:

@@ -7,21 +7,25 @@ import json
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..live.url import redact
-from . import streaming, values, watching
+from . import batch, streaming, values, watching
 
 if TYPE_CHECKING:
+    from ..engines import Precision
     from ..io.sink import SinkOptions
     from ..io.source import SourceOptions
     from ..pipeline import Report
+    from ..upscale import Upscaler
 
 HELP = "upscale a video"
 EPILOG = """examples:
   streamsr run in.mp4 out.mp4
   streamsr run film.mkv film-4k.mkv --size 4k
+  streamsr run films/ upscaled/ --recursive
   streamsr run frames/%05d.png out.mp4 --input-rate 24
   ffmpeg -i in.mp4 -f nut - | streamsr run - - --format nut | ffplay -
   streamsr run rtsp://camera/stream rtsp://server/up
@@ -33,8 +37,9 @@ EPILOG = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("input", metavar="INPUT", help="a file, an image pattern (frames/%%05d.png), a URL, env:NAME (a URL) or - for stdin")
-    add("output", metavar="OUTPUT", help="mp4, mkv, mov, webm, ts, nut, y4m, images (out/%%05d.png), a URL or - for stdout")
+    add("inputs", metavar="INPUT", nargs="+",
+        help="a file, several of them, a folder, an image pattern (frames/%%05d.png), a URL, env:NAME (a URL) or - for stdin")  # fmt: skip
+    add("output", metavar="OUTPUT", help="mp4, mkv, mov, webm, ts, nut, y4m, images (out/%%05d.png), a folder, a URL or - for stdout")
 
     group = parser.add_argument_group("picture")
     wanted = group.add_mutually_exclusive_group()
@@ -77,6 +82,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                        help="processes that make such parts, or auto: one a device, or for four cores (default: 1)")  # fmt: skip
     group.add_argument("--restart", action="store_true", help="throw away what an earlier run of this output has done")
 
+    group.add_argument("--recursive", action="store_true", help="of a folder as INPUT: take in the folders inside, kept as they are")
+
     streaming.add_arguments(parser)
 
     group = parser.add_argument_group("report")
@@ -86,37 +93,60 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Run and print the account; the exit code says what failed."""
-    from .progress import Display  # rich and av take longer to import than --help may take
+    from ..errors import UsageError
+    from ..jobs.batch import is_batch
 
+    options.input = options.inputs[0]
     source, sink = source_options(options), sink_options(options)
     if options.report is not None and not options.report.parent.is_dir():
-        from ..errors import UsageError
-
         raise UsageError(f"--report {options.report}: the folder {options.report.parent} does not exist.")
     stop = stop_on_signals()
+    if is_batch(options.inputs, options.output):
+        if options.live:
+            raise UsageError("--live takes one input and one output.", hint="run one streamsr for each stream")
+        watching.refuse(options)
+        return batch.main(options, source, sink, stop, upscale)
+    if options.recursive:
+        raise UsageError(f"--recursive is for folders, and {options.input} is none.", hint="leave it out")
     if streaming.applies(options):
         return streaming.main(options, source, sink, stop)
     watching.refuse(options)
+    report = upscale(options, options.input, options.output, source, sink, stop)
+    if options.report is not None:
+        facts = report.as_dict() | {"input": redact(report.input)}
+        options.report.write_text(json.dumps(facts, indent=2, default=str) + "\n")
+    return 0
+
+
+def upscale(
+    options: argparse.Namespace, src: str, dst: str, source: SourceOptions, sink: SinkOptions, stop: threading.Event, *,
+    title: str = "", engines: Callable[[str, Precision], Upscaler] | None = None,
+) -> Report:  # fmt: skip
+    """One video, with its progress, its warnings and its account on stderr.
+
+    title: which of several it is. engines: gives the Upscaler that several videos share.
+    """
     from ..jobs.job import ChangedJobError, run
+    from .progress import Display  # rich and av take longer to import than --help may take
 
     model, precision = options.model, options.precision
     if options.realtime:
         from ..realtime import choose_realtime
 
         model, precision, why = choose_realtime(
-            options.input, source, scale=options.scale or 2, size=options.size, model=model, precision=precision,
+            src, source, scale=options.scale or 2, size=options.size, model=model, precision=precision,
             engine=options.engine, device=options.device, threads=options.threads,
         )  # fmt: skip
         if not options.quiet:
             print(f"real time: {why}", file=sys.stderr)
 
     def go(*, restart: bool) -> Report:
-        with Display(quiet=options.quiet) as display:
+        with Display(quiet=options.quiet, title=title) as display:
             return run(
-                options.input, options.output, scale=options.scale or 2, size=options.size, model=model, engine=options.engine,
+                src, dst, scale=options.scale or 2, size=options.size, model=model, engine=options.engine,
                 device=options.device, precision=precision, threads=options.threads, source=source, sink=sink,
                 segment_seconds=options.segment_seconds, workers=options.workers, restart=restart,
-                on_progress=display.update, stop=stop,
+                upscaler=None if engines is None else engines(model, precision), on_progress=display.update, stop=stop,
             )  # fmt: skip
 
     try:
@@ -125,15 +155,12 @@ def main(options: argparse.Namespace) -> int:
         if not _wants_restart(error.message):
             raise
         report = go(restart=True)
-    if options.report is not None:
-        facts = report.as_dict() | {"input": redact(report.input)}
-        options.report.write_text(json.dumps(facts, indent=2, default=str) + "\n")
     if not options.quiet:
         for note in report.notes:
             print(f"warning: {note}", file=sys.stderr)
         print(summary(report), file=sys.stderr)
         print(report.account.line(), file=sys.stderr)
-    return 0
+    return report
 
 
 def _wants_restart(message: str) -> bool:

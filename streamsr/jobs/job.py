@@ -58,6 +58,7 @@ def run(
     segment_seconds: float = SEGMENT_S,
     workers: int | Literal["auto"] = 1,
     restart: bool = False,
+    upscaler: Upscaler | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     stop: threading.Event | None = None,
 ) -> Report:
@@ -68,7 +69,8 @@ def run(
     segment_seconds: a long file is made in segments of about this length, in the folder DST.streamsr, and the same call
     goes on where an earlier one ended; 0: in one piece. workers: processes that make segments
     at the same time; "auto": one a device where `device` names several, else one for four cores. restart: throw away
-    what an earlier call has done.
+    what an earlier call has done. upscaler: one that serves several runs in turn, and whose model, engine, device,
+    precision and threads are those of this call; it stays open. None: one is opened for this run.
     Raises UsageError, SourceError, EngineError, SinkError, AccountError (nothing is lost in silence), Interrupted.
     """
     started = time.perf_counter()
@@ -77,16 +79,16 @@ def run(
     url, target = str(src), str(dst)
     source_options, sink_options = source or SourceOptions(), sink or SinkOptions()
     folder = work_folder(target)
-    _clear_finished(folder, target)
+    clear_finished(folder, target)
     check_output(target, sink_options, source_url=url)
     report = Report(url, target)
     with (
         open_in_thread(url, source_options, stop) as opened,
-        Upscaler(
-            model, scale if size is None else fit_scale(opened, size), size=None if size is None else fit_size(opened, size),
-            engine=engine, device=device.split(",")[0], precision=precision, threads=threads,
+        nullcontext(upscaler) if upscaler else Upscaler(
+            model, engine=engine, device=device.split(",")[0], precision=precision, threads=threads
         ) as upscaler,
     ):  # fmt: skip
+        upscaler.turn_to(scale if size is None else fit_scale(opened, size), size=None if size is None else fit_size(opened, size))
         try:
             spec = make_spec(opened, upscaler, sink_options, target, folder, device, precision, threads, segment_seconds)
             at = time.perf_counter()
@@ -287,7 +289,7 @@ def _remove_damaged(folder: Path) -> None:
         (folder / NAME).unlink(missing_ok=True)
 
 
-def _clear_finished(folder: Path, target: str) -> None:
+def clear_finished(folder: Path, target: str) -> None:
     """Remove the work folder of a job that was ended between the output's name and the end of the folder."""
     if not (folder / NAME).is_file() or not Path(target).is_file():
         return

@@ -30,6 +30,7 @@ class Worker:
     def __init__(self, spec: Spec, upscaler: Upscaler | None = None) -> None:
         self.spec = spec
         self.upscaler = upscaler or spec.open_upscaler()
+        self._is_owner = upscaler is None
         self.stage_s: dict[str, float] = {}
         self.unfinished: list[Result] = []  # what the last run got done of a segment before it ended early
         self._num_in_hand = 0  # frames encoded of segments that are not done
@@ -42,7 +43,8 @@ class Worker:
         self.close()
 
     def close(self) -> None:
-        self.upscaler.close()
+        if self._is_owner:
+            self.upscaler.close()
 
     def run(
         self, segments: Iterable[Segment], *, stop: threading.Event | None = None, on_frames: Callable[[int], None] | None = None

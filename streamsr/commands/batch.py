@@ -1,0 +1,140 @@
+"""What `streamsr run` does with several inputs or a folder: one after another with one engine, and a list of failures at the end."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..engines import Precision
+    from ..errors import StreamsrError
+    from ..io.sink import SinkOptions
+    from ..io.source import SourceOptions
+    from ..jobs.batch import Item
+    from ..pipeline import Report
+    from ..upscale import Upscaler
+
+Upscale = Callable[..., "Report"]  # commands.run.upscale
+
+
+class _Engines:
+    """One Upscaler for all videos; only --realtime may choose another model on the way."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.upscaler: Upscaler | None = None
+        self._choice: tuple[str, Precision] | None = None
+
+    def open(self, model: str, precision: Precision) -> Upscaler:
+        from ..upscale import Upscaler
+
+        if self.upscaler is None or self._choice != (model, precision):
+            self.close()
+            options = self.options
+            self.upscaler = Upscaler(
+                model, engine=options.engine, device=options.device.split(",")[0], precision=precision, threads=options.threads
+            )
+            self._choice = model, precision
+        return self.upscaler
+
+    def close(self) -> None:
+        if self.upscaler is not None:
+            self.upscaler.close()
+            self.upscaler = None
+
+
+def main(
+    options: argparse.Namespace, source: SourceOptions, sink: SinkOptions, stop: threading.Event, upscale: Upscale
+) -> int:
+    """Upscale all of them. The exit code is that of the first failure."""
+    from ..errors import Interrupted, SourceError, StreamsrError
+    from ..jobs.batch import find_items
+
+    batch = find_items(options.inputs, options.output, recursive=options.recursive, format_name=options.format)
+    if batch.num_folders:
+        print(f"folders inside that are left out: {batch.num_folders}; --recursive takes them in", file=sys.stderr)
+    if not batch.items:
+        raise SourceError(f"There is no video in {', '.join(options.inputs)} ({batch.num_others} other files).")
+    reports: list[Report] = []
+    finished: list[Item] = []
+    failures: list[tuple[Item, StreamsrError]] = []
+    interrupted: Interrupted | None = None
+    engines = _Engines(options)
+    with ExitStack() as closing:
+        closing.callback(engines.close)
+        for number, item in enumerate(batch.items, 1):
+            title = f"{number}/{len(batch.items)} {Path(item.source).name}"
+            try:
+                if _is_finished(item, options, source, sink, engines):
+                    finished.append(item)
+                    _say(options, f"{title}: {item.target} is there already")
+                    continue
+                Path(item.target).parent.mkdir(parents=True, exist_ok=True)
+                reports.append(upscale(options, item.source, item.target, source, sink, stop, title=title, engines=engines.open))
+            except Interrupted as error:
+                words = f"at {item.source}, {number} of {len(batch.items)}; {len(reports) + len(finished)} are done"
+                hint = "; ".join([*([error.hint] if error.hint else []), "the same command goes on with the rest"])
+                interrupted = Interrupted(f"Interrupted {words}.", hint=hint)
+                break
+            except StreamsrError as error:
+                failures.append((item, error))
+                print(f"{title}: failed: {error.message}", file=sys.stderr)
+            except OSError as error:
+                failures.append((item, _as_sink_error(item, error)))
+                print(f"{title}: failed: {error.strerror}", file=sys.stderr)
+    words = f"batch of {len(batch.items)}: {len(reports)} done, {len(finished)} done before, {len(failures)} failed"
+    words += f", {len(batch.items) - len(reports) - len(finished) - len(failures)} left" if interrupted else ""
+    _say(options, words + (f"; {batch.num_others} other files left out" if batch.num_others else ""))
+    for item, failure in failures:
+        print(f"failed: {item.source}: {failure}", file=sys.stderr)
+    if options.report is not None:
+        facts: dict[str, Any] = {
+            "done": [report.as_dict() for report in reports],
+            "done_before": [item.target for item in finished],
+            "failures": [{"input": item.source, "output": item.target, "message": failure.message, "hint": failure.hint,
+                          "exit_code": failure.exit_code} for item, failure in failures],
+            "num_others": batch.num_others,
+            "interrupted": interrupted is not None,
+        }  # fmt: skip
+        options.report.write_text(json.dumps(facts, indent=2, default=str) + "\n")
+    if interrupted is not None:
+        raise interrupted
+    return failures[0][1].exit_code if failures else 0
+
+
+def _is_finished(item: Item, options: argparse.Namespace, source: SourceOptions, sink: SinkOptions, engines: _Engines) -> bool:
+    """Whether a result is there. Raises SinkError where its name is taken by something else."""
+    from ..errors import SinkError
+    from ..io.source import open_source
+    from ..jobs.batch import find_fault
+    from ..jobs.job import clear_finished, work_folder
+    from ..pipeline import fit_size
+
+    if sink.overwrite or not Path(item.target).exists():
+        return False
+    clear_finished(work_folder(item.target), item.target)
+    with open_source(item.source, source) as opened:
+        upscaler = engines.upscaler or engines.open(options.model, options.precision)
+        upscaler.turn_to(options.scale or 2, size=None if options.size is None else fit_size(opened, options.size))
+        tags = opened.tags
+        fault = find_fault(opened, item.target, upscaler.output_size(tags.width, tags.height, tags.pix_fmt))
+    if fault is not None:
+        raise SinkError(f"{item.target} exists, but is not the result of {item.source}: {fault}.", hint="--overwrite replaces it")
+    return True
+
+
+def _as_sink_error(item: Item, error: OSError) -> StreamsrError:
+    from ..errors import SinkError
+
+    return SinkError(f"{item.target}: {error.strerror}.")
+
+
+def _say(options: argparse.Namespace, words: str) -> None:
+    if not options.quiet:
+        print(words, file=sys.stderr)
