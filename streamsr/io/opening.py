@@ -14,6 +14,7 @@ import av.error
 
 from ..errors import SourceError
 from .containers import is_pattern
+from .remote import is_store, open_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,9 @@ def open_input(
         if path.is_file() and path.stat().st_size == 0:
             raise SourceError(f"{url} is empty (0 bytes).")
     keywords: dict[str, str] = dict(protocol or {})
+    if protocol is None and url.startswith(("http://", "https://")):
+        # FFmpeg 8.1 opens a new connection for each seek, and the first packet of an mp4 whose index is at its end gets lost there
+        keywords["multiple_requests"] = "1"
     if options.input_size:
         keywords["video_size"] = f"{options.input_size[0]}x{options.input_size[1]}"
     if options.input_pix_fmt:
@@ -66,7 +70,7 @@ def open_input(
         raise SourceError("The input is -, but stdin is a terminal.", hint="pipe a video into streamsr")
     try:
         return av.open(
-            file or ("pipe:0" if url == "-" else url),
+            file or ("pipe:0" if url == "-" else open_file(url) if is_store(url) else url),
             "r",
             format="image2" if pattern and options.input_format is None else options.input_format,
             options=keywords,

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from ..errors import UsageError
 from ..io.opening import SourceOptions, open_input
+from ..io.remote import is_store
 from .options import LiveOptions
 from .srt import parse_srt
 from .url import MASK, redact
@@ -41,13 +42,13 @@ def resolve(text: str) -> str:
 
 def is_live(url: str) -> bool:
     """Whether an input is live by what it is called; http may still turn out to be a file."""
-    return scheme_of(url) is not None or DEVICE.fullmatch(url) is not None
+    return (scheme_of(url) is not None and not is_store(url)) or DEVICE.fullmatch(url) is not None
 
 
 def check_input(url: str) -> None:
     """Raises UsageError for a scheme that streamsr does not read."""
     scheme = scheme_of(url)
-    if scheme is not None and scheme not in INPUTS and scheme != "file":
+    if scheme is not None and scheme not in INPUTS and scheme != "file" and not is_store(url):
         raise UsageError(f"{redact(url)}: unknown scheme {scheme!r}.", hint=f"known: {', '.join(INPUTS)}")
     if scheme in INPUTS and not re.match(r"[^/]+://[^/?#]", url):
         raise UsageError(f"{redact(url)} names no host.", hint=f"such as {scheme}://192.168.1.20/stream")
