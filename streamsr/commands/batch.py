@@ -67,6 +67,10 @@ def main(
     interrupted: Interrupted | None = None
     engines = _Engines(options)
     with ExitStack() as closing:
+        if options.cluster is not None:
+            from ..jobs.connection import connected
+
+            closing.enter_context(connected(options.cluster))  # once for all of them
         closing.callback(engines.close)
         for number, item in enumerate(batch.items, 1):
             title = f"{number}/{len(batch.items)} {Path(item.source).name}"

@@ -80,6 +80,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                        help="length of the parts of a long file, which let it go on after a crash; 0: in one piece")  # fmt: skip
     group.add_argument("--workers", type=values.workers, default=1, metavar="N",
                        help="processes that make such parts, or auto: one a device, or for four cores (default: 1)")  # fmt: skip
+    group.add_argument("--cluster", metavar="C", help="a Ray cluster that makes such parts: auto or ray://HOST:10001 (docs/cluster.md)")
+    group.add_argument("--work-folder", metavar="F",
+                       help="where such parts go: a folder or URL in reach of all nodes (default: OUTPUT.streamsr)")  # fmt: skip
     group.add_argument("--restart", action="store_true", help="throw away what an earlier run of this output has done")
 
     group.add_argument("--recursive", action="store_true", help="of a folder as INPUT: take in the folders inside, kept as they are")
@@ -145,7 +148,8 @@ def upscale(
             return run(
                 src, dst, scale=options.scale or 2, size=options.size, model=model, engine=options.engine,
                 device=options.device, precision=precision, threads=options.threads, source=source, sink=sink,
-                segment_seconds=options.segment_seconds, workers=options.workers, restart=restart,
+                segment_seconds=options.segment_seconds, workers=options.workers, cluster=options.cluster,
+                work=options.work_folder, restart=restart,
                 upscaler=None if engines is None else engines(model, precision), on_progress=display.update, stop=stop,
             )  # fmt: skip
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..io.containers import find_format
 from ..io.encoding import Encoding, has_constant_quality
+from ..io.remote import read_facts
 from ..io.sink import SinkOptions
 from ..io.source import Source
 from ..resample import planar_format
@@ -16,18 +17,19 @@ from .spec import Spec
 
 
 def make_spec(
-    source: Source, upscaler: Upscaler, options: SinkOptions, target: str, folder: Path, device: str, precision: str, threads: int,
+    source: Source, upscaler: Upscaler, options: SinkOptions, target: str, folder: str, device: str, precision: str, threads: int,
     segment_seconds: float,
 ) -> Spec:  # fmt: skip
     """What workers have to know. Raises Uncut where segments cannot be or are of no use."""
     url = source.url
+    is_url = "://" in url and not url.startswith("file:")
     first = source.tags
     shape = (first.width, first.height, first.pix_fmt)
     output = find_format(target, options.format)
     if segment_seconds <= 0:
         raise Uncut("--segment-seconds is 0")
-    if not Path(url).is_file():
-        raise Uncut("the input is not a file")
+    if not Path(url).is_file() and not (is_url and read_facts(url)):
+        raise Uncut("the input is not a file" + (", or one whose server does not tell its size" if is_url else ""))
     if source.container.format.name in ("image2", "rawvideo") or source.container.format.name.endswith("_pipe"):
         raise Uncut("the input is pictures without times")
     if target == "-" or (Path(target).exists() and not Path(target).is_file()):
@@ -43,7 +45,7 @@ def make_spec(
     if not has_constant_quality(encoding):
         raise Uncut("a bit rate is spread over the whole video, so its encoder cannot start anew at each segment")
     return Spec(
-        str(Path(url).absolute()), source.options, str(folder.absolute()), target, options.format, options.encode, source.tags,
+        url if is_url else str(Path(url).absolute()), source.options, folder, target, options.format, options.encode, source.tags,
         source.time_base, source.rate, shape, upscaler.model, upscaler.scale, upscaler.size, upscaler.engine, device, precision,
         threads, warmup_frames(upscaler.specs),
     )  # fmt: skip

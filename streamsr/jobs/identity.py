@@ -7,26 +7,25 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 
 from .._version import __version__
+from ..io.remote import hide_secrets, open_file, read_facts
 from ..io.sink import SinkOptions
 from ..upscale import Upscaler
 from .spec import Spec
 
 _SAMPLE, _NUM_SAMPLES = 1 << 16, 64  # bytes, and how many pieces of a file are looked at
+_NUM_REMOTE = 8  # the same of a file behind a URL, where each piece is a request
 
 
 def describe_job(spec: Spec, upscaler: Upscaler, options: SinkOptions) -> dict[str, str]:
     """Name and value of everything that decides the output's bytes, apart from the machine."""
     source, encode = spec.source, spec.encode
-    file = os.stat(spec.url)
     return {
-        "input": str(Path(spec.url).resolve()),
-        "size of the input": f"{file.st_size} bytes",
-        "time of the input": f"{file.st_mtime_ns}",
-        "content of the input": sample_file(Path(spec.url)),
+        **describe_input(spec.url),
         "--scale": f"{spec.scale:g}",
         "--size": str(spec.size),
         "--model": " ".join([spec.model, *(model.sha256 or sample_file(model.path) for model in upscaler.specs)]),
@@ -45,9 +44,23 @@ def describe_job(spec: Spec, upscaler: Upscaler, options: SinkOptions) -> dict[s
         "--encoder-option": json.dumps(dict(encode.options or {}), sort_keys=True),
         "--realtime": str(encode.realtime),
         "--format": str(options.format),
+        "place of the segments": spec.folder,
         "streamsr": __version__,
         "PyAV": av.__version__,
     }
+
+
+def describe_input(url: str) -> dict[str, str]:
+    """Name and value of what tells one input from another. Raises SourceError, OSError."""
+    if "://" not in url:
+        path = Path(url)
+        facts = path.stat()
+        words = str(path.resolve()), f"{facts.st_size} bytes", f"{facts.st_mtime_ns}", sample_file(path)
+    else:
+        size, version = read_facts(url) or (0, "")
+        with open_file(url, ahead=False) as file:
+            words = hide_secrets(url), f"{size} bytes", version, _sample(file, num_samples=_NUM_REMOTE)
+    return dict(zip(("input", "size of the input", "time of the input", "content of the input"), words, strict=True))
 
 
 def find_changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
@@ -66,11 +79,15 @@ def find_changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]
 
 def sample_file(path: Path) -> str:
     """A checksum of pieces spread over a file, first and last included; of all of it where it is small."""
-    checksum = hashlib.blake2b(digest_size=16)
     with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        last = max(0, size - _SAMPLE)
-        for number in range(_NUM_SAMPLES):
-            file.seek(last * number // (_NUM_SAMPLES - 1))
-            checksum.update(file.read(_SAMPLE))
+        return _sample(file, num_samples=_NUM_SAMPLES)
+
+
+def _sample(file: BinaryIO, *, num_samples: int) -> str:
+    checksum = hashlib.blake2b(digest_size=16)
+    size = file.seek(0, os.SEEK_END)
+    last = max(0, size - _SAMPLE)
+    for number in range(num_samples):
+        file.seek(last * number // (num_samples - 1))
+        checksum.update(file.read(_SAMPLE))
     return checksum.hexdigest()

@@ -25,21 +25,19 @@ from ..pipeline import Progress, Report, balance, fill, fit_scale, fit_size, ope
 from ..resample import planar_format
 from ..upscale import Upscaler
 from .choice import make_plan, make_spec
+from .connection import connected
+from .crew import hire
+from .folder import ChangedJobError, clear_finished, discard, parcel_folder, remove_damaged, work_folder
 from .identity import describe_job, find_changes
 from .join import join
-from .journal import NAME, Journal
+from .journal import Journal
 from .lease import Lease
 from .plan import Segment, Uncut
-from .pool import Pool, count_workers, share_out
+from .pool import count_workers
 from .spec import Crew, Result, Spec
 from .store import Store, sync_folder
-from .worker import Worker
 
 SEGMENT_S = 10.0
-
-
-class ChangedJobError(UsageError):
-    """An unfinished job was begun with something else; `restart` throws it away."""
 
 
 def run(
@@ -57,6 +55,8 @@ def run(
     sink: SinkOptions | None = None,
     segment_seconds: float = SEGMENT_S,
     workers: int | Literal["auto"] = 1,
+    cluster: str | None = None,
+    work: str | None = None,
     restart: bool = False,
     upscaler: Upscaler | None = None,
     on_progress: Callable[[Progress], None] | None = None,
@@ -68,7 +68,9 @@ def run(
     aspect kept; else `scale` times the source. stop: when set, the run ends early and raises Interrupted.
     segment_seconds: a long file is made in segments of about this length, in the folder DST.streamsr, and the same call
     goes on where an earlier one ended; 0: in one piece. workers: processes that make segments
-    at the same time; "auto": one a device where `device` names several, else one for four cores. restart: throw away
+    at the same time; "auto": one a device where `device` names several, else one for four cores. cluster: "auto" or
+    "ray://HOST:PORT", a Ray cluster whose nodes make the segments (streamsr.jobs.cluster); workers is then of no use.
+    work: where segments go instead, a folder or a store's URL that all workers reach. restart: throw away
     what an earlier call has done. upscaler: one that serves several runs in turn, and whose model, engine, device,
     precision and threads are those of this call; it stays open. None: one is opened for this run.
     Raises UsageError, SourceError, EngineError, SinkError, AccountError (nothing is lost in silence), Interrupted.
@@ -79,10 +81,15 @@ def run(
     url, target = str(src), str(dst)
     source_options, sink_options = source or SourceOptions(), sink or SinkOptions()
     folder = work_folder(target)
+    if cluster is not None and num_workers > 1:
+        raise UsageError(f"--workers {workers} are of this machine, and --cluster {cluster} has its own.", hint="leave one of them out")
+    if work is not None and "://" in work and cluster is None:
+        raise UsageError(f"--work-folder {work} is for --cluster.", hint="give a folder of this machine")
     clear_finished(folder, target)
     check_output(target, sink_options, source_url=url)
     report = Report(url, target)
     with (
+        connected(cluster) if cluster else nullcontext(),
         open_in_thread(url, source_options, stop) as opened,
         nullcontext(upscaler) if upscaler else Upscaler(
             model, engine=engine, device=device.split(",")[0], precision=precision, threads=threads
@@ -90,20 +97,20 @@ def run(
     ):  # fmt: skip
         upscaler.turn_to(scale if size is None else fit_scale(opened, size), size=None if size is None else fit_size(opened, size))
         try:
-            spec = make_spec(opened, upscaler, sink_options, target, folder, device, precision, threads, segment_seconds)
+            place = parcel_folder(target, work)
+            spec = make_spec(opened, upscaler, sink_options, target, place, device, precision, threads, segment_seconds)
             at = time.perf_counter()
             plan = None if folder.is_dir() and not restart else make_plan(opened, spec, segment_seconds, stop)
             report.stage_s["plan"] = time.perf_counter() - at
         except Uncut as reason:
             if folder.is_dir():
-                _discard(folder, str(reason), restart=restart)
-            if workers not in (1, "auto"):
-                report.notes.append(f"one worker made the video in one piece: {reason}")
+                discard(folder, str(reason), restart=restart)
+            if workers not in (1, "auto") or cluster is not None:
+                report.notes.append(f"one worker{' of this machine' if cluster else ''} made the video in one piece: {reason}")
             upscale_source(opened, upscaler, sink_options, report, started=started, on_progress=on_progress, stop=stop)
             return report
-        if num_workers > 1:  # encoders with one number of threads write the same, whoever runs them
-            spec = replace(spec, encode=share_out(spec, 0, num_workers)[0].encode)
-        job = Job(opened, upscaler, spec, sink_options, report, started, on_progress, stop, num_workers)
+        spec, open_crew = hire(spec, upscaler, num_workers, cluster)
+        job = Job(opened, upscaler, spec, sink_options, report, started, on_progress, stop, open_crew)
         job.run(folder, plan, lambda: make_plan(opened, spec, segment_seconds, stop))
     return report
 
@@ -120,7 +127,7 @@ class Job:
     started: float  # time.perf_counter() at the start of the run
     on_progress: Callable[[Progress], None] | None
     stop: threading.Event
-    num_workers: int = 1
+    open_crew: Callable[[Spec], Crew]
     num_done: int = 0  # frames of finished segments, of this run and those before
     num_before: int = 0  # of those before
     num_planned: int = 0
@@ -130,12 +137,13 @@ class Job:
         lost = threading.Event()
         try:
             folder.mkdir(exist_ok=True)
+            Store(self.spec.folder).prepare()
         except OSError as error:
             raise explain_disk(error, str(folder)) or SinkError(f"{folder}: {reason_of(error)}.") from error
         facts = {"identity": json.dumps(describe_job(self.spec, self.upscaler, self.options)), "output": self.spec.target,
                  "threads": str(self.spec.encode.threads)}  # fmt: skip
         if plan is not None:
-            _remove_damaged(folder)
+            remove_damaged(folder)
         with Journal(folder) as journal, Lease(folder, lost=lost):
             before = journal.fact("identity")
             if plan is None and before is not None:
@@ -151,6 +159,7 @@ class Job:
             done = self._verified(journal)
             self._make(segments, done, journal, lost)
             self._finish(segments, done, journal)
+        Store(self.spec.folder).remove()
         Store(str(folder)).remove()
 
     def _verified(self, journal: Journal) -> dict[int, Result]:
@@ -169,7 +178,7 @@ class Job:
         todo = [segment for segment in segments if segment.number not in done]
         self.num_planned = sum(segment.num_frames for segment in segments)
         self.num_done = self.num_before = sum(result.num_decoded for result in done.values())
-        crew: Crew = Worker(self.spec, self.upscaler) if self.num_workers == 1 else Pool(self.spec, self.num_workers)
+        crew = self.open_crew(self.spec)
         try:
             with crew:
                 for result in crew.run(todo, stop=self.stop, on_frames=self._count):
@@ -184,8 +193,8 @@ class Job:
             self._keep_partial(error, segments, done, crew.unfinished)
             raise
         self.report.stage_s.update(crew.stage_s)
-        self.report.num_workers = self.num_workers
-        if isinstance(crew, Pool) and crew.num_retried:
+        self.report.num_workers = crew.num_workers
+        if crew.num_retried:
             self.report.notes.append(f"{crew.num_retried} segments were made again, because a worker ended")
 
     def _count(self, num_in_hand: int) -> None:
@@ -262,41 +271,3 @@ class Job:
             except StreamsrError:
                 pass  # the disk may be full; the segments are what matters
         error.hint = "; ".join([*([error.hint] if error.hint else []), *words])
-
-
-def work_folder(target: str) -> Path:
-    """Where the segments of an output lie until they are joined."""
-    return Path(f"{target}.streamsr")
-
-
-def _discard(folder: Path, reason: str, *, restart: bool) -> None:
-    """Throw away the segments of a job that now runs in one piece."""
-    if not restart:
-        raise ChangedJobError(
-            f"{folder} holds an unfinished job in segments, but this one runs in one piece: {reason}.",
-            hint="--restart throws the unfinished job away; or give the options of before",
-        )
-    with Lease(folder, lost=threading.Event()) if (folder / NAME).exists() else nullcontext():
-        pass  # nobody else is at it
-    Store(str(folder)).remove()
-
-
-def _remove_damaged(folder: Path) -> None:
-    """Remove a journal that SQLite cannot read, before a job that does not need it."""
-    try:
-        Journal(folder).close()
-    except SinkError:
-        (folder / NAME).unlink(missing_ok=True)
-
-
-def clear_finished(folder: Path, target: str) -> None:
-    """Remove the work folder of a job that was ended between the output's name and the end of the folder."""
-    if not (folder / NAME).is_file() or not Path(target).is_file():
-        return
-    try:
-        with Journal(folder) as journal:
-            joined = journal.fact("joined")
-    except SinkError:
-        return  # damaged: the job itself says so
-    if joined is not None and not Path(joined).exists():
-        Store(str(folder)).remove()

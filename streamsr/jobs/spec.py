@@ -79,7 +79,10 @@ class Crew(Protocol):
     """Who makes the segments of a job: one Worker in this process, or many somewhere. Used as a context manager."""
 
     unfinished: list[Result]  # what an ended run had of segments in hand
+    num_retried: int  # segments that were made again, because a worker ended or failed
 
+    @property
+    def num_workers(self) -> int: ...
     @property
     def stage_s(self) -> dict[str, float]: ...  # busy seconds by stage, summed over workers
     def __enter__(self) -> Any: ...

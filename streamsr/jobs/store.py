@@ -14,29 +14,63 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+from ..errors import SinkError
+from ..io.remote import find_store
 
 _SEGMENT = re.compile(r"\d{5,}-[0-9a-f]{8}(\.draft)?")
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A folder that every worker reaches."""
+    """A folder that every worker reaches: a path, or the URL of a store that fsspec knows."""
 
     url: str
+
+    @property
+    def is_remote(self) -> bool:
+        return "://" in self.url
 
     @property
     def path(self) -> Path:
         return Path(self.url)
 
+    def prepare(self) -> None:
+        """Make the folder. Raises OSError, SinkError."""
+        if not self.is_remote:
+            self.path.mkdir(parents=True, exist_ok=True)
+            return
+        store, path = find_store(self.url, SinkError)
+        with _as_os_error():
+            store.makedirs(path, exist_ok=True)
+
     def create(self, stem: str) -> Draft:
         """Begin a file; a name of its own keeps two workers that make the same segment apart."""
-        return Draft(self.path, f"{stem}-{secrets.token_hex(4)}")
+        name = f"{stem}-{secrets.token_hex(4)}"
+        return RemoteDraft(self.url, name) if self.is_remote else Draft(self.path, name)
 
     @contextmanager
     def open(self, name: str) -> Iterator[BinaryIO]:
+        if self.is_remote:
+            store, path = find_store(self.url, SinkError)
+            with _as_os_error(), store.open(f"{path}/{name}", "rb") as file:
+                yield file
+            return
         with (self.path / name).open("rb") as file:
             yield file
+
+    def size(self, name: str) -> int | None:
+        """Bytes of a file as seen from here; None where it is not."""
+        try:
+            if not self.is_remote:
+                return (self.path / name).stat().st_size
+            store, path = find_store(self.url, SinkError)
+            with _as_os_error():
+                store.invalidate_cache(path)
+                return int(store.info(f"{path}/{name}")["size"])
+        except OSError:
+            return None
 
     def describe(self, name: str) -> tuple[int, str] | None:
         """(bytes, checksum) of a file; None where there is none."""
@@ -51,13 +85,27 @@ class Store:
 
     def clear(self, *, keep: Collection[str] = ()) -> None:
         """Delete all segments but those that `keep` names: what a worker was at when it ended, and what nobody needs."""
+        if self.is_remote:
+            store, folder = find_store(self.url, SinkError)
+            with _as_os_error():
+                store.invalidate_cache(folder)
+                found = [str(path).rpartition("/")[2] for path in (store.ls(folder, detail=False) if store.exists(folder) else ())]
+                for name in found:
+                    if _SEGMENT.fullmatch(name) and name not in keep:
+                        store.rm_file(f"{folder}/{name}")
+            return
         for path in self.path.iterdir():
             if _SEGMENT.fullmatch(path.name) and path.name not in keep:
                 path.unlink()
 
     def remove(self) -> None:
         """Delete the folder and all that is in it."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        if not self.is_remote:
+            shutil.rmtree(self.path, ignore_errors=True)
+            return
+        store, path = find_store(self.url, SinkError)
+        with suppress(OSError), _as_os_error():
+            store.rm(path, recursive=True)
 
 
 class Draft:
@@ -90,6 +138,47 @@ class Draft:
         with suppress(OSError):
             self._file.close()
         self._path.unlink(missing_ok=True)
+
+
+class RemoteDraft(Draft):
+    """A file in a store, which shows it when all of it is there."""
+
+    def __init__(self, url: str, name: str) -> None:
+        self.name = name
+        self.size = 0
+        self._checksum = hashlib.blake2b(digest_size=16)
+        store, path = find_store(url, SinkError)
+        with _as_os_error():
+            self._remote: Any = store.open(f"{path}/{name}", "wb", autocommit=False)
+
+    def write(self, data: bytes) -> None:
+        self._checksum.update(data)
+        with _as_os_error():
+            self._remote.write(data)
+        self.size += len(data)
+
+    def publish(self) -> None:
+        """Send the rest, then let it appear."""
+        with _as_os_error():
+            self._remote.close()
+            self._remote.commit()
+
+    def discard(self) -> None:
+        with suppress(OSError), _as_os_error():
+            self._remote.discard()
+        with suppress(AttributeError):  # a file in memory
+            self._remote.closed = True  # else it would be sent after all when it is collected
+
+
+@contextmanager
+def _as_os_error() -> Iterator[None]:
+    """What the client of a store raises, as an OSError."""
+    try:
+        yield
+    except (OSError, SinkError):
+        raise
+    except Exception as error:
+        raise OSError(None, f"{type(error).__name__}: {error}") from error
 
 
 def sync_folder(folder: Path) -> None:

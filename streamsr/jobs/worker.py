@@ -32,6 +32,7 @@ class Worker:
         self.upscaler = upscaler or spec.open_upscaler()
         self._is_owner = upscaler is None
         self.stage_s: dict[str, float] = {}
+        self.num_workers, self.num_retried = 1, 0
         self.unfinished: list[Result] = []  # what the last run got done of a segment before it ended early
         self._num_in_hand = 0  # frames encoded of segments that are not done
         self._num_reused = 0
@@ -137,14 +138,22 @@ class Worker:
         return Note(number, self.upscaler.engine, self.upscaler.reason)
 
 
-def work(segment: Segment, spec: Spec) -> Result:
-    """Make one segment. The engine stays warm for the next call with the same spec in this process."""
+def work(segment: Segment, spec: Spec, *, on_frames: Callable[[int], None] | None = None) -> tuple[Result, dict[str, float]]:
+    """Make one segment; its Result and the busy seconds by stage. The engine stays warm for the next call with the same spec."""
     global _warm
-    if _warm is None or _warm.spec != spec:
-        if _warm is not None:
-            _warm.close()
-        _warm = Worker(spec)
-    return next(iter(list(_warm.run([segment]))))
+    worker, _warm = _warm, None
+    if worker is not None and worker.spec != spec:
+        worker.close()
+        worker = None
+    worker = worker or Worker(spec)
+    before = dict(worker.stage_s)
+    try:
+        (result,) = worker.run([segment], on_frames=on_frames)
+    except BaseException:
+        worker.close()
+        raise
+    _warm = worker
+    return result, {stage: seconds - before.get(stage, 0.0) for stage, seconds in worker.stage_s.items()}
 
 
 _warm: Worker | None = None
