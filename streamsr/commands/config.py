@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from ..live.order import StreamOrder
 
 # of the process, of files, or without a meaning where the file is the only input
-_NOT_HERE = {"help", "start", "end", "segment-seconds", "workers", "restart", "realtime", "live", "quiet", "metrics", "preview",
-             "preview-token", "log-json"}  # fmt: skip
+_NOT_HERE = {"help", "start", "end", "segment-seconds", "workers", "cluster", "work-folder", "restart", "recursive", "realtime", "live",
+             "quiet", "metrics", "preview", "preview-token", "log-json"}  # fmt: skip
 _ENDS = ("input", "output")
 _RIVALS = {"scale": "size", "size": "scale"}
 _NAME = re.compile(r"[\w.-]+( [\w.-]+)*")

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from ..errors import SinkError, SourceError
 
-STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hdfs", "memory")  # schemes of stores, as fsspec calls them
+STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hdfs")  # schemes of stores, as fsspec calls them
 PIP = "pip install 'streamsr[cluster]'"
 
 

@@ -166,8 +166,7 @@ class RemoteDraft(Draft):
     def discard(self) -> None:
         with suppress(OSError), _as_os_error():
             self._remote.discard()
-        with suppress(AttributeError):  # a file in memory
-            self._remote.closed = True  # else it would be sent after all when it is collected
+        self._remote.closed = True  # else it would be sent after all when it is collected
 
 
 @contextmanager

@@ -54,9 +54,9 @@ def test_missing_file_in_a_store_is_an_input_error(bucket: str, tmp_path: Path) 
     assert f"{bucket}/none.mp4: no such file" in outcome.err
 
 
-@pytest.mark.parametrize("kind", ["s3", "memory", "disk"])
+@pytest.mark.parametrize("kind", ["s3", "disk"])
 def test_store_holds_what_was_published_and_nothing_else(bucket: str, tmp_path: Path, kind: str) -> None:
-    store = Store({"s3": f"{bucket}/job", "memory": "memory://job", "disk": str(tmp_path / "job")}[kind])
+    store = Store({"s3": f"{bucket}/job", "disk": str(tmp_path / "job")}[kind])
     store.prepare()
     one, other = store.create("00000"), store.create("00001")
     for draft in (one, other):
