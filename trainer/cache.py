@@ -17,7 +17,9 @@ import numpy as np
 
 from streamsr.engines import count_threads
 from trainer.degrade import KERNEL_WEIGHTS, crop_to_multiple, downscale_rgb
-from trainer.photos import Plane, luma_codes, read_rgb
+from trainer.errors import TrainerError
+from trainer.photos import Plane, luma_codes, read_photo
+from trainer.recipes import Degradation
 
 FORMAT = 5  # raise it when a degradation changes: older caches are then rebuilt
 
@@ -48,7 +50,7 @@ class PairCache:
 
 def clean_pairs(path: pathlib.Path, seed: int, scale: int) -> list[Pair]:
     """One photograph, whole, through every downscaling kernel. Large ones also at 0.6 of their size, where they are sharper."""
-    rgb = read_rgb(path)
+    rgb = read_photo(path)
     sizes = [rgb]
     if rgb.shape[0] * rgb.shape[1] > 900_000:
         from PIL import Image
@@ -66,6 +68,19 @@ def clean_pairs(path: pathlib.Path, seed: int, scale: int) -> list[Pair]:
 
 
 MakePairs = Callable[[pathlib.Path, int, int], list[Pair]]
+
+
+def pair_maker(degradation: Degradation) -> MakePairs:
+    """What makes the pairs of a recipe's degradation."""
+    if degradation == "clean":
+        return clean_pairs
+    if degradation == "compressed":
+        from trainer.codec import coded_pairs
+
+        return coded_pairs
+    from trainer.motion import sequence_pairs
+
+    return sequence_pairs
 
 
 def open_cache(
@@ -109,8 +124,12 @@ def _build(
     jobs = [(path, seed + 1_000_003 * r + i, scale) for r in range(rounds) for i, path in enumerate(photos)]
     entries: list[dict] = []
     position = 0
+    skipped: dict[str, None] = {}
     with open(folder / "pairs.bin", "wb") as file:
         for pairs in _in_parallel(make, jobs):
+            if isinstance(pairs, str):
+                skipped[pairs] = None
+                continue
             for hr, versions in pairs:
                 distinct = {id(v): v for v in versions}
                 size = hr.size + sum(v.size for v in distinct.values())
@@ -129,25 +148,38 @@ def _build(
             else:
                 continue
             break
+    for reason in skipped:
+        print(f"skipped: {reason}", flush=True)
+    if skipped and not entries:
+        raise TrainerError(f"None of the {len(photos)} photographs can be used. The first: {next(iter(skipped))}")
     partial = folder / "pairs.json.part"
     partial.write_text(json.dumps({"key": key, "pairs": entries}))
     partial.replace(folder / "pairs.json")
-    print(f"cache {folder}: {len(entries)} targets, {position / 1e6:.0f} MB, {time.monotonic() - start:.0f} s", flush=True)
+    print(f"cache {folder}: {len(entries)} targets, {position / 1e6:.0f} MB, {time.monotonic() - start:.0f} s"
+          + (f"; {len(skipped)} photographs skipped" if skipped else ""), flush=True)  # fmt: skip
 
 
-def _in_parallel(make: MakePairs, jobs: list[tuple[pathlib.Path, int, int]]) -> Iterator[list[Pair]]:
+def _attempt(make: MakePairs, job: tuple[pathlib.Path, int, int]) -> list[Pair] | str:
+    """The pairs, or why this photograph gives none."""
+    try:
+        return make(*job)
+    except TrainerError as error:
+        return str(error)
+
+
+def _in_parallel(make: MakePairs, jobs: list[tuple[pathlib.Path, int, int]]) -> Iterator[list[Pair] | str]:
     """Results in the order of the jobs (the file must not depend on timing), a few jobs ahead at most."""
     # spawn, not fork: torch and FFmpeg may already hold threads here
     context = multiprocessing.get_context("spawn")
     workers = max(1, min(len(jobs), count_threads(0)))
     if workers == 1 or len(jobs) < 8:
         for job in jobs:
-            yield make(*job)
+            yield _attempt(make, job)
         return
     with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
         waiting = []
         for job in jobs:
-            waiting.append(pool.submit(make, *job))
+            waiting.append(pool.submit(_attempt, make, job))
             if len(waiting) > 4 * workers:
                 yield waiting.pop(0).result()
         for future in waiting:

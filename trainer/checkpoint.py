@@ -8,9 +8,8 @@ from typing import Any
 
 import torch
 
-from trainer.crops import CropSampler
 from trainer.errors import TrainerError
-from trainer.nets import Lite
+from trainer.nets import Network, build_network
 from trainer.recipes import Recipe
 
 FORMAT = 2
@@ -22,10 +21,10 @@ def save_checkpoint(
     recipe: Recipe,
     step: int,
     seconds: float,
-    model: Lite,
-    ema: Lite,
+    model: Network,
+    ema: Network,
     optimiser: torch.optim.Optimizer,
-    sampler: CropSampler,
+    sampler_state: Any,
     metrics: dict[str, float],
 ) -> None:
     """Write by rename: a killed run leaves the previous checkpoint whole."""
@@ -37,7 +36,7 @@ def save_checkpoint(
         "model": model.state_dict(),
         "ema": ema.state_dict(),
         "optimiser": optimiser.state_dict(),
-        "crop_rng": copy.deepcopy(sampler.rng.bit_generator.state),
+        "crop_rng": copy.deepcopy(sampler_state),
         "torch_rng": torch.get_rng_state(),
         "metrics": metrics,
     }
@@ -75,15 +74,15 @@ def recipe_of(state: dict[str, Any]) -> Recipe:
         raise TrainerError(f"The checkpoint's recipe does not fit this version of the trainer: {error}") from error
 
 
-def ema_network(state: dict[str, Any]) -> Lite:
+def ema_network(state: dict[str, Any]) -> Network:
     """The averaged network of a checkpoint, in evaluation mode."""
     recipe = recipe_of(state)
-    net = Lite(recipe.scale, recipe.channels, recipe.layers)
+    net = build_network(recipe)
     net.load_state_dict(state["ema"])
     return net.eval()
 
 
-def seed_network(net: Lite, path: pathlib.Path) -> list[str]:
+def seed_network(net: Network, path: pathlib.Path) -> list[str]:
     """Copy the averaged weights of another run into `net` where the shapes agree. Returns the names left as they were.
 
     A x2 network seeds a x3 or x4 one this way: all but the last convolution fit.

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from trainer.degrade import KERNEL_WEIGHTS, Kernel, downscale_luma, luma_frame, plane_of
-from trainer.photos import Plane, luma_codes, read_rgb
+from trainer.photos import Plane, luma_codes, read_photo
 
 Codec = Literal["libx264", "libx265"]
 NUM_FRAMES = 12
@@ -34,7 +34,7 @@ def coded_pairs(path: pathlib.Path, seed: int, scale: int) -> list[tuple[Plane, 
     Constant rate factors: x264 15..25 (twice), x264 25..36 (three times), x265 20..36.
     """
     rng = np.random.default_rng(seed)
-    frames = moving_sequence(_resized(read_rgb(path), rng), rng=rng)
+    frames = moving_sequence(resized(read_photo(path), rng), rng=rng)
     kernels, weights = list(KERNEL_WEIGHTS), np.array(list(KERNEL_WEIGHTS.values()), np.float64)
     # FFmpeg's bicubic makes most of the world's small video; Pillow's kernels get what is left
     kernel: Kernel = "sws_bicubic" if rng.random() < 0.5 else kernels[int(rng.choice(len(kernels), p=weights / weights.sum()))]
@@ -54,7 +54,7 @@ def coded_pairs(path: pathlib.Path, seed: int, scale: int) -> list[tuple[Plane, 
     return [(frames[t], [encode[t] for encode in encodes]) for t in sorted(int(t) for t in chosen)]
 
 
-def _resized(rgb: Plane, rng: np.random.Generator) -> Plane:
+def resized(rgb: Plane, rng: np.random.Generator) -> Plane:
     """Luma of the photograph at a random size: large ones smaller (sharper), some larger (soft, as much video is)."""
     height, width = rgb.shape[:2]
     least = (SIDE + 64) / min(height, width)

@@ -23,7 +23,8 @@ class CropSampler:
         self.cumulative = np.cumsum(areas / areas.sum())
 
     def draw(self) -> tuple[Tensor, Tensor]:
-        """(lr (N, 1, crop, crop), hr (N, 1, scale * crop, scale * crop)), float32 in [0, 1], at random places and orientations."""
+        """(lr (1, N, 1, crop, crop), hr (1, N, 1, scale * crop, scale * crop)): runs of one frame, float32 in [0, 1], places and
+        orientations at random."""
         s, c = self.cache.scale, self.crop
         lr_NHW = np.empty((self.batch, c, c), np.uint8)
         hr_NHW = np.empty((self.batch, s * c, s * c), np.uint8)
@@ -37,11 +38,11 @@ class CropSampler:
             turn = int(self.rng.integers(8))
             lr = self.cache.lr(index, version)[y : y + c, x : x + c]
             hr = self.cache.hr(index)[s * y : s * (y + c), s * x : s * (x + c)]
-            lr_NHW[n], hr_NHW[n] = _oriented(lr, turn), _oriented(hr, turn)
+            lr_NHW[n], hr_NHW[n] = oriented(lr, turn), oriented(hr, turn)
         lr_NCHW, hr_NCHW = to_unit(lr_NHW), to_unit(hr_NHW)
         for n in range(self.batch):
             self._vary_levels(lr_NCHW[n, 0], hr_NCHW[n, 0])
-        return lr_NCHW, hr_NCHW
+        return lr_NCHW[None], hr_NCHW[None]
 
     def _vary_levels(self, lr: Tensor, hr: Tensor) -> None:
         """In place: a quarter in full range, and a few with a black bar. Without them, code 0 is taken for the outside of the picture."""
@@ -57,7 +58,7 @@ class CropSampler:
                 (view[:bar] if side & 2 else view[-bar:]).fill_(black)
 
 
-def _oriented(plane: np.ndarray, turn: int) -> np.ndarray:
+def oriented(plane: np.ndarray, turn: int) -> np.ndarray:
     """One of the eight flips and transposes."""
     if turn & 1:
         plane = plane[::-1]

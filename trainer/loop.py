@@ -1,10 +1,12 @@
 """The training loop: draw, step, average, now and then validate and save. Reads top to bottom."""
 
+import contextlib
 import copy
 import dataclasses
 import math
 import pathlib
 import time
+from typing import Any
 
 import torch
 from lightning.fabric import Fabric
@@ -15,10 +17,14 @@ from trainer.cache import PairCache
 from trainer.checkpoint import load_checkpoint, recipe_of, save_checkpoint, seed_network
 from trainer.crops import CropSampler, fixed_crops
 from trainer.errors import TrainerError
-from trainer.losses import ssim, training_loss
-from trainer.nets import Lite
+from trainer.losses import ssim
+from trainer.nets import Network, build_network
 from trainer.recipes import Recipe
+from trainer.sequences import SequenceSampler, fixed_sequences
 from trainer.soap import Soap
+from trainer.unroll import backward, forward, start
+
+LOOK_EVERY = 100  # steps between two looks at whether a loss was no number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +40,8 @@ class LoopOptions:
     save_every: int = 2000  # steps
     validate_every: int = 5000  # steps
     stop_at: int | None = None  # stop after this step though the schedule is longer
+    devices: int = 1  # of this machine
+    nodes: int = 1  # machines; start the same command on each, or use torchrun
 
 
 def learning_rate(step: int, recipe: Recipe) -> float:
@@ -44,20 +52,23 @@ def learning_rate(step: int, recipe: Recipe) -> float:
     return recipe.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, t))))
 
 
-def train(recipe: Recipe, training: PairCache, validation: PairCache, options: LoopOptions) -> Lite:
+def train(recipe: Recipe, training: PairCache, validation: PairCache, options: LoopOptions) -> Network:
     """Train to `recipe.steps` (or `options.stop_at`) and return the averaged network."""
-    fabric = Fabric(accelerator=options.device, devices=1, precision=options.precision)  # type: ignore[arg-type]
+    fabric = Fabric(
+        accelerator=options.device, devices=options.devices, num_nodes=options.nodes, precision=options.precision  # type: ignore[arg-type]
+    )
+    fabric.launch()
     fabric.seed_everything(recipe.seed, verbose=False)
-    net = Lite(recipe.scale, recipe.channels, recipe.layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = build_network(recipe).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = Soap(net.parameters(), lr=recipe.lr)
-    sampler = CropSampler(training, crop=recipe.crop, batch=recipe.batch, seed=recipe.seed)
+    sampler = open_sampler(training, recipe, seed=recipe.seed + 1_000_003 * fabric.global_rank)
     step, seconds, metrics = 0, 0.0, dict[str, float]()
 
     last = options.out / "last.ckpt"
     state = load_checkpoint(last) if options.resume and last.is_file() else None
     if state is None and options.init_from is not None:
         kept = seed_network(net, options.init_from)
-        print(f"seeded from {options.init_from}" + (f"; new: {', '.join(kept)}" if kept else ""), flush=True)
+        fabric.print(f"seeded from {options.init_from}" + (f"; new: {', '.join(kept)}" if kept else ""), flush=True)
     ema = copy.deepcopy(net)
     if state is not None:
         _check_same_recipe(recipe_of(state), recipe, last)
@@ -67,57 +78,114 @@ def train(recipe: Recipe, training: PairCache, validation: PairCache, options: L
     model, optimiser = fabric.setup(net, optimiser)  # type: ignore[arg-type]
     if state is not None:
         optimiser.load_state_dict(state["optimiser"])
-        sampler.rng.bit_generator.state = state["crop_rng"]
+        sampler.rng.bit_generator.state = _own_state(state["crop_rng"], fabric, last)
         torch.set_rng_state(state["torch_rng"])
         step, seconds, metrics = state["step"], state["seconds"], state["metrics"]
-        print(f"resumed {last} at step {step}", flush=True)
+        fabric.print(f"resumed {last} at step {step}", flush=True)
 
-    checks = fixed_crops(validation, crop=96, limit=160)
+    checks = open_checks(validation, recipe)
     final = min(recipe.steps, options.stop_at or recipe.steps)
     began, since, loss_sum = time.monotonic() - seconds, step, torch.zeros((), device=fabric.device)
-    with SummaryWriter(str(options.out)) as board:
+    # the first step whose loss is no number; looked at now and then, because looking waits for the device
+    first_bad = torch.full((), final + 1, device=fabric.device)
+    with SummaryWriter(str(options.out)) if fabric.is_global_zero else contextlib.nullcontext() as board:
         while step < final:
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(step, recipe)
-            lr_NCHW, hr_NCHW = (fabric.to_device(t) for t in sampler.draw())
-            sr_NCHW = model(lr_NCHW.contiguous(memory_format=torch.channels_last)).float()
-            loss = training_loss(sr_NCHW, hr_NCHW, recipe)
             optimiser.zero_grad()
-            fabric.backward(loss)
+            loss = torch.zeros((), device=fabric.device)
+            for part in range(recipe.accumulate):
+                lr_TNCHW, hr_TNCHW = (fabric.to_device(t) for t in sampler.draw())
+                with fabric.no_backward_sync(model, enabled=part < recipe.accumulate - 1):  # type: ignore[arg-type]
+                    share = backward(model, net, lr_TNCHW, hr_TNCHW, recipe, lambda loss: fabric.backward(loss / recipe.accumulate))
+                loss += share / recipe.accumulate
             optimiser.step()
             step += 1
             with torch.no_grad():
                 # a young average follows quickly: otherwise the first thousand steps remember the initial weights
                 keep = min(recipe.ema, (1 + step) / (10 + step))
                 torch._foreach_lerp_(list(ema.parameters()), list(net.parameters()), 1 - keep)
-                loss_sum += loss.detach()
+                loss_sum += loss
+                first_bad = torch.where(torch.isfinite(loss), first_bad, first_bad.clamp_max(step))
             seconds = time.monotonic() - began
+            if step % LOOK_EVERY == 0 or step % options.save_every == 0 or step % options.validate_every == 0 or step == final:
+                _check_finite(int(first_bad), final, last)
             if step % options.validate_every == 0 or step == final:
                 metrics = validate(ema, checks, fabric.device)
-                _report(board, step, final, float(loss_sum) / (step - since), metrics, seconds)
+                if board is not None:
+                    _report(board, step, final, float(loss_sum) / (step - since), metrics, seconds)
                 loss_sum.zero_()
                 since = step
             if step % options.save_every == 0 or step == final:
-                save_checkpoint(
-                    last, recipe=recipe, step=step, seconds=seconds, model=net, ema=ema, optimiser=optimiser.optimizer,
-                    sampler=sampler, metrics=metrics,
-                )  # fmt: skip
+                sampler_state = _all_states(sampler, fabric)
+                if fabric.is_global_zero:
+                    save_checkpoint(
+                        last, recipe=recipe, step=step, seconds=seconds, model=net, ema=ema, optimiser=optimiser.optimizer,
+                        sampler_state=sampler_state, metrics=metrics,
+                    )  # fmt: skip
+                fabric.barrier()
     return ema.cpu().eval()
 
 
+def open_sampler(cache: PairCache, recipe: Recipe, *, seed: int) -> CropSampler | SequenceSampler:
+    """What draws (lr, hr), (T, N, 1, H, W) each, for this recipe."""
+    if recipe.frames > 1:
+        return SequenceSampler(cache, frames=recipe.frames, crop=recipe.crop, batch=recipe.batch, seed=seed)
+    return CropSampler(cache, crop=recipe.crop, batch=recipe.batch, seed=seed)
+
+
+def open_checks(cache: PairCache, recipe: Recipe) -> list[tuple[Tensor, Tensor]]:
+    """What validation looks at: (lr, hr), (T, 1, 1, H, W) each."""
+    if recipe.frames > 1:
+        return fixed_sequences(cache, crop=96, limit=40)
+    return [(lr[None], hr[None]) for lr, hr in fixed_crops(cache, crop=96, limit=160)]
+
+
 @torch.no_grad()
-def validate(net: Lite, crops: list[tuple[Tensor, Tensor]], device: torch.device) -> dict[str, float]:
-    """Mean PSNR and SSIM over the fixed crops, and PSNR's gain over bicubic, all on rounded 8-bit luma, a border of 2 left out."""
+def validate(net: Network, runs: list[tuple[Tensor, Tensor]], device: torch.device) -> dict[str, float]:
+    """Mean PSNR and SSIM over the fixed runs' frames, and PSNR's gain over bicubic, on rounded 8-bit luma, a border of 2 left out."""
     psnr = similarity = bicubic = 0.0
-    for lr_NCHW, hr_NCHW in crops:
-        lr_NCHW, hr_NCHW = lr_NCHW.to(device), hr_NCHW.to(device)
-        sr = _codes(net(lr_NCHW))
-        base = _codes(torch.nn.functional.interpolate(lr_NCHW, scale_factor=net.scale, mode="bicubic"))
-        psnr += _psnr(sr, hr_NCHW)
-        bicubic += _psnr(base, hr_NCHW)
-        similarity += float(ssim(sr, hr_NCHW))
-    n = max(1, len(crops))
+    count = 0
+    for lr_TNCHW, hr_TNCHW in runs:
+        lr_TNCHW, hr_TNCHW = lr_TNCHW.to(device), hr_TNCHW.to(device)
+        state = start(net, lr_TNCHW[0])
+        for lr_NCHW, hr_NCHW in zip(lr_TNCHW, hr_TNCHW, strict=True):
+            made, state = forward(net, lr_NCHW, state)
+            sr = _codes(made)
+            base = _codes(torch.nn.functional.interpolate(lr_NCHW, scale_factor=net.scale, mode="bicubic"))
+            psnr += _psnr(sr, hr_NCHW)
+            bicubic += _psnr(base, hr_NCHW)
+            similarity += float(ssim(sr, hr_NCHW))
+            count += 1
+    n = max(1, count)
     return {"psnr": psnr / n, "gain": (psnr - bicubic) / n, "ssim": similarity / n}
+
+
+def _check_finite(first_bad: int, final: int, last: pathlib.Path) -> None:
+    """Raises TrainerError where a loss was no number. Checkpoints are written after this check."""
+    if first_bad <= final:
+        good = "there is no checkpoint yet"
+        if last.is_file():
+            good = f"{str(last)!r} holds step {load_checkpoint(last)['step']}, the last good one"
+        raise TrainerError(f"The loss was not finite at step {first_bad}; {good}. Lower --lr, or look for damaged data; then run it again.")
+
+
+def _all_states(sampler: CropSampler | SequenceSampler, fabric: Fabric) -> Any:
+    """The generator's state; of every process where there are several."""
+    own = sampler.rng.bit_generator.state
+    if fabric.world_size == 1:
+        return own
+    states: list[Any] = [None] * fabric.world_size
+    torch.distributed.all_gather_object(states, own)
+    return states
+
+
+def _own_state(states: Any, fabric: Fabric, last: pathlib.Path) -> Any:
+    """This process's part of `_all_states`."""
+    there = len(states) if isinstance(states, list) else 1
+    if there != fabric.world_size:
+        raise TrainerError(f"{str(last)!r} was written by {there} processes and only as many go on from it, not {fabric.world_size}.")
+    return states[fabric.global_rank] if isinstance(states, list) else states
 
 
 def _codes(x: Tensor) -> Tensor:

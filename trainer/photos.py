@@ -11,6 +11,7 @@ from trainer.errors import TrainerError
 
 SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 VALIDATION_PERCENT = 6
+MIN_SIDE = 64  # pixels of a photograph
 
 Plane = NDArray[np.uint8]
 
@@ -40,8 +41,16 @@ def read_rgb(path: pathlib.Path) -> Plane:
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("RGB"))
-    except OSError as error:
+    except (OSError, ValueError, SyntaxError) as error:  # Pillow raises all three for broken files
         raise TrainerError(f"Cannot read the picture {str(path)!r}: {error}. Remove it from the folder.") from error
+
+
+def read_photo(path: pathlib.Path) -> Plane:
+    """`read_rgb` for training. Raises TrainerError for a picture that is too small to learn from, too."""
+    rgb = read_rgb(path)
+    if min(rgb.shape[:2]) < MIN_SIDE:
+        raise TrainerError(f"The picture {str(path)!r} is {rgb.shape[1]}x{rgb.shape[0]}; training needs {MIN_SIDE} pixels a side.")
+    return rgb
 
 
 def luma_of(rgb: NDArray) -> NDArray[np.float64]:

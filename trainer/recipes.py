@@ -6,7 +6,7 @@ from typing import Literal
 
 from trainer.errors import TrainerError
 
-Degradation = Literal["clean", "compressed"]
+Degradation = Literal["clean", "compressed", "moving"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,56 @@ class Recipe:
     detail_weight: float = 0.0  # 1 - visible wavelet detail kept, enhancement not rewarded
     gain: float = 0.0  # unsharp gain put on the targets (0 = the photograph itself)
     seed: int = 0
+    net: Literal["lite", "base"] = "lite"
+    recurrent: bool = False  # carries a state from frame to frame (base)
+    radius: int = 0  # of the attention between frame and state, in input pixels; 0: none (base)
+    frames: int = 1  # a run of them is one training example; 1: single pictures
+    truncate: int = 1  # frames that gradients flow back through
+    temporal_weight: float = 0.0  # Charbonnier of the changes from frame to frame against the target's
+    accumulate: int = 1  # batches whose gradients make one step
+
+
+def base(scale: int) -> Recipe:
+    """`base` in its faithful flavour: moving sequences, compressed or not, and fidelity losses."""
+    return Recipe(
+        name=f"base_x{scale}",
+        model="base",
+        description="Recurrent network that looks at the frames before: for a GPU.",
+        scale=scale,
+        degradation="moving",
+        net="base",
+        channels=32,
+        layers=6,
+        recurrent=True,
+        radius=6,
+        frames=10,
+        truncate=10,
+        steps=100_000,
+        batch=16,
+        crop=64 if scale == 2 else 48,
+        lr=2e-3,
+        temporal_weight=0.3,
+        ssim_weight=0.05,
+    )
+
+
+def max_x2() -> Recipe:
+    """`max` in its faithful flavour: single pictures, 64 channels."""
+    return Recipe(
+        name="max_x2",
+        model="max",
+        description="Largest network, frame by frame: for offline work.",
+        scale=2,
+        degradation="compressed",
+        net="base",
+        channels=64,
+        layers=16,
+        steps=200_000,
+        batch=32,
+        crop=64,
+        lr=1e-3,
+        ssim_weight=0.05,
+    )
 
 
 def lite_clean(scale: int) -> Recipe:
@@ -67,6 +117,10 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "lite_x2": lambda: lite(2),
     "lite_x3": lambda: lite(3),
     "lite_x4": lambda: lite(4),
+    "base_x2": lambda: base(2),
+    "base_x3": lambda: base(3),
+    "base_x4": lambda: base(4),
+    "max_x2": max_x2,
 }
 
 

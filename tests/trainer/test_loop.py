@@ -82,7 +82,7 @@ def test_cache_returns_the_planes_that_were_made(caches: tuple[PairCache, PairCa
 
 def test_some_crops_reach_code_0_and_stay_aligned(caches: tuple[PairCache, PairCache]) -> None:
     sampler = CropSampler(caches[0], crop=16, batch=64, seed=3)
-    lr, hr = sampler.draw()
+    (lr,), (hr,) = sampler.draw()
     assert float(min(lr.min(), hr.min())) < 16 / 255  # full range and black bars: else 0 is taken for the outside of the picture
     assert float(max(lr.max(), hr.max())) <= 1
     # the same levels and bars on both: block means of the target stay near the source
