@@ -1,21 +1,26 @@
-"""`python -m trainer`: sr (train), eval, export; distort, metric."""
+"""`python -m trainer`: sr (train), ablate, eval, export; distort, metric."""
 
 import dataclasses
 import json
 import pathlib
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from trainer.errors import TrainerError
+
+if TYPE_CHECKING:
+    from trainer.cache import PairCache
+    from trainer.loop import LoopOptions
+    from trainer.recipes import Recipe
 
 
 @dataclasses.dataclass(frozen=True)
 class Sr:
     """Train an upscaling network on a folder of photographs."""
 
-    recipe: str  # name of the recipe: lite_clean_x2, lite_x2, lite_x3, lite_x4
+    recipe: str  # name of the recipe: lite_clean_x2; lite_x2, _x3, _x4; base_x2, _x3, _x4; max_x2
     data: pathlib.Path  # folder of photographs
     out: pathlib.Path | None = None  # run folder; default runs/RECIPE
     cache: pathlib.Path = pathlib.Path(".cache/trainer")  # prepared pairs, shared by runs
@@ -38,12 +43,26 @@ class Sr:
     save_every: int = 2000
     validate_every: int = 5000
     threads: int | None = None  # torch threads; default torch's own
+    devices: int = 1  # GPUs (or CPU processes) of this machine
+    nodes: int = 1  # machines
+    accumulate: int | None = None  # batches whose gradients make one step
+    frames: int | None = None  # of a run (sequence recipes)
+    truncate: int | None = None  # frames that gradients flow back through (sequence recipes)
+    channels: int | None = None
+    layers: int | None = None
+    temporal_weight: float | None = None
 
     def run(self) -> None:
+        from trainer.loop import train
+
+        train(*self.prepare())
+
+    def prepare(self) -> "tuple[Recipe, PairCache, PairCache, LoopOptions]":
+        """The recipe with the options that were given, the caches of training and validation, and how to run."""
         import torch
 
-        from trainer.cache import clean_pairs, open_cache
-        from trainer.loop import LoopOptions, train
+        from trainer.cache import open_cache, pair_maker
+        from trainer.loop import LoopOptions
         from trainer.photos import list_photos, split_photos
         from trainer.recipes import recipe_named
 
@@ -59,12 +78,7 @@ class Sr:
             )
         if self.threads:
             torch.set_num_threads(self.threads)
-        rounds = 1
-        make = clean_pairs
-        if recipe.degradation == "compressed":
-            from trainer.codec import coded_pairs
-
-            rounds, make = self.cache_rounds, coded_pairs
+        rounds, make = 1 if recipe.degradation == "clean" else self.cache_rounds, pair_maker(recipe.degradation)
         folder = self.cache / f"{recipe.degradation}_x{recipe.scale}"
         caches = [
             open_cache(
@@ -81,22 +95,46 @@ class Sr:
             init_from=self.init_from,
             save_every=self.save_every,
             validate_every=self.validate_every,
+            devices=self.devices,
+            nodes=self.nodes,
         )
-        train(recipe, caches[0], caches[1], options)
+        return recipe, caches[0], caches[1], options
+
+
+@dataclasses.dataclass(frozen=True)
+class Ablate(Sr):
+    """Train a recurrent recipe as it is, without attention and without recurrence, at equal steps, and compare them."""
+
+    def run(self) -> None:
+        from trainer.ablate import ablate, ablation_table
+
+        recipe, training, validation, options = self.prepare()
+        out = self.out or pathlib.Path("runs") / f"{recipe.name}_ablation"
+        print(ablation_table(ablate(recipe, training, validation, dataclasses.replace(options, out=out))))
 
 
 @dataclasses.dataclass(frozen=True)
 class Eval:
-    """PSNR-Y and SSIM-Y over bicubic on a folder of pictures."""
+    """PSNR-Y and SSIM-Y over bicubic on a folder of pictures, or over Lanczos with warping error and flicker on a folder of clips."""
 
     weights: pathlib.Path  # .onnx file, run folder or checkpoint
-    data: pathlib.Path  # folder of pictures
+    data: pathlib.Path | None = None  # folder of pictures
+    clips: pathlib.Path | None = None  # folder of clips, run frame after frame
+    frames: int = 32  # of each clip
     json: bool = False  # print JSON instead of the table
     pictures: pathlib.Path | None = None  # folder for bicubic | network | original side by side
 
     def run(self) -> None:
+        from trainer.clips import clip_table, evaluate_clips
         from trainer.evaluate import evaluate, summary, table
 
+        if (self.data is None) == (self.clips is None):
+            raise TrainerError("Give either --data, a folder of pictures, or --clips, a folder of clips.")
+        if self.clips is not None:
+            found = evaluate_clips(self.weights, self.clips, count=self.frames)
+            print(json.dumps([dataclasses.asdict(s) for s in found], indent=2) if self.json else clip_table(found))
+            return
+        assert self.data is not None
         scores = evaluate(self.weights, self.data, self.pictures)
         if self.json:
             print(json.dumps({"mean": summary(scores), "pictures": [dataclasses.asdict(s) for s in scores]}, indent=2))
@@ -196,6 +234,7 @@ class MetricCommand:
 
 Command = (
     Annotated[Sr, tyro.conf.subcommand("sr")]
+    | Annotated[Ablate, tyro.conf.subcommand("ablate")]
     | Annotated[Eval, tyro.conf.subcommand("eval")]
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Distort, tyro.conf.subcommand("distort")]
@@ -204,7 +243,9 @@ Command = (
 
 
 def main() -> None:
-    command: Sr | Eval | Export | Distort | MetricCommand = tyro.cli(Command, prog="python -m trainer", description=__doc__)  # type: ignore[arg-type]
+    command: Sr | Ablate | Eval | Export | Distort | MetricCommand = tyro.cli(  # type: ignore[assignment]
+        Command, prog="python -m trainer", description=__doc__  # type: ignore[arg-type]
+    )
     try:
         command.run()
     except TrainerError as error:

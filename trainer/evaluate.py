@@ -38,11 +38,13 @@ def open_network(weights: pathlib.Path) -> tuple[Infer, int]:
         return _open_onnx(weights)
     import torch
 
+    from trainer.unroll import forward, start
+
     net = ema_network(load_checkpoint(weights))
 
     def infer(x: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.no_grad():
-            return net(torch.from_numpy(x)).numpy()
+            return forward(net, torch.from_numpy(x), start(net, torch.from_numpy(x)))[0].numpy()
 
     return infer, net.scale
 
@@ -53,10 +55,11 @@ def _open_onnx(path: pathlib.Path) -> tuple[Infer, int]:
     if not path.is_file():
         raise TrainerError(f"No model at {str(path)!r}. Give --weights an .onnx file, a run folder or a checkpoint.")
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
+    name, *states = session.get_inputs()  # a picture is the first frame of a recurrent network: its states are zeros
 
     def infer(x: NDArray[np.float32]) -> NDArray[np.float32]:
-        return session.run(None, {name: x})[0]
+        zeros = {state.name: np.zeros((len(x), state.shape[1], *x.shape[2:]), np.float32) for state in states}
+        return session.run([session.get_outputs()[0].name], {name.name: x} | zeros)[0]
 
     scale = infer(np.zeros((1, 1, 16, 16), np.float32)).shape[-1] // 16
     return infer, scale
