@@ -66,7 +66,7 @@ def test_results_are_rounded_and_clipped() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["sr", "--recipe", "lite_x7", "--data", "."], "Unknown recipe 'lite_x7'. Available: base_x2, base_x3, base_x4, lite_clean_x2, lite_x2"),
+        (["sr", "--recipe", "lite_x7", "--data", "."], "Unknown recipe 'lite_x7'. Available: base_x2, base_x3, base_x4, lite"),
         (["sr", "--recipe", "lite_x2", "--data", "no/such"], "'no/such' does not exist"),
         (["export", "--run", "no/run"], "No checkpoint at 'no/run'"),
         (["eval", "--weights", "no.onnx", "--data", "."], "holds no photograph"),
