@@ -28,7 +28,7 @@ MEAN_LOSS = 2.0  # of 255, mean over a picture: what x264 at crf 18 and a Lanczo
 def ffmpeg(*arguments: object, stdin: bytes | None = None) -> bytes:
     """Run FFmpeg and return its stdout; raises CalledProcessError with its stderr."""
     command = [FFMPEG, "-v", "error", "-y", *(["-nostdin"] if stdin is None else []), *map(str, arguments)]
-    done = subprocess.run(command, input=stdin, capture_output=True, check=False)
+    done = subprocess.run(command, input=stdin, capture_output=True, check=False, timeout=300)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}\n{done.stderr.decode(errors='replace')}")
     return done.stdout
@@ -50,7 +50,9 @@ def make_clip(
     """A small clip of testsrc2; `inputs` are further input arguments, `output` those before the name. H.264 unless they say else."""
     codec = [] if "-c:v" in map(str, output) else ["-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-x264-params", "scenecut=0"]
     fmt = [] if "-pix_fmt" in map(str, output) or codec == [] else ["-pix_fmt", "yuv420p"]
-    ffmpeg(*pictures(size, rate, num_frames), *inputs, *codec, *fmt, *output, path)
+    # libvpx's threads wait for each other for ever, now and then, in a picture this small
+    threads = ["-threads", "1"] if "libvpx" in map(str, output) else []
+    ffmpeg(*pictures(size, rate, num_frames), *inputs, *codec, *fmt, *output, *threads, path)
     return path
 
 
