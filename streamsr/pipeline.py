@@ -1,4 +1,4 @@
-"""run: a source, an upscaler and a sink, and the account that closes the job.
+"""Pipeline: a source, an upscaler and a sink, and the account that closes the job.
 
 Three things overlap: FFmpeg decodes in a thread of `prefetch`, the upscaler keeps several frames in its engine, the
 encoder works in threads of its own. This thread takes finished frames in order and hands them to the encoder.
@@ -18,10 +18,9 @@ import av
 
 from ._version import __version__
 from .account import Account, align, check_counts, check_pts, check_sound, check_sync, check_tags, read_facts
-from .engines import Precision
 from .errors import AccountError, Interrupted, SourceError, StreamsrError
 from .flow import prefetch
-from .io.sink import Sink, SinkOptions, check_output
+from .io.sink import Sink, SinkOptions
 from .io.source import Source, SourceOptions
 from .upscale import Upscaler
 
@@ -73,44 +72,6 @@ class Report:
         return asdict(self) | {"account": asdict(self.account) | {"ok": self.account.ok, "line": self.account.line()}}
 
 
-def run(
-    src: str | Path,
-    dst: str | Path,
-    *,
-    scale: float = 2,
-    size: tuple[int, int] | None = None,
-    model: str = "lite",
-    engine: str = "auto",
-    device: str = "auto",
-    precision: Precision = "auto",
-    threads: int = 0,
-    source: SourceOptions | None = None,
-    sink: SinkOptions | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
-    stop: threading.Event | None = None,
-) -> Report:
-    """Upscale a video and write it with everything that came along.
-
-    src: a path, an image pattern or "-"; dst: the same. size: (width, height) box that the picture has to fit, its
-    aspect kept; else `scale` times the source. stop: when set, the run ends early and raises Interrupted.
-    Raises UsageError, SourceError, EngineError, SinkError, AccountError (nothing is lost in silence), Interrupted.
-    """
-    stop = stop or threading.Event()
-    source_options, sink_options = source or SourceOptions(), sink or SinkOptions()
-    check_output(str(dst), sink_options, source_url=str(src))
-    report = Report(str(src), str(dst))
-    started = time.perf_counter()
-    with (
-        open_in_thread(str(src), source_options, stop) as opened,
-        Upscaler(
-            model, scale if size is None else fit_scale(opened, size), size=None if size is None else fit_size(opened, size),
-            engine=engine, device=device, precision=precision, threads=threads,
-        ) as upscaler,
-    ):  # fmt: skip
-        upscale_source(opened, upscaler, sink_options, report, started=started, on_progress=on_progress, stop=stop)
-    return report
-
-
 def upscale_source(
     opened: Source,
     upscaler: Upscaler,
@@ -121,7 +82,11 @@ def upscale_source(
     on_progress: Callable[[Progress], None] | None,
     stop: threading.Event,
 ) -> None:
-    """What `run` does once source and upscaler are there: `report` names the output and is filled in."""
+    """Upscale a whole video in one piece: `report` names the output and is filled in.
+
+    started: time.perf_counter() at the start of the run. stop: when set, it ends early and raises Interrupted.
+    Raises SourceError, EngineError, SinkError, AccountError (nothing is lost in silence), Interrupted.
+    """
     result: Sink | None = None
     try:
         timed = Timed(opened.frames())

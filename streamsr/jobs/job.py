@@ -67,12 +67,12 @@ def run(
     src: a path, an image pattern or "-"; dst: the same. size: (width, height) box that the picture has to fit, its
     aspect kept; else `scale` times the source. stop: when set, the run ends early and raises Interrupted.
     segment_seconds: a long file is made in segments of about this length, in the folder DST.streamsr, and the same call
-    goes on where an earlier one ended; 0: in one piece. workers: processes that make segments
-    at the same time; "auto": one a device where `device` names several, else one for four cores. cluster: "auto" or
-    "ray://HOST:PORT", a Ray cluster whose nodes make the segments (streamsr.jobs.cluster); workers is then of no use.
-    work: where segments go instead, a folder or a store's URL that all workers reach. restart: throw away
-    what an earlier call has done. upscaler: one that serves several runs in turn, and whose model, engine, device,
-    precision and threads are those of this call; it stays open. None: one is opened for this run.
+    goes on where an earlier one ended; 0: in one piece. workers: processes that make segments at the same time; "auto": one
+    a device where `device` names several, else one for four cores. cluster: "auto" or "ray://HOST:PORT", a Ray cluster
+    whose nodes make the segments (streamsr.jobs.cluster); workers is then of no use. work: where segments go instead, a
+    folder or a store's URL that all workers reach. restart: throw away what an earlier call has done. upscaler: one that
+    serves several runs in turn, and whose model, engine, device, precision and threads are those of this call; it stays
+    open. None: one is opened for this run.
     Raises UsageError, SourceError, EngineError, SinkError, AccountError (nothing is lost in silence), Interrupted.
     """
     started = time.perf_counter()
