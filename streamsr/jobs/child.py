@@ -13,7 +13,6 @@ import pickle
 import queue
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -75,18 +74,10 @@ def main() -> None:
     if cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)  # before any library counts the cores
     from ..errors import StreamsrError
-    from .worker import Worker
+    from .worker import Worker, seldom
 
     threading.Thread(target=parent.read, name="parent", daemon=True).start()
-    told = 0.0
-
-    def tell(num_frames: int) -> None:
-        nonlocal told
-        now = time.monotonic()
-        if now - told >= _REPORT_S:
-            told = now
-            parent.send("frames", num_frames)
-
+    tell = seldom(lambda num_frames: parent.send("frames", num_frames), _REPORT_S)
     with Worker(spec) as worker:
         parent.send("idle", [], {})
         while True:

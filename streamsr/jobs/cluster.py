@@ -22,11 +22,10 @@ from ..errors import EngineError, SinkError, StreamsrError
 from .connection import first_line
 from .needs import Needs
 from .plan import Segment
-from .spec import Result, Spec
+from .spec import MAX_TRIES, Result, Spec
 from .store import Store
 
-MAX_TRIES = 3  # of one segment that fails; nodes that die do not count
-_NODE_DEATHS = 5  # that one segment survives
+_NODE_DEATHS = 5  # that one segment survives; they do not count as failures
 _AHEAD = 2  # tasks in flight for each that can run: the next one waits on a node's doorstep
 _POLL_S = 0.2
 _LOOK_S = 2.0  # between looks at which nodes there are

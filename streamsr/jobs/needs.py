@@ -12,9 +12,8 @@ from ..models import ModelSpec
 from ..pipeline import AHEAD
 from ..resample import planar_format
 from ..stream import luma_bits
-from .spec import Spec
+from .spec import CORES_EACH, Spec
 
-CORES_EACH = 4  # of a task, unless --threads says otherwise or a node has fewer: one process already keeps several frames in its engine
 _BASE_BYTES = 400 << 20  # interpreter, libraries, model
 _ENCODER_FRAMES = 64  # that an encoder keeps: x264 looks 40 ahead, and keeps references
 

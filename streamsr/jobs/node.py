@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import EngineError, SinkError, SourceError
 from .plan import Segment
 from .spec import Result, Spec
-from .worker import work
+from .worker import seldom, work
 
 _TELL_S = 0.5
 
@@ -25,16 +24,7 @@ def make_segment(
     Raises StreamsrErrors; those of files that this machine cannot see name it.
     """
     check_paths(spec, input_bytes)
-    told = 0.0
-
-    def tell_sometimes(num_frames: int) -> None:
-        nonlocal told
-        now = time.monotonic()
-        if now - told >= _TELL_S:
-            told = now
-            tell(num_frames)
-
-    return work(segment, spec, on_frames=tell_sometimes)
+    return work(segment, spec, on_frames=seldom(tell, _TELL_S))
 
 
 def check_paths(spec: Spec, input_bytes: int) -> None:

@@ -23,10 +23,8 @@ from typing import Any, Literal
 from ..engines import count_threads
 from ..errors import EngineError, StreamsrError
 from .plan import Segment
-from .spec import Result, Spec
+from .spec import CORES_EACH, MAX_TRIES, Result, Spec
 
-MAX_TRIES = 3  # of one segment
-_CORES_EACH = 4  # of a worker, for "auto"; one process already keeps several frames in its engine
 _POLL_S = 0.2
 _STOP_S = 30.0  # to close a segment in hand
 
@@ -36,7 +34,7 @@ def count_workers(wanted: int | Literal["auto"], device: str) -> int:
     if wanted != "auto":
         return wanted
     devices = device.split(",")
-    return len(devices) if len(devices) > 1 else max(1, count_threads(0) // _CORES_EACH)
+    return len(devices) if len(devices) > 1 else max(1, count_threads(0) // CORES_EACH)
 
 
 def share_out(spec: Spec, number: int, num_workers: int) -> tuple[Spec, list[int]]:

@@ -15,6 +15,9 @@ from ..io.tags import Tags
 from ..upscale import Upscaler
 from .plan import Segment
 
+MAX_TRIES = 3  # of one segment that fails
+CORES_EACH = 4  # of a worker that nobody gave a number of threads: one process already keeps several frames in its engine
+
 
 @dataclass(frozen=True, slots=True)
 class Spec:

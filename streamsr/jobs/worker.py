@@ -157,3 +157,17 @@ def work(segment: Segment, spec: Spec, *, on_frames: Callable[[int], None] | Non
 
 
 _warm: Worker | None = None
+
+
+def seldom(tell: Callable[[int], None], every_s: float) -> Callable[[int], None]:
+    """`tell`, but at most once in `every_s` seconds; what comes between is left out."""
+    told = 0.0
+
+    def tell_sometimes(num_frames: int) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if now - told >= every_s:
+            told = now
+            tell(num_frames)
+
+    return tell_sometimes
