@@ -102,7 +102,7 @@ def main(options: argparse.Namespace, source: SourceOptions, sink: SinkOptions, 
     except StreamsrError as error:
         if not options.log_json:
             raise
-        log.event("ended", level="error", exit_code=error.exit_code, reason=error.message, hint=error.hint)
+        log.failure(error)
         return error.exit_code
     finally:
         log.close()

@@ -89,7 +89,7 @@ class Member:
         except Exception as error:  # a fault of ours in one stream is not the others'
             self.failure = StreamsrError(f"{type(error).__name__}: {error}")
         if self.failure is not None:
-            self._log.event("ended", level="error", exit_code=self.failure.exit_code, reason=self.failure.message, hint=self.failure.hint)
+            self._log.failure(self.failure)
             return
         assert self.report is not None
         self._log.event("ended", exit_code=0, reason=self.report.ended_by, account=self.report.line(), notes=self.report.notes)

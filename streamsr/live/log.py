@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
+from ..errors import StreamsrError
 from .url import redact_text
 
 Level = Literal["info", "warning", "error"]
@@ -55,6 +56,10 @@ class EventLog:
             event.latest = (level, fields)
             event.num_held += 1
             self._write_due(self._clock())
+
+    def failure(self, error: StreamsrError) -> None:
+        """Write what a stream, or the process, ended with."""
+        self.event("ended", level="error", exit_code=error.exit_code, reason=error.message, hint=error.hint)
 
     def tick(self) -> None:
         """Write what was held back a second ago and more, so that the last words of a burst do not wait for the next one."""
