@@ -40,10 +40,26 @@ def save_checkpoint(
         "torch_rng": torch.get_rng_state(),
         "metrics": metrics,
     }
+    write_state(path, state)
+
+
+def write_state(path: pathlib.Path, state: Any) -> None:
+    """torch.save by rename; makes the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".part")
     torch.save(state, partial)
     os.replace(partial, path)
+
+
+def read_state(path: pathlib.Path, form: int, what: str) -> dict[str, Any]:
+    """A dictionary with "format", on the CPU. what: words for whose it is. Raises TrainerError for any other file."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise TrainerError(f"{str(path)!r} is not a checkpoint of this trainer: {error}") from error
+    if not isinstance(state, dict) or state.get("format") != form:
+        raise TrainerError(f"{str(path)!r} is not a checkpoint of format {form} of {what}.")
+    return state
 
 
 def find_checkpoint(path: pathlib.Path) -> pathlib.Path:
@@ -56,14 +72,7 @@ def find_checkpoint(path: pathlib.Path) -> pathlib.Path:
 
 def load_checkpoint(path: pathlib.Path) -> dict[str, Any]:
     """The dictionary that `save_checkpoint` wrote, on the CPU."""
-    file = find_checkpoint(path)
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise TrainerError(f"{str(file)!r} is not a checkpoint of this trainer: {error}") from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise TrainerError(f"{str(file)!r} is not a checkpoint of format {FORMAT} of this trainer.")
-    return state
+    return read_state(find_checkpoint(path), FORMAT, "this trainer")
 
 
 def recipe_of(state: dict[str, Any]) -> Recipe:

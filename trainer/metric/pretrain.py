@@ -4,7 +4,6 @@ Two milder versions of the same distortion rank for certain; across distortions 
 apart, and the score is drawn towards VMAF-NEG / 100. The encoder is frozen, so what it sees was computed once (trainer.metric.looks).
 """
 
-import os
 import pathlib
 import time
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from trainer.checkpoint import read_state, write_state
 from trainer.errors import TrainerError
 from trainer.metric.distort import Subject
 from trainer.metric.looks import Looks
@@ -136,25 +136,18 @@ def cut(look: Looks, window: int, rng: np.random.Generator) -> Looks:
 def _save(
     path: pathlib.Path, metric: Metric, optimiser: torch.optim.Optimizer, rng: np.random.Generator, step: int, recipe: PretrainRecipe
 ) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     state = {
         "format": FORMAT, "recipe": asdict(recipe), "step": step, "metric": metric.state_dict(), "optimiser": optimiser.state_dict(),
         "rng": rng.bit_generator.state, "torch_rng": torch.get_rng_state(),
     }  # fmt: skip
-    torch.save(state, path.with_suffix(".part"))
-    os.replace(path.with_suffix(".part"), path)
+    write_state(path, state)
 
 
 def _load(path: pathlib.Path, recipe: PretrainRecipe) -> dict[str, Any]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise TrainerError(f"{str(path)!r} is not a checkpoint of this trainer: {error}") from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise TrainerError(f"{str(path)!r} is not a checkpoint of format {FORMAT} of the metric's pretraining.")
+    state = read_state(path, FORMAT, "the metric's pretraining")
     there = state["recipe"]
     changed = [key for key, value in asdict(recipe).items() if key != "steps" and there.get(key) != value]
     if changed:
         told = ", ".join(f"{key} {there.get(key)!r} there, {getattr(recipe, key)!r} here" for key in changed)
         raise TrainerError(f"{str(path)!r} belongs to another run ({told}). Use another --out.")
-    return dict(state)
+    return state

@@ -7,7 +7,6 @@ RUN/report.json                                             every number of the 
 
 import copy
 import json
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ from typing import Any
 
 import torch
 
+from trainer.checkpoint import write_state
 from trainer.errors import TrainerError
 from trainer.metric.agreement import Share, correlation, decided, half_of_people, majorities, one_person, predicted
 from trainer.metric.baselines import baseline_scores
@@ -67,9 +67,7 @@ def set_up(folder: pathlib.Path, options: StudyOptions) -> tuple[Metric, list[Su
         variances = torch.load(file, map_location="cpu", weights_only=True)
     else:
         variances = measure_variances(network.encoder, [folder / subject.original for subject in subjects[:NUM_VARIANCE_PHOTOS]])
-        file.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(variances, file.with_suffix(".part"))
-        os.replace(file.with_suffix(".part"), file)
+        write_state(file, variances)
     looks = []
     for i, subject in enumerate(subjects, 1):
         group = Group(subject.photo, folder / subject.original, tuple(folder / version.file for version in subject.versions))
@@ -94,7 +92,7 @@ def see(metric: Metric, groups: Sequence[Group], looks: Sequence[Looks], cache: 
         for look in looks:
             found += [metric.network.impression(sr[None].float(), look.hr.float()) for sr in look.sr]
     impressions = torch.cat(found)
-    torch.save({"key": key, "impressions": impressions}, cache)
+    write_state(cache, {"key": key, "impressions": impressions})
     return Seen(torch.cat([look.terms for look in looks]), impressions, row)
 
 
@@ -126,8 +124,7 @@ def study(folder: pathlib.Path, table: pathlib.Path, images: pathlib.Path, recip
         "reach": options.reach,
     }  # fmt: skip
     (options.out / "report.json").write_text(json.dumps(report, indent=2) + "\n")
-    torch.save({"metric": final.state_dict(), "encoder": options.encoder, "reach": options.reach}, options.out / "metric.part")
-    os.replace(options.out / "metric.part", options.out / "metric.pt")
+    write_state(options.out / "metric.pt", {"metric": final.state_dict(), "encoder": options.encoder, "reach": options.reach})
     return report
 
 
