@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import signal
 import sqlite3
 import subprocess
 import time
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,6 @@ import pytest
 from media import STREAMSR, describe, gray_pictures, make_clip, packets, rows, sound, streamsr, times, upscale
 
 from streamsr.errors import SinkError
-from streamsr.jobs.store import Draft
 
 SIZE = (128, 96)  # of the results
 CUT = ("--segment-seconds", "1", "--preset", "veryfast")
@@ -145,22 +144,11 @@ def test_interrupted_job_leaves_a_partial_file_that_plays_and_goes_on(clip: Path
 
 
 @pytest.fixture
-def begun(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def begun(clip: Path, tmp_path: Path, full_after: Callable[[int], AbstractContextManager[None]]) -> Path:
     """The output of a job that a full disk has stopped in its fourth segment."""
-    publish = Draft.publish
-    count = 0
-
-    def full(self: Draft) -> None:
-        nonlocal count
-        count += 1
-        if count > 3:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        publish(self)
-
     out = tmp_path / "out.mp4"
-    monkeypatch.setattr(Draft, "publish", full)
-    outcome = streamsr("run", clip, out, "--model", "resize", *CUT)
-    monkeypatch.setattr(Draft, "publish", publish)
+    with full_after(3):
+        outcome = streamsr("run", clip, out, "--model", "resize", *CUT)
     assert outcome.code == 6
     assert "the disk is full" in outcome.err
     assert "3 of 7 segments are done, the same command goes on" in outcome.err

@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 from media import make_clip, streamsr, upscale
 
 from streamsr.jobs.lease import Lease
-from streamsr.jobs.store import Draft
 
 CUT = ("--segment-seconds", "1", "--preset", "ultrafast")
 
 
 @pytest.fixture
-def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def begun(tmp_path: Path, full_after: Callable[[int], AbstractContextManager[None]]) -> Path:
     """A folder with one job that stopped after two of four segments."""
     clip = make_clip(tmp_path / "in.mp4", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "25", num_frames=100)
-    publish = Draft.publish
-    count = 0
-
-    def full(self: Draft) -> None:
-        nonlocal count
-        count += 1
-        if count > 2:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        publish(self)
-
-    monkeypatch.setattr(Draft, "publish", full)
-    assert streamsr("run", clip, tmp_path / "out.mkv", "--model", "resize", *CUT).code == 6
-    monkeypatch.setattr(Draft, "publish", publish)
+    with full_after(2):
+        assert streamsr("run", clip, tmp_path / "out.mkv", "--model", "resize", *CUT).code == 6
     return tmp_path
 
 
