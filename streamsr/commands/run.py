@@ -84,7 +84,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--work-folder", metavar="F",
                        help="where such parts go: a folder or URL in reach of all nodes (default: OUTPUT.streamsr)")  # fmt: skip
     group.add_argument("--restart", action="store_true", help="throw away what an earlier run of this output has done")
-
     group.add_argument("--recursive", action="store_true", help="of a folder as INPUT: take in the folders inside, kept as they are")
 
     streaming.add_arguments(parser)

@@ -116,9 +116,9 @@ class Session:
 
     def arrivals(self) -> Iterator[Arrival]:
         """Everything in the order of its arrival, until the source ends. Raises SourceError when it is lost."""
-        frames = deinterlace(self._decoded(), every_frame=self.options.deinterlace == "on")
-        if self.options.deinterlace == "off":
-            frames = self._decoded()
+        frames = self._decoded()
+        if self.options.deinterlace != "off":
+            frames = deinterlace(frames, every_frame=self.options.deinterlace == "on")
         media_s: float | None = None
         for frame in frames:
             yield from self._take_sounds()
