@@ -8,9 +8,9 @@ Note [Scene cuts]
                      have no correlation, and nothing to cut.
     A cut is a distance above DISTANCE and SPIKE times that of the two pictures before (a fast pan is as far off, but goes
     on), and a difference above DIFFERENCE. At these thresholds the real clips of the tests break where they are cut and
-    nowhere else, and of 1158 cuts from one clip to another 97 % are found: the rest goes between pictures that are nearly
-    empty or much alike. What is missed shows the network a state that does not fit, which its training contains too; what
-    is taken for a cut by mistake costs the memory of one moment.
+    nowhere else. In a trial with a DIFFERENCE of 8, 97 % of 1158 cuts from one clip to another were found: the rest goes
+    between pictures that are nearly empty or much alike. What is missed shows the network a state that does not fit, which
+    its training contains too; what is taken for a cut by mistake costs the memory of one moment.
 """
 
 from __future__ import annotations
