@@ -58,6 +58,18 @@ def wait_for_children(run: subprocess.Popen[bytes], number: int = 2) -> list[int
     return found
 
 
+def wait_for_work(run: subprocess.Popen[bytes]) -> int:
+    """A worker that has begun to write a segment."""
+    end = time.monotonic() + WAIT_S
+    while True:
+        for pid in children(run.pid):
+            if draft_of(pid):
+                return pid
+        assert run.poll() is None, run.stderr and run.stderr.read()
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
 def test_two_workers_make_what_one_makes(clip: Path, whole: Path, tmp_path: Path) -> None:
     upscale(clip, tmp_path / "out.mp4", *CUT, "--workers", "2", "--report", tmp_path / "r.json")
     report = json.loads((tmp_path / "r.json").read_text())
@@ -69,12 +81,10 @@ def test_two_workers_make_what_one_makes(clip: Path, whole: Path, tmp_path: Path
 
 def test_worker_that_is_killed_costs_no_frame(clip: Path, whole: Path, tmp_path: Path) -> None:
     run = start(clip, tmp_path / "out.mp4", "--report", str(tmp_path / "r.json"))
-    victim = wait_for_children(run)[0]
-    time.sleep(1)
-    if run.poll() is None:
-        os.kill(victim, signal.SIGKILL)
+    os.kill(wait_for_work(run), signal.SIGKILL)
     _, words = run.communicate(timeout=WAIT_S)
     assert run.returncode == 0, words
+    assert "made again, because a worker ended" in " ".join(json.loads((tmp_path / "r.json").read_text())["notes"])
     for stream in ("v:0", "a:0"):
         assert rows(tmp_path / "out.mp4", stream, copy=True) == rows(whole, stream, copy=True)
 
