@@ -39,7 +39,7 @@ class SegmentWriter:
         self.encoding = Encoding.choose(spec, (first.width, first.height), first.format.name, output=output, wanted=spec.encode)
         self._draft: Draft | None = None
         try:
-            # never opened: it gives the encoder the settings that the output's container will ask for
+            # nothing is written to it: it gives the encoder the settings that the output's container will ask for
             self._container = av.open(os.devnull, "w", format=output.muxer)
             self._stream = self.encoding.add_stream(self._container)
             self.encoding.open_codec(self._stream)
@@ -60,7 +60,7 @@ class SegmentWriter:
             raise self.encoding.explain(error, self.spec.target) from error
 
     def finish(self, note: Note, *, complete: bool = True) -> Result:
-        """Flush the encoder and the file. Raises SinkError for a full disk, and where the encoder lost a frame."""
+        """Flush the encoder and the file, and free the encoder. Raises SinkError for a full disk, and where the encoder lost a frame."""
         assert self._draft is not None
         number = self.part.segment.number
         try:
@@ -75,10 +75,10 @@ class SegmentWriter:
         except SinkError:
             self.discard()
             raise
-        part = self.part
+        part, parameters = self.part, bytes(self._stream.codec_context.extradata or b"").hex()
+        self._container.close()  # which frees the encoder; the garbage collector comes by much later
         return Result(
-            number, self._draft.name, self._draft.size, self._draft.checksum,
-            parameters=bytes(self._stream.codec_context.extradata or b"").hex(), encoder=self.encoding.encoder,
+            number, self._draft.name, self._draft.size, self._draft.checksum, parameters=parameters, encoder=self.encoding.encoder,
             pts=self._times.tobytes(), num_decoded=part.num_decoded, num_upscaled=len(self._times),
             num_encoded=len(self._packet_times), num_missing=max(0, part.segment.num_frames - part.num_decoded),
             num_errors=part.num_errors, num_reused=note.num_reused, num_deinterlaced=part.num_deinterlaced,
@@ -98,6 +98,7 @@ class SegmentWriter:
         if self._draft is not None:
             self._draft.discard()
             self._draft = None
+            self._container.close()
 
     def _keep(self, packets: Iterable[av.Packet]) -> None:
         assert self._draft is not None
