@@ -1,0 +1,106 @@
+"""A device without a GPU: a DeviceEngine on NumPy arrays that holds its caller to the contract of streamsr.engines.device.
+
+The network is nearest repetition plus a quarter of what the state holds; the next state is the mean of luma and state. So the
+output of frame k tells which frames came before it, in which order. Work is launched when the fake stream is synchronised,
+as on a real one: who reads an output too early reads NaN.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+
+import numpy as np
+
+from streamsr.engines.device import DeviceMemoryError, DeviceState, DType, check_call
+from streamsr.errors import EngineError, UsageError
+from streamsr.models import StateShape
+
+
+class FakeDevice:
+    """Streams as queues of launched work. `log` keeps (stream, what) in the order of launch."""
+
+    def __init__(self, *, num_lanes: int = 8) -> None:
+        self.num_lanes = num_lanes  # as many fit into its memory
+        self.num_open = 0
+        self.log: list[tuple[int, str]] = []
+        self._queues: dict[int, list[Callable[[], None]]] = defaultdict(list)
+
+    def launch(self, stream: int, what: str, work: Callable[[], None]) -> None:
+        self.log.append((stream, what))
+        self._queues[stream].append(work)
+
+    def synchronise(self, stream: int) -> None:
+        """Run what was launched on one stream, in its order."""
+        work, self._queues[stream] = self._queues[stream], []
+        for step in work:
+            step()
+
+
+class FakeDeviceEngine:
+    """Implements `streamsr.engines.device.DeviceEngine`.
+
+    gain: multiplies the output; an engine that computes something else. broken: the launch after as many fails.
+    """
+
+    name = "fake"
+    device = "cuda:0"
+    precision = "f16"
+    reason = "f16: a fake"
+    max_batch = 4
+
+    def __init__(self, device: FakeDevice, *, scale: int = 2, dtype: DType = "float16", recurrent: bool = True, gain: float = 1.0,
+                 broken: int | None = None) -> None:  # fmt: skip
+        self.fake, self.scale, self.dtype, self.gain, self.broken = device, scale, dtype, gain, broken
+        self.states = (StateShape("state_0", 1),) if recurrent else ()
+        self.lanes: list[FakeLane] = []
+        self.closed = False
+
+    def open_lane(self, n: int, height: int, width: int) -> FakeLane:
+        if not 1 <= n <= self.max_batch:
+            raise UsageError(f"A batch of {n} planes; this engine takes 1 to {self.max_batch}.")
+        if self.fake.num_open >= self.fake.num_lanes:
+            raise DeviceMemoryError(f"{self.device} has no room for {n} planes of {width}x{height}.")
+        self.fake.num_open += 1
+        self.lanes.append(FakeLane(self, (n, height, width)))
+        return self.lanes[-1]
+
+    def close(self) -> None:
+        assert not any(lane.is_open for lane in self.lanes), "an engine was closed before its lanes"
+        self.closed = True
+
+
+class FakeLane:
+    """Implements `streamsr.engines.device.Lane`."""
+
+    is_capturable = True
+
+    def __init__(self, engine: FakeDeviceEngine, shape: tuple[int, int, int]) -> None:
+        self.engine, self.shape, self.is_open = engine, shape, True
+
+    def new_state(self) -> DeviceState:
+        n, h, w = self.shape
+        return tuple(np.zeros((n, s.channels, s.scale * h, s.scale * w), self.engine.dtype) for s in self.engine.states)
+
+    def enqueue(self, luma: np.ndarray, out: np.ndarray, state: DeviceState = (), following: DeviceState = (), *, stream: int) -> None:
+        engine = self.engine
+        assert self.is_open, "a lane was used after it was closed"
+        check_call(self, engine.scale, engine.dtype, engine.states, luma, out, state, following)
+        if engine.broken is not None:
+            engine.broken -= 1
+            if engine.broken < 0:
+                raise EngineError("The fake device failed.")
+        for array in (out, *following):
+            array[:] = np.nan
+        engine.fake.launch(stream, f"{engine.name} {self.shape}", lambda: self._run(luma, out, state, following))
+
+    def _run(self, luma: np.ndarray, out: np.ndarray, state: DeviceState, following: DeviceState) -> None:
+        seen = luma + state[0] / 4 if state else luma
+        out[:] = (self.engine.gain * seen).repeat(self.engine.scale, 2).repeat(self.engine.scale, 3)
+        for old, new in zip(state, following, strict=True):
+            new[:] = (old + luma) / 2
+
+    def close(self) -> None:
+        assert self.is_open, "a lane was closed twice"
+        self.is_open = False
+        self.engine.fake.num_open -= 1
