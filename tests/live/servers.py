@@ -131,6 +131,14 @@ class RtspServer:
         self.kill()
 
 
+def node_module(name: str) -> Path:
+    """The folder of a package of tests/live/package.json; skips the test where it is not installed."""
+    folder = Path(os.environ.get("STREAMSR_NODE", Path(__file__).parent)) / "node_modules" / name
+    if not folder.exists():
+        _skip(name, f"no {name}: npm ci --prefix tests/live (Node.js 20 or newer)")
+    return folder
+
+
 class Live:
     """`run_live` in a thread, with the plain resize and small pictures; patient, as the machine may be busy."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -14,14 +13,13 @@ from pathlib import Path
 
 import pytest
 from media import make_clip, streams, times
-from servers import PATIENCE_S, Live, _skip, free_port, sender, system_ffmpeg
+from servers import PATIENCE_S, Live, free_port, node_module, sender, system_ffmpeg
 
 from streamsr.live.options import LiveOptions
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 
 RATE = 10
-HERE = Path(__file__).parent
 BRISK = LiveOptions(max_latency_s=5, timeout_s=3)
 SOUND = ["-f", "lavfi", "-i", "anoisesrc=sample_rate=44100:seed=1:duration=120"]
 
@@ -30,11 +28,9 @@ class RtmpServer:
     """node-media-server in a process; skips the test where it is not installed."""
 
     def __init__(self, folder: Path) -> None:
-        modules = Path(os.environ.get("STREAMSR_NODE", HERE)) / "node_modules"
-        program = modules / "node-media-server" / "bin" / "app.js"
+        program = node_module("node-media-server") / "bin" / "app.js"
         node = shutil.which("node")
-        if node is None or not program.exists():
-            _skip("node-media-server", "no node-media-server: npm ci --prefix tests/live (Node.js 20 or newer)")
+        assert node is not None, "npm installed node-media-server, and node is gone"
         self.port = free_port()
         config = folder / "rtmp.json"
         config.write_text(json.dumps({
