@@ -51,6 +51,7 @@ class ModelSpec:
     size_multiple: int = 1  # width and height must be multiples of this
     input: str = "luma"
     output: str = "luma_hr"
+    clean_form: str | None = None  # name of the model that takes its place for sources that have hardly been compressed
     states: tuple[StateShape, ...] = ()  # what a recurrent model carries from frame to frame
     description: str = ""
     degradation: str = ""
@@ -117,6 +118,7 @@ def load_spec(description: Path) -> ModelSpec:
         size_multiple=take(entries, "size_multiple", int) if "size_multiple" in entries else 1,
         input=take(entries, "input", str),
         output=take(entries, "output", str),
+        clean_form=take(entries, "clean_form", str) if "clean_form" in entries else None,
         states=tuple(take_state(entry) for entry in (take(entries, "state_shapes", list) if "state_shapes" in entries else ())),
         description=str(entries.get("description", "")),
         degradation=str(entries.get("degradation", "")),

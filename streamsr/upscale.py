@@ -6,7 +6,6 @@ goes through the network, once or more (streamsr.engines), and to the exact targ
 
 from __future__ import annotations
 
-import itertools
 import math
 import threading
 import time
@@ -35,10 +34,10 @@ from streamsr.engines.tiling import infer_tiled, max_pixels, tile_shape
 from streamsr.errors import UsageError
 from streamsr.frame import Frame, find_layout
 from streamsr.models import RESIZE, ModelSpec, find_models
+from streamsr.passes import padded_shape, plan_passes, specs_for
 from streamsr.resample import exact_side, planar_format, resize_plane
 from streamsr.stream import Stream, luma_bits
 
-MAX_PASSES = 4
 MAX_SIDE = 65_535
 
 
@@ -76,6 +75,7 @@ class Upscaler:
             self._specs = [describe_model(path, engine=engine)]
         else:
             self._specs = find_models(model)
+        self._named = self.model, self._specs
         chosen = choose_engine(engine) if self._specs or engine != "auto" else RESIZE  # an unknown name is an error for "resize" too
         self.engine = chosen if self._specs else RESIZE  # the name of the engine that runs
         self.concurrency = 1 if hint == "latency" else min(count_threads(threads), MAX_STREAMS)  # frames upscaled side by side
@@ -84,7 +84,7 @@ class Upscaler:
         }  # fmt: skip
         self._opener = opener
         self._lookahead = 0 if hint == "latency" else self.concurrency
-        self._engines: dict[tuple[int, int], Engine] = {}
+        self._engines: dict[tuple[str, int, int], Engine] = {}
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._stream = Stream(self)
@@ -226,10 +226,10 @@ class Upscaler:
 
     def _engine(self, spec: ModelSpec, bits: int) -> Engine:
         with self._lock:
-            engine = self._engines.get((spec.scale, bits))
+            engine = self._engines.get((spec.name, spec.scale, bits))
             if engine is None:
                 engine = self._opener(spec, bits=bits, **self._options)
-                self._engines[spec.scale, bits] = engine
+                self._engines[spec.name, spec.scale, bits] = engine
             return engine
 
     def enlarge(self, luma: np.ndarray, target: tuple[int, int], *, bits: int, states: dict[int, State]) -> np.ndarray | None:
@@ -262,12 +262,16 @@ class Upscaler:
         with self._lock:
             self._stream = Stream(self)
 
-    def turn_to(self, scale: float, *, size: tuple[int, int] | None = None) -> None:
+    def turn_to(self, scale: float, *, size: tuple[int, int] | None = None, clean: bool = False) -> None:
         """Serve another video, to another scale or size perhaps: engines stay as they are, counts start at 0.
 
+        clean: it has hardly been compressed, so a model that has a form for such sources takes that.
         Raises UsageError as the constructor does. Nothing may be in flight.
         """
         self.scale, self.size = _checked(scale, size)
+        named, specs = self._named
+        self._specs = specs_for(specs, scale, clean=clean)
+        self.model = named if self._specs is specs else self._specs[0].name
         self.restart()
         self.num_upscaled = self.num_reused = 0
         self.engine_seconds = 0.0
@@ -302,23 +306,3 @@ def _checked(scale: float, size: tuple[int, int] | None) -> tuple[float, tuple[i
     if size is not None and not all(isinstance(side, int) and 0 < side <= MAX_SIDE for side in size):
         raise UsageError(f"size is {size!r}; it must be (width, height) in pixels, 1 to {MAX_SIDE}.")
     return scale, size
-
-
-def plan_passes(scales: list[int], needed: float) -> tuple[int, ...]:
-    """Which trained scales to apply, one after another, to reach at least `needed`: few passes, then little excess."""
-    if needed <= 1 or not scales:
-        return ()
-    for num_passes in range(1, MAX_PASSES + 1):
-        reached = [
-            combination
-            for combination in itertools.combinations_with_replacement(sorted(scales), num_passes)
-            if math.prod(combination) >= needed
-        ]
-        if reached:
-            return min(reached, key=math.prod)
-    return (max(scales),) * MAX_PASSES
-
-
-def padded_shape(shape: tuple[int, ...], multiple: int) -> tuple[int, int]:
-    """(rows, columns) rounded up to multiples."""
-    return shape[0] + -shape[0] % multiple, shape[1] + -shape[1] % multiple

@@ -21,7 +21,8 @@ import streamsr
 from streamsr.colour import LumaOfRgb
 from streamsr.errors import EngineError, UsageError
 from streamsr.frame import Frame, find_layout
-from streamsr.upscale import Upscaler, plan_passes
+from streamsr.passes import plan_passes
+from streamsr.upscale import Upscaler
 
 FORMATS = [
     "yuv420p", "yuv422p", "yuv444p", "yuv411p", "yuv440p", "yuv410p", "yuvj420p", "yuva420p", "gray", "gbrp", "gbrap",
@@ -331,3 +332,31 @@ def test_import_is_light() -> None:
     assert set(streamsr.__all__) <= set(dir(streamsr))
     for name in streamsr.__all__:
         assert getattr(streamsr, name) is not None
+
+
+def test_clean_source_takes_the_models_form_for_it(network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import json
+
+    folder = tmp_path / "weights"
+    for name in ("coded", "clean"):
+        (tmp_path / name).mkdir()
+        write_model(network, tmp_path / name, name)
+    folder.mkdir()
+    for file in (*(tmp_path / "coded").iterdir(), *(tmp_path / "clean").iterdir()):
+        file.rename(folder / file.name)
+    [description] = folder.glob("coded*.json")
+    description.write_text(json.dumps(json.loads(description.read_text()) | {"clean_form": "clean"}))
+    monkeypatch.setattr("streamsr.models.WEIGHTS", folder)
+    monkeypatch.setattr("streamsr.models.find_models.__defaults__", (folder,))
+    with Upscaler("coded", threads=1) as upscaler:
+        upscaler.turn_to(2, clean=True)
+        assert upscaler.model == "clean"
+        assert [spec.name for spec in upscaler.specs] == ["clean"]
+        upscaler.turn_to(2)
+        assert upscaler.model == "coded"
+        upscaler.turn_to(4, clean=True)
+        assert upscaler.model == "clean"  # twice
+    (folder / description.name).write_text(json.dumps(json.loads(description.read_text()) | {"scale": 3}))
+    with Upscaler("coded", threads=1) as upscaler:
+        upscaler.turn_to(3, clean=True)
+        assert upscaler.model == "coded"  # there is no clean form at x3

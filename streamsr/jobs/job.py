@@ -18,6 +18,7 @@ from typing import Literal
 
 from ..engines import Precision
 from ..errors import AccountError, Interrupted, SinkError, StreamsrError, UsageError
+from ..io.compression import is_clean
 from ..io.encoding import explain_disk, reason_of
 from ..io.sink import Sink, SinkOptions, check_output
 from ..io.source import Source, SourceOptions
@@ -95,7 +96,8 @@ def run(
             model, engine=engine, device=device.split(",")[0], precision=precision, threads=threads
         ) as upscaler,
     ):  # fmt: skip
-        upscaler.turn_to(scale if size is None else fit_scale(opened, size), size=None if size is None else fit_size(opened, size))
+        factor, box = (scale, None) if size is None else (fit_scale(opened, size), fit_size(opened, size))
+        upscaler.turn_to(factor, size=box, clean=is_clean(opened))
         try:
             place = parcel_folder(target, work)
             spec = make_spec(opened, upscaler, sink_options, target, place, device, precision, threads, segment_seconds)

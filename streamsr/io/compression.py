@@ -1,0 +1,39 @@
+"""Compression: whether a video has been through it, as far as its container tells."""
+
+from __future__ import annotations
+
+from av.codec.codec import Codec, Properties
+
+from .source import Source
+
+# Bits a pixel from which on coding leaves next to nothing to repair (README, "Two sets of weights"). Codecs without prediction
+# from frame to frame need more of them for the same picture.
+CLEAN_BITS, CLEAN_BITS_INTRA = 1.0, 3.0
+
+
+def is_clean(source: Source) -> bool:
+    """Whether the video is as good as uncompressed: by its codec, its profile, or its bits a pixel. False where nothing tells."""
+    context = source.stream.codec_context
+    if _can(context.codec, Properties.LOSSLESS) and not _can(context.codec, Properties.LOSSY):
+        return True
+    # x264 gives lossless video the one profile that allows it, whatever the format of the pixels
+    if context.codec.canonical_name == "h264" and "4:4:4 Predictive" in (source.stream.profile or "") and "444" not in source.tags.pix_fmt:
+        return True
+    bits = bits_per_pixel(source)
+    return bits is not None and bits >= (CLEAN_BITS_INTRA if _can(context.codec, Properties.INTRA_ONLY) else CLEAN_BITS)
+
+
+def bits_per_pixel(source: Source) -> float | None:
+    """Of the coded video, None where the container tells no rate. Sound counts where only the sum is known."""
+    rate = source.stream.bit_rate or _rest(source)
+    return None if not rate else rate / (source.tags.width * source.tags.height * float(source.rate))
+
+
+def _can(codec: Codec, what: Properties) -> bool:
+    return bool(codec.properties & what.value)  # type: ignore[operator]  # a plain number, whatever the stub says
+
+
+def _rest(source: Source) -> int:
+    """Bits a second of the whole file that no other stream claims; 0 where unknown."""
+    claimed = sum(getattr(stream, "bit_rate", None) or 0 for stream in source.other_streams)
+    return max(0, (source.container.bit_rate or 0) - claimed)

@@ -1,0 +1,44 @@
+"""Whether a source counts as clean: by codec, profile or bits a pixel, and never where nothing tells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from media import make_clip
+
+from streamsr.io.compression import bits_per_pixel, is_clean
+from streamsr.io.source import Source
+
+
+@pytest.mark.parametrize(
+    ("name", "output", "clean"),
+    [
+        ("a.mkv", ["-c:v", "ffv1"], True),
+        ("a.mkv", ["-c:v", "libx264", "-qp", "0"], True),
+        ("a.mkv", ["-c:v", "libx264", "-qp", "0", "-pix_fmt", "yuv444p"], True),  # by its bits: the profile is that of all 4:4:4
+        ("a.mp4", ["-c:v", "libx264", "-crf", "23"], False),
+        ("a.mkv", ["-c:v", "libx264", "-crf", "23"], False),
+        ("a.mp4", ["-c:v", "libx264", "-crf", "1", "-vf", "noise=alls=30:allf=t"], True),
+        ("a.avi", ["-c:v", "mjpeg", "-q:v", "5"], False),
+        ("a.mov", ["-c:v", "prores_ks", "-profile:v", "3"], True),
+        ("a.y4m", ["-c:v", "rawvideo"], True),
+        ("a.h264", ["-c:v", "libx264", "-crf", "1", "-vf", "noise=alls=30:allf=t"], False),  # no container, so nothing tells
+    ],
+)
+def test_sources_are_clean_or_not(tmp_path: Path, name: str, output: list[str], clean: bool) -> None:
+    clip = make_clip(tmp_path / name, *output, size="320x240", num_frames=25)
+    with Source(clip) as source:
+        assert is_clean(source) is clean
+
+
+def test_bits_of_the_sound_are_not_those_of_the_picture(tmp_path: Path) -> None:
+    sound = ["-f", "lavfi", "-i", "anoisesrc=duration=1:sample_rate=48000", "-c:a", "pcm_s16le"]
+    clip = make_clip(tmp_path / "a.mkv", "-c:v", "libx264", "-crf", "35", size="160x120", num_frames=25, inputs=sound[:4])
+    loud = make_clip(tmp_path / "b.mkv", "-c:v", "libx264", "-crf", "35", *sound[4:], size="160x120", num_frames=25, inputs=sound[:4])
+    with Source(clip) as quiet, Source(loud) as noisy:
+        alone, together = bits_per_pixel(quiet), bits_per_pixel(noisy)
+        assert alone is not None
+        assert together is not None
+        assert together < alone + 0.5
+        assert not is_clean(noisy)
