@@ -50,6 +50,7 @@ class Sr:
     truncate: int | None = None  # frames that gradients flow back through (sequence recipes)
     channels: int | None = None
     layers: int | None = None
+    quantised: bool | None = None  # train what the int8 file computes; seed it with --init-from (lite)
     temporal_weight: float | None = None
 
     def run(self) -> None:
@@ -156,6 +157,8 @@ class Export:
     seeded_from: str | None = None  # earlier runs that the weights passed through, for the JSON
     evaluate_on: tuple[pathlib.Path, ...] = ()  # picture folders whose scores go into the JSON
     metrics: pathlib.Path | None = None  # JSON file of further metrics, merged in
+    quantised_run: pathlib.Path | None = None  # run of the same network with --quantised: the int8 file, without --data
+    clean_form: str | None = None  # name of the model that takes its place for sources that have hardly been compressed
 
     def run(self) -> None:
         from trainer.calibration import calibration_crops
@@ -164,9 +167,11 @@ class Export:
 
         recipe = recipe_of(load_checkpoint(self.run_folder))
         crops = None
-        if self.data is not None:
+        if self.data is not None and self.quantised_run is None:
             crops = calibration_crops(self.data, degradation=recipe.degradation, scale=recipe.scale, count=self.calibration)
-        options = ExportOptions(self.name, self.trained_on, self.hardware, self.seeded_from, self.evaluate_on, self.metrics)
+        options = ExportOptions(
+            self.name, self.trained_on, self.hardware, self.seeded_from, self.evaluate_on, self.metrics, self.quantised_run, self.clean_form
+        )
         export(self.run_folder, self.out, crops, options)
 
 

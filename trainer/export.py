@@ -18,14 +18,17 @@ from streamsr.engines.openvino_attention import ATTENTION
 from trainer.checkpoint import ema_network, load_checkpoint, recipe_of
 from trainer.errors import TrainerError
 from trainer.evaluate import evaluate, summary
-from trainer.nets import Lite, Network
+from trainer.nets import Lite, Network, QuantisedLite
 from trainer.onnx_base import onnx_of_base
 from trainer.onnx_graph import onnx_of
+from trainer.onnx_int8 import onnx_int8_of
 from trainer.quantise import quantised
 from trainer.unroll import forward, start
 
 FLOAT_TOLERANCE = 1e-5  # of the [0, 1] range: summation order of float32 convolutions
 INT8_TOLERANCE = 0.5  # codes of 255, mean absolute difference to float32: below what rounding to 8 bits costs
+QUANTISED_TOLERANCE = 0.02  # codes of 255, mean absolute difference to the quantised network in torch: sums that round the other way
+INT8_LOSS = 0.1  # dB of PSNR-Y that int8 may cost on a set of pictures
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class ExportOptions:
     seeded_from: str | None = None  # earlier runs that the weights passed through
     evaluate_on: tuple[pathlib.Path, ...] = ()  # folders whose scores go into `metrics`
     metrics: pathlib.Path | None = None  # JSON file of further metrics, merged in
+    quantised_run: pathlib.Path | None = None  # run of the same network with --quantised, which becomes the int8 file
+    clean_form: str | None = None  # name of the model that takes its place for clean sources
 
 
 def export(run: pathlib.Path, out: pathlib.Path, calibration: list[NDArray[np.float32]] | None, options: ExportOptions) -> dict[str, Any]:
@@ -61,7 +66,7 @@ def export(run: pathlib.Path, out: pathlib.Path, calibration: list[NDArray[np.fl
         "degradation": recipe.degradation,
         "description": recipe.description,
         "license": "Apache-2.0",
-    }
+    } | ({"clean_form": options.clean_form} if options.clean_form else {})
     props = {key: value if isinstance(value, str) else json.dumps(value) for key, value in card.items()}
     model = onnx_of(net, props) if isinstance(net, Lite) else onnx_of_base(net, props)
     file = out / f"{name}.onnx"
@@ -74,16 +79,20 @@ def export(run: pathlib.Path, out: pathlib.Path, calibration: list[NDArray[np.fl
     card |= {"file": file.name, "sha256": sha256_of(file), "int8": None}
 
     small = out / f"{name}_int8.onnx"
-    if calibration and recipe.recurrent:
+    if options.quantised_run is not None:
+        card["int8"] = {"training": write_quantised(options.quantised_run, net, small, props)}
+    elif calibration and recipe.recurrent:
         raise TrainerError(f"{recipe.name!r} is recurrent: it has no int8 form yet. Leave --data out to export float32 alone.")
-    if calibration:
+    elif calibration:
         onnx.save(quantised(model, calibration), small)
         codes = int8_error(file, small, calibration)
         told = ", ".join(f"{key} {value:.2f}" for key, value in codes.items())
         print(f"{small.name}: difference to float32 in codes of 255: {told} (tolerance of the mean {INT8_TOLERANCE})")
         if codes["mean"] > INT8_TOLERANCE:
             raise TrainerError(f"{str(small)!r} differs from float32 by {codes['mean']:.2f} codes on average, more than {INT8_TOLERANCE}.")
-        card["int8"] = {"file": small.name, "sha256": sha256_of(small)}
+        card["int8"] = {}
+    if card["int8"] is not None:
+        card["int8"] = {"file": small.name, "sha256": sha256_of(small)} | card["int8"]
 
     metrics: dict[str, Any] = {"validation": state["metrics"], "onnx_max_abs_error": max(errors.values())}
     for folder in options.evaluate_on:
@@ -92,23 +101,46 @@ def export(run: pathlib.Path, out: pathlib.Path, calibration: list[NDArray[np.fl
                 scores = evaluate(path, folder)
                 metrics[f"{folder.name}_{label}"] = {k: round(v, 4) for k, v in summary(scores).items()}
                 print(f"{folder.name} {label}: {metrics[f'{folder.name}_{label}']}")
+        if card["int8"]:
+            lost = metrics[f"{folder.name}_float32"]["psnr_y"] - metrics[f"{folder.name}_int8"]["psnr_y"]
+            if lost > INT8_LOSS:
+                raise TrainerError(f"{str(small)!r} loses {lost:.2f} dB on {folder.name}, more than {INT8_LOSS}: use --quantised.")
     if options.metrics is not None:
         metrics |= json.loads(options.metrics.read_text())
     card |= {
         "trained_on": options.trained_on,
-        "training": {
-            "steps": state["step"],
-            "batch": recipe.batch,
-            "crop": recipe.crop,
-            "lr": recipe.lr,
-            "hardware": options.hardware,
-            "seconds": round(state["seconds"]),
-            "seeded_from": options.seeded_from,
-        },
+        "training": training_facts(state) | {"hardware": options.hardware, "seeded_from": options.seeded_from},
         "metrics": metrics,
     }
     (out / f"{name}.json").write_text(json.dumps(card, indent=2) + "\n")
     return card
+
+
+def training_facts(state: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint says about how it came to be."""
+    recipe = recipe_of(state)
+    return {"steps": state["step"], "batch": recipe.batch, "crop": recipe.crop, "lr": recipe.lr, "seconds": round(state["seconds"])}
+
+
+def write_quantised(run: pathlib.Path, net: Network, file: pathlib.Path, props: dict[str, str]) -> dict[str, Any]:
+    """The int8 file of a run with --quantised, checked against what was trained; returns its training facts.
+
+    Raises TrainerError for a run of another network than `net`.
+    """
+    state = load_checkpoint(run)
+    trained = ema_network(state)
+    if not isinstance(trained, QuantisedLite) or trained.macs_per_pixel != net.macs_per_pixel:
+        raise TrainerError(f"{str(run)!r} is no run with --quantised of a network like {type(net).__name__} at x{net.scale}.")
+    onnx.save(onnx_int8_of(trained, props), file)
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    x = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 1, 65, 97))).float() / 255
+    with torch.no_grad():
+        gap = np.abs(session.run(None, {"luma": x.numpy()})[0] - trained(x).numpy()) * 255
+    told = f"mean {gap.mean():.4f}, max {gap.max():.2f} (tolerance of the mean {QUANTISED_TOLERANCE})"
+    print(f"{file.name}: difference to torch in codes of 255: {told}")
+    if gap.mean() > QUANTISED_TOLERANCE:
+        raise TrainerError(f"{str(file)!r} is {gap.mean():.3f} codes off the trained network, more than {QUANTISED_TOLERANCE}.")
+    return training_facts(state)
 
 
 def float_errors(net: Network, file: pathlib.Path) -> dict[str, float]:

@@ -18,7 +18,7 @@ from trainer.checkpoint import load_checkpoint, recipe_of, save_checkpoint, seed
 from trainer.crops import CropSampler, fixed_crops
 from trainer.errors import TrainerError
 from trainer.losses import ssim
-from trainer.nets import Network, build_network
+from trainer.nets import Network, QuantisedLite, build_network
 from trainer.recipes import Recipe
 from trainer.sequences import SequenceSampler, fixed_sequences
 from trainer.soap import Soap
@@ -69,6 +69,8 @@ def train(recipe: Recipe, training: PairCache, validation: PairCache, options: L
     if state is None and options.init_from is not None:
         kept = seed_network(net, options.init_from)
         fabric.print(f"seeded from {options.init_from}" + (f"; new: {', '.join(kept)}" if kept else ""), flush=True)
+    if state is None and isinstance(net, QuantisedLite):
+        net.measure(sampler.draw()[0].flatten(0, 1))
     ema = copy.deepcopy(net)
     if state is not None:
         _check_same_recipe(recipe_of(state), recipe, last)

@@ -34,6 +34,7 @@ class Recipe:
     gain: float = 0.0  # unsharp gain put on the targets (0 = the photograph itself)
     seed: int = 0
     net: Literal["lite", "base"] = "lite"
+    quantised: bool = False  # trains with the arithmetic of the int8 file (lite)
     recurrent: bool = False  # carries a state from frame to frame (base)
     radius: int = 0  # of the attention between frame and state, in input pixels; 0: none (base)
     frames: int = 1  # a run of them is one training example; 1: single pictures

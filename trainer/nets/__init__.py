@@ -2,6 +2,7 @@
 
 from trainer.nets.base import Base
 from trainer.nets.lite import Lite
+from trainer.nets.quantised import QuantisedLite
 from trainer.recipes import Recipe
 
 Network = Lite | Base
@@ -10,8 +11,9 @@ Network = Lite | Base
 def build_network(recipe: Recipe) -> Network:
     """An untrained network as the recipe wants it."""
     if recipe.net == "lite":
-        return Lite(recipe.scale, recipe.channels, recipe.layers)
+        kind = QuantisedLite if recipe.quantised else Lite
+        return kind(recipe.scale, recipe.channels, recipe.layers)
     return Base(recipe.scale, recipe.channels, recipe.layers, recurrent=recipe.recurrent, radius=recipe.radius)
 
 
-__all__ = ["Base", "Lite", "Network", "build_network"]
+__all__ = ["Base", "Lite", "Network", "QuantisedLite", "build_network"]
