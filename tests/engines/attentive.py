@@ -1,0 +1,46 @@
+"""A small recurrent model with attention, as the trainer writes them, with random weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+
+def attentive_model(folder: Path, *, scale: int = 2, channels: int = 16, layers: int = 2, radius: int = 3, seed: int = 0) -> Path:
+    """Write attentive_xS.onnx and its JSON; returns the model's path."""
+    import torch
+
+    from trainer.nets import Base
+    from trainer.onnx_base import onnx_of_base
+
+    torch.manual_seed(seed)
+    net = Base(scale, channels, layers, radius=radius)
+    path = folder / f"attentive_x{scale}.onnx"
+    onnx.save(onnx_of_base(net), path)
+    description = {
+        "name": "attentive", "scale": scale, "input": "luma", "output": "luma_hr", "channels": channels, "layers": layers,
+        "macs_per_pixel": net.macs_per_pixel, "receptive_field": net.receptive_radius, "state_shapes": net.state_shapes,
+        "file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "int8": None,
+    }  # fmt: skip
+    path.with_suffix(".json").write_text(json.dumps(description))
+    return path
+
+
+def run_body(model: onnx.ModelProto, inputs: Sequence[np.ndarray]) -> np.ndarray:
+    """The attention function of a model, by its body alone, in ONNX Runtime."""
+    import onnxruntime
+
+    (function,) = model.functions
+    given = dict(zip(function.input, inputs, strict=True))
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, list(array.shape)) for name, array in given.items()]
+    ends = [helper.make_empty_tensor_value_info(name) for name in function.output]
+    body = helper.make_model(helper.make_graph(function.node, "body", ports, ends), opset_imports=function.opset_import)
+    body.ir_version = model.ir_version
+    session = onnxruntime.InferenceSession(body.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, given)[0]
