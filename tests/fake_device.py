@@ -70,6 +70,33 @@ class FakeDeviceEngine:
         self.closed = True
 
 
+class NumpyArrays:
+    """Implements `streamsr.engines.arrays.Arrays` on a FakeDevice: what reads results synchronises first."""
+
+    def __init__(self, device: FakeDevice) -> None:
+        self.fake = device
+        self._num_streams = 100
+
+    def open_stream(self) -> int:
+        self._num_streams += 1
+        return self._num_streams
+
+    def zeros(self, shape: tuple[int, ...], dtype: DType) -> np.ndarray:
+        return np.zeros(shape, dtype)
+
+    def upload(self, host: np.ndarray, array: np.ndarray, factor: float, *, stream: int) -> None:
+        given = host.astype(np.float32) * np.float32(factor)  # a copy, as the caller may change it once this returns
+        self.fake.launch(stream, "upload", lambda: np.copyto(array, given, casting="unsafe"))
+
+    def codes(self, array: np.ndarray, max_code: int, sample: np.dtype, *, stream: int) -> np.ndarray:
+        self.fake.synchronise(stream)
+        return np.clip(np.rint(array.astype(np.float32) * max_code), 0, max_code).astype(sample)
+
+    def download(self, array: np.ndarray, *, stream: int) -> np.ndarray:
+        self.fake.synchronise(stream)
+        return array.astype(np.float32)
+
+
 class FakeLane:
     """Implements `streamsr.engines.device.Lane`."""
 
