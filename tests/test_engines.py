@@ -18,9 +18,12 @@ from streamsr.models import WEIGHTS, ModelSpec, find_model, load_spec
 
 # How far a code may be from the float64 result, as (largest, mean) share of the code range, on top of rounding (0.5
 # and 0.25). float32: 24 bits of mantissa, six layers. bf16: 8 bits of mantissa in a residual that is a tenth of the
-# signal; measured 0.0011 and 0.0002. int8: 255 steps an activation; measured 0.007 and 0.0005.
-TOLERANCE = {"f32": (2e-6, 1e-6), "bf16": (0.002, 0.0004), "int8": (0.01, 0.001)}
-ENGINES = [("openvino", "f32"), ("openvino", "bf16"), ("openvino", "int8"), ("onnxruntime", "f32"), ("onnxruntime", "int8")]
+# signal; measured 0.0011 and 0.0002. f16: 11 bits. int8: 255 steps an activation; measured 0.007 and 0.0005.
+TOLERANCE = {"f32": (2e-6, 1e-6), "f16": (0.0003, 0.00005), "bf16": (0.002, 0.0004), "int8": (0.01, 0.001)}
+ENGINES = [
+    ("openvino", "f32"), ("openvino", "bf16"), ("openvino", "int8"), ("onnxruntime", "f32"), ("onnxruntime", "int8"),
+    ("torch", "f32"), ("torch", "bf16"), ("torch", "f16"),
+]  # fmt: skip
 SIZES = [(1, 1), (2, 3), (121, 161), (64, 200)]
 
 
@@ -42,7 +45,7 @@ def noise(height: int, width: int, bits: int, seed: int = 0) -> np.ndarray:
 def open_or_skip(spec: ModelSpec, *, engine: str, precision: str, bits: int = 8) -> engines.Engine:
     pytest.importorskip(engine)
     try:
-        return open_engine(spec, engine=engine, precision=precision, bits=bits)  # type: ignore[arg-type]
+        return open_engine(spec, engine=engine, device="cpu", precision=precision, bits=bits)  # type: ignore[arg-type]
     except EngineError as error:
         if "no bf16" in str(error):
             pytest.skip(str(error))
@@ -162,7 +165,7 @@ def test_resize_engine_needs_no_model() -> None:
 def test_importing_engines_imports_no_runtime() -> None:
     import subprocess
 
-    runtimes = ("openvino", "onnxruntime", "onnx", "torch")
+    runtimes = ("openvino", "onnxruntime", "onnx", "torch", "tensorrt", "tensorrt_rtx", "cupy")
     code = f"import sys, streamsr.engines, streamsr.upscale; print([name for name in {runtimes} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
@@ -199,6 +202,6 @@ def test_shipped_model_agrees_with_its_own_float_file(engine: str, precision: st
     open_or_skip(spec, engine=engine, precision=precision).infer(luma, out)
     error = np.abs(out - np.clip(exact, 0, 255))
     # trained weights clip rare activations in int8, so only the mean is bounded there
-    assert error.mean() <= {"f32": 0.27, "bf16": 0.3, "int8": 0.6}[precision]
+    assert error.mean() <= {"f32": 0.27, "f16": 0.27, "bf16": 0.3, "int8": 0.6}[precision]
     if precision != "int8":
-        assert error.max() <= {"f32": 0.501, "bf16": 3.0}[precision]
+        assert error.max() <= {"f32": 0.501, "f16": 0.7, "bf16": 3.0}[precision]

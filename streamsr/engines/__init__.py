@@ -16,10 +16,10 @@ import numpy as np
 from streamsr.errors import EngineError, UsageError
 from streamsr.models import ModelSpec
 
-Precision = Literal["auto", "f32", "bf16", "int8"]
+Precision = Literal["auto", "f32", "f16", "bf16", "int8"]
 Hint = Literal["throughput", "latency"]
 MAX_STREAMS = 8  # planes side by side: each takes up to 400 MB (streamsr.engines.tiling)
-PRECISIONS = ("auto", "f32", "bf16", "int8")
+PRECISIONS = ("auto", "f32", "f16", "bf16", "int8")
 
 # What a recurrent model carries from one frame of a stream to the next, float32 (channels, scale * h, scale * w) for each
 # of `ModelSpec.states`, whatever the engine's precision: rounding it again at every frame would add up. () without one.
@@ -32,10 +32,15 @@ class Engine(Protocol):
     It keeps nothing from call to call: the state of a recurrent model belongs to the stream, so streams may share an engine.
     """
 
-    name: str  # "openvino", "onnxruntime", "resize"
-    device: str  # "cpu", "gpu.0"
-    precision: str  # "f32", "bf16", "int8"
-    reason: str  # what "auto" chose, and why
+    @property
+    def name(self) -> str: ...  # "openvino", "onnxruntime", "torch", "tensorrt", "resize"
+    @property
+    def device(self) -> str: ...  # "cpu", "gpu.0", "cuda:0"
+    @property
+    def precision(self) -> str: ...  # "f32", "f16", "bf16", "int8"
+    @property
+    def reason(self) -> str: ...  # what "auto" chose, and why; for people
+
     scale: int
     bits: int  # of a sample: 8 means uint8, 9 to 16 mean uint16
     concurrency: int  # calls of `infer` that run side by side
@@ -96,36 +101,79 @@ def _open_resize(spec: ModelSpec | None, **options: object) -> Engine:
     return ResizeEngine(scale=options["scale"], bits=options["bits"], threads=options["threads"])  # type: ignore[arg-type]
 
 
+def _open_torch(spec: ModelSpec | None, **options: object) -> Engine:
+    from streamsr.engines.torch import open_torch
+
+    return open_torch(spec, **_without(options, "scale", "hint"))  # type: ignore[arg-type]
+
+
+def _open_tensorrt(spec: ModelSpec | None, **options: object) -> Engine:
+    from streamsr.engines.tensorrt import open_tensorrt
+
+    return open_tensorrt(spec, **_without(options, "scale", "hint", "threads"))  # type: ignore[arg-type]
+
+
+def _open_cuda(spec: ModelSpec | None, **options: object) -> Engine:
+    from streamsr.engines.opening import open_auto
+
+    return open_auto(spec, **_without(options, "scale", "hint"))  # type: ignore[arg-type]
+
+
+def _without(options: dict[str, object], *names: str) -> dict[str, object]:
+    return {name: value for name, value in options.items() if name not in names}
+
+
 ENGINES: dict[str, Callable[..., Engine]] = {
     "openvino": _open_openvino,
     "onnxruntime": _open_onnxruntime,
     "resize": _open_resize,
+    "torch": _open_torch,
+    "tensorrt": _open_tensorrt,
+    "cuda": _open_cuda,  # TensorRT as soon as it is built: what "auto" is on a GPU (Note [No waiting] of streamsr.engines.opening)
 }
-# What "auto" tries, in order, and the pip command for what is missing. OpenVINO first: `lite` x2 of 854x480 took 35 ms
-# of one Zen 4 core in int8, 63 in bf16, 118 in f32 (OpenVINO 2026.4); ONNX Runtime 96 in int8, 125 in f32.
-INSTALL = {"openvino": "pip install openvino", "onnxruntime": "pip install 'streamsr[ort]'"}
+# The pip command for what is missing.
+INSTALL = {
+    "openvino": "pip install openvino",
+    "onnxruntime": "pip install 'streamsr[ort]'",
+    "torch": "pip install 'streamsr[torch]'",
+    "tensorrt": "pip install 'streamsr[cuda12]', 'streamsr[cuda13]' or, for RTX GPUs, 'streamsr[rtx]'",
+}
+# What "auto" tries on a CPU, in order. OpenVINO first: `lite` x2 of 854x480 took 35 ms of one Zen 4 core in int8, 63 in bf16,
+# 118 in f32 (OpenVINO 2026.4); ONNX Runtime 96 in int8, 125 in f32.
+CPU_ENGINES = ("openvino", "onnxruntime")
 
 
 def is_installed(name: str) -> bool:
     """Whether the runtime that an engine needs can be imported; looks it up without importing it."""
+    if name in ("tensorrt", "cuda"):
+        from streamsr.engines.flavours import installed_flavours
+
+        return bool(installed_flavours())
     return name not in INSTALL or importlib.util.find_spec(name) is not None
 
 
-def choose_engine(engine: str) -> str:
-    """The engine that "auto" stands for here, or `engine` itself once it is known to be usable.
+def choose_engine(engine: str, device: str = "cpu") -> str:
+    """The engine that "auto" stands for on a device, or `engine` itself once it is known to be usable.
 
     Raises UsageError for a name that does not exist, EngineError with the pip command for one that is not installed.
     """
     if engine == "auto":
-        for name in INSTALL:
+        if device != "cpu":
+            from streamsr.engines.opening import choose_for_gpu
+
+            found = choose_for_gpu(device)
+            if found is not None:
+                return "cuda" if found == "tensorrt" else found
+        for name in CPU_ENGINES:
             if is_installed(name):
                 return name
-        raise EngineError("No inference engine is installed.", hint=" or ".join(INSTALL.values()))
+        raise EngineError("No inference engine is installed.", hint=" or ".join(INSTALL[name] for name in CPU_ENGINES))
     if engine not in ENGINES:
         raise UsageError(f"Unknown engine {engine!r}. Engines: auto, {', '.join(ENGINES)}.")
     if not is_installed(engine):
         available = [name for name in ENGINES if is_installed(name)]
-        raise EngineError(f"Engine {engine!r} is not installed. Installed here: {', '.join(available)}.", hint=INSTALL[engine])
+        hint = INSTALL["tensorrt" if engine == "cuda" else engine]
+        raise EngineError(f"Engine {engine!r} is not installed. Installed here: {', '.join(available)}.", hint=hint)
     return engine
 
 
@@ -152,6 +200,8 @@ def open_engine(
     """Open the engine that runs `spec` on planes of `bits` bits.
 
     spec: the model; None only for the engine "resize", which then needs `scale`.
+    device: "auto" is the first NVIDIA GPU where an engine for it is installed, else the CPU; "cpu", "cuda:0", "mps", or a GPU
+        as OpenVINO names it.
     threads: cores to use, 0 for all.
     hint: "throughput" runs several planes side by side, one or a few cores each; "latency" one plane on all cores.
     Raises UsageError for options that do not exist, EngineError for what is not there (engine, device, precision).
@@ -162,7 +212,7 @@ def open_engine(
         raise UsageError(f"Unknown precision {precision!r}. Precisions: {', '.join(PRECISIONS)}.")
     if hint not in ("throughput", "latency"):
         raise UsageError(f"Unknown hint {hint!r}. Hints: throughput, latency.")
-    name = choose_engine(engine)
+    name = choose_engine(engine, device)
     if spec is None and name != "resize":
         raise UsageError(f"Engine {name!r} needs a model; only 'resize' does without.")
     scale = scale if scale is not None else spec.scale if spec is not None else 2
@@ -180,4 +230,4 @@ def describe_model(path: Path, *, engine: str = "auto") -> ModelSpec:
     """
     from streamsr.engines.inspection import inspect_model
 
-    return inspect_model(path, engine=choose_engine(engine))
+    return inspect_model(path, engine=engine if engine in CPU_ENGINES else choose_engine("auto"))

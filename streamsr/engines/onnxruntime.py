@@ -33,8 +33,8 @@ class OnnxRuntimeEngine:
     def __init__(self, spec: ModelSpec, *, scale: int, bits: int, device: str, precision: Precision, threads: int, hint: Hint) -> None:
         if device not in ("auto", "cpu"):
             raise EngineError(f"Engine 'onnxruntime' runs on the cpu here, not on {device!r}.", hint="use --engine openvino")
-        if precision == "bf16":
-            raise EngineError("ONNX Runtime has no bf16 on CPUs. Precisions that work: f32, int8.")
+        if precision in ("bf16", "f16"):
+            raise EngineError(f"ONNX Runtime has no {precision} on CPUs. Precisions that work: f32, int8.")
         self.scale = scale
         self.bits = bits
         self.precision: str

@@ -104,7 +104,7 @@ def test_onnx_runtime_follows_torch_over_frames(scale: int, recurrent: bool, rad
             np.testing.assert_allclose(got, expected.numpy(), atol=1e-5)
 
 
-@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime", "torch"])
 def test_engines_follow_torch_and_tile_exactly(engine: str, tmp_path: pathlib.Path) -> None:
     torch.manual_seed(1)
     net = Base(2, 16, 2, radius=3).eval()
@@ -117,7 +117,7 @@ def test_engines_follow_torch_and_tile_exactly(engine: str, tmp_path: pathlib.Pa
     }  # fmt: skip
     path.with_suffix(".json").write_text(json.dumps(card))
     spec = load_spec(path.with_suffix(".json"))
-    opened = open_engine(spec, engine=engine, precision="f32", threads=1)
+    opened = open_engine(spec, engine=engine, device="cpu", precision="f32", threads=1)
     height, width = 60, 90
     state = torch_state = tiled_state = zero_state(spec, height, width)
     torch_state = net.first_state(torch.zeros(1, 1, height, width))
