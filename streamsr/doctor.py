@@ -10,6 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
 from .engines import ENGINES, INSTALL, count_threads, is_installed
+from .engines.cuda import list_gpus
+from .engines.flavours import find_flavour, installed_flavours
+from .engines.plans import PlanCache
 from .errors import StreamsrError
 from .io.encoders import ENCODERS
 from .models import list_models
@@ -45,10 +48,14 @@ def _machine() -> list[Finding]:
 def _engines() -> list[Finding]:
     findings = []
     for name in ENGINES:
+        if name == "cuda":
+            continue  # a way to use two of the others
         if not is_installed(name):
             findings.append(Finding("engine", name, False, "not installed", INSTALL[name]))
         elif name == "openvino":
             findings.append(_openvino())
+        elif name == "tensorrt":
+            findings.append(_tensorrt())
         else:
             words = "built in, the Lanczos baseline" if name not in INSTALL else _version(name)
             findings.append(Finding("engine", name, True, words))
@@ -65,6 +72,21 @@ def _openvino() -> Finding:
     except (ImportError, RuntimeError) as error:
         return Finding("engine", "openvino", False, f"installed, but does not start: {error}", INSTALL["openvino"])
     return Finding("engine", "openvino", True, f"{_version('openvino')}, devices: {devices}; precisions: {', '.join(abilities)}")
+
+
+def _tensorrt() -> Finding:
+    flavours, gpus = installed_flavours(), list_gpus()
+    words = ", ".join(f"{name} {_version(name, f'{name}-cu13', f'{name}-cu12')}" for name in flavours)
+    if not gpus:
+        return Finding("engine", "tensorrt", False, f"{words}, but no NVIDIA GPU to run on; it can build plans for others")
+    missing = [name for name in ("cupy", "onnx") if importlib.util.find_spec(name) is None]
+    if missing:
+        return Finding("engine", "tensorrt", False, f"{words}, without {' and '.join(missing)}", INSTALL["tensorrt"])
+    others = [gpu for gpu in gpus if find_flavour(gpu.capability) is None]
+    if len(others) == len(gpus):
+        wanted = "pip install 'streamsr[cuda12]' or 'streamsr[cuda13]'"
+        return Finding("engine", "tensorrt", False, f"{words}, which does not run on compute capability {others[0].capability}", wanted)
+    return Finding("engine", "tensorrt", True, f"{words}, plans in {PlanCache().folder}")
 
 
 def _models() -> list[Finding]:
@@ -106,8 +128,11 @@ def _extras() -> list[Finding]:
     return findings
 
 
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown version"
+def _version(*packages: str) -> str:
+    """Of the first that is installed: some libraries come as one of several packages."""
+    for package in packages:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            continue
+    return "unknown version"

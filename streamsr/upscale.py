@@ -76,7 +76,8 @@ class Upscaler:
         else:
             self._specs = find_models(model)
         self._named = self.model, self._specs
-        chosen = choose_engine(engine) if self._specs or engine != "auto" else RESIZE  # an unknown name is an error for "resize" too
+        # an unknown name is an error for "resize" too
+        chosen = choose_engine(engine, device) if self._specs or engine != "auto" else RESIZE
         self.engine = chosen if self._specs else RESIZE  # the name of the engine that runs
         self.concurrency = 1 if hint == "latency" else min(count_threads(threads), MAX_STREAMS)  # frames upscaled side by side
         self._options: dict[str, Any] = {

@@ -14,8 +14,8 @@ from media import STREAMSR, make_clip, sound, streamsr, times, upscale
 
 import streamsr as package
 
-COMMANDS = ["run", "verify", "info", "models", "doctor"]
-HEAVY = ["av", "numpy", "openvino", "onnxruntime", "rich", "torch"]
+COMMANDS = ["run", "verify", "info", "models", "engine", "doctor"]
+HEAVY = ["av", "numpy", "openvino", "onnxruntime", "rich", "torch", "onnx", "tensorrt", "tensorrt_rtx", "cupy"]
 
 
 @pytest.fixture(scope="module")

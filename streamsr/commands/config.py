@@ -100,6 +100,7 @@ def _read_stream(path: Path, name: str, table: Any, options: argparse.ArgumentPa
     vars(settled).update(inherited | own)
     try:
         settled.input, settled.output = resolve(settled.input), resolve(settled.output)
+        settled.engine = run.settled_engine(settled)
         if settled.report is not None and not settled.report.parent.is_dir():
             raise UsageError(f"report: the folder {settled.report.parent} does not exist.")
         return StreamOrder(

@@ -52,9 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--frames", type=values.count, metavar="N", help="at most N frames")
 
     group = parser.add_argument_group("engine")
-    group.add_argument("--engine", default="auto", metavar="E", help="auto, openvino, onnxruntime, resize (see `streamsr doctor`)")
-    group.add_argument("--device", default="auto", metavar="D", help="default: auto")
-    group.add_argument("--precision", choices=["auto", "f32", "bf16", "int8"], default="auto", help="default: auto")
+    group.add_argument("--engine", default="auto", metavar="E",
+                       help="auto, openvino, onnxruntime, torch, tensorrt, resize (see `streamsr doctor`)")  # fmt: skip
+    group.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda:0, mps (default: auto)")
+    group.add_argument("--precision", choices=["auto", "f32", "f16", "bf16", "int8"], default="auto", help="default: auto")
+    group.add_argument("--wait-engine", action="store_true", help="build TensorRT first, rather than go over to it while frames run")
     group.add_argument("--threads", type=values.natural, default=0, metavar="N", help="of the engine and the codecs, 0 = all")
     group.add_argument("--realtime", action="store_true", help="settings that keep up on this machine")
 
@@ -99,6 +101,7 @@ def main(options: argparse.Namespace) -> int:
     from ..jobs.batch import is_batch
 
     options.input = options.inputs[0]
+    options.engine = settled_engine(options)
     source, sink = source_options(options), sink_options(options)
     if options.report is not None and not options.report.parent.is_dir():
         raise UsageError(f"--report {options.report}: the folder {options.report.parent} does not exist.")
@@ -191,6 +194,14 @@ def _parts(report: Report) -> str:
     workers = f" by {report.num_workers} workers" if report.num_workers > 1 else ""
     resumed = f", {report.num_resumed} of them from an earlier run" if report.num_resumed else ""
     return f", {report.num_segments} segments{workers}{resumed}"
+
+
+def settled_engine(options: argparse.Namespace) -> str:
+    """--engine, with what --wait-engine makes of "auto" on a GPU."""
+    from ..engines import choose_engine
+
+    waits = options.wait_engine and options.engine in ("auto", "cuda")
+    return "tensorrt" if waits and choose_engine(options.engine, options.device) == "cuda" else options.engine
 
 
 def source_options(options: argparse.Namespace) -> SourceOptions:

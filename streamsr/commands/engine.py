@@ -1,0 +1,112 @@
+"""streamsr engine build | list | clear"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+
+from . import values
+
+HELP = "build, list and clear TensorRT plans"
+EPILOG = """examples:
+  streamsr engine build --size 1920x1080
+  streamsr engine build lite --scale 4 --size 1280x720 --dynamic
+  streamsr engine build --size 1920x1080 --compute-capability 8.9 --compute-capability 12.0
+  streamsr engine list
+  streamsr engine clear --stale
+
+Plans are kept in the folder that `streamsr engine list` names; STREAMSR_CACHE moves it (docs/engines.md).
+
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
+
+    build = verbs.add_parser("build", help="build plans now, rather than during the first run", allow_abbrev=False)
+    build.add_argument("model", metavar="MODEL", nargs="?", default="lite", help="see `streamsr models`, or PATH.onnx (default: lite)")
+    build.add_argument("--scale", type=values.count, metavar="N", default=2, help="a trained scale (default: 2)")
+    build.add_argument("--size", type=values.pixels, action="append", required=True, metavar="WxH", help="of the input, repeatable")
+    build.add_argument("--batch", type=values.count, default=1, metavar="N", help="frames at once (default: 1)")
+    build.add_argument("--precision", choices=["f16", "f32"], default="f16", help="default: f16")
+    build.add_argument("--dynamic", action="store_true", help="one plan also for all smaller sizes and batches; slower than one for a size")
+    where = build.add_mutually_exclusive_group()
+    where.add_argument("--device", default="auto", metavar="D", help="the GPU to build for (default: the first)")
+    where.add_argument("--compute-capability", action="append", metavar="X.Y",
+                       help="build for GPUs that are not here, with TensorRT for RTX: 7.5, 8.0, 8.6, 8.9, 12.0; repeatable")  # fmt: skip
+
+    shown = verbs.add_parser("list", help="list the plans that are kept", allow_abbrev=False)
+    shown.add_argument("--json", action="store_true", help="print JSON")
+
+    clear = verbs.add_parser("clear", help="delete plans", allow_abbrev=False)
+    clear.add_argument("model", metavar="MODEL", nargs="?", help="of one model alone, such as lite or lite_x2 (default: all)")
+    clear.add_argument("--stale", action="store_true", help="those alone that no installed TensorRT can run")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Do what the verb says."""
+    verbs = {"build": _build, "list": _list, "clear": _clear}
+    return verbs[options.verb](options)
+
+
+def _build(options: argparse.Namespace) -> int:
+    from ..engines.building import Wish, build_plan
+    from ..engines.cuda import find_gpu
+    from ..engines.flavours import load_flavour
+    from ..engines.plans import ANY_GPU, PlanCache
+    from ..engines.tensorrt import tell
+    from ..models import find_model
+    from ..upscale import padded_shape
+
+    spec, cache = find_model(options.model, options.scale), PlanCache()
+    if options.compute_capability:
+        targets = [(values.capability(text), ANY_GPU) for text in options.compute_capability]
+    else:
+        gpu = find_gpu(options.device)
+        targets = [(gpu.capability, gpu.name)]
+    for capability, name in targets:
+        flavour = load_flavour(capability, without_gpu=name == ANY_GPU)
+        for width, height in options.size:
+            wish = Wish((options.batch, *padded_shape((height, width), spec.size_multiple)), options.precision, options.dynamic)
+            key = wish.key(spec, flavour, name, capability)
+            with cache.locked(key):
+                build_plan(spec, key, flavour, cache=cache, say=tell)
+            path = cache.path(key)
+            print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB for compute capability {capability}")
+    return 0
+
+
+def _list(options: argparse.Namespace) -> int:
+    from ..engines.plans import PlanCache, PlanKey
+
+    cache = PlanCache()
+    entries = list(cache.entries())
+    if options.json:
+        rows = [{"file": str(path)} | (asdict(key) if isinstance(key, PlanKey) else {"fault": str(key)}) for path, key in entries]
+        print(json.dumps({"folder": str(cache.folder), "plans": rows}, indent=2))
+        return 0
+    for path, key in entries:
+        if not isinstance(key, PlanKey):
+            print(f"{path.name}: {key}")
+            continue
+        n, height, width = key.usual
+        size = f"{width}x{height}{f' by {n}' if n > 1 else ''}{' and smaller' if key.is_dynamic else ''}"
+        megabytes = path.stat().st_size / 2**20
+        print(f"{key.model:12s} {size:24s} {key.precision}  {key.flavour} {key.version}  {key.gpu} {key.capability}  {megabytes:.1f} MiB")
+    print(f"{len(entries)} plans in {cache.folder}", file=sys.stderr)
+    return 0
+
+
+def _clear(options: argparse.Namespace) -> int:
+    from ..engines.flavours import import_flavour, installed_flavours
+    from ..engines.plans import PlanCache
+
+    cache = PlanCache()
+    stale = {name: import_flavour(name).version for name in installed_flavours()} if options.stale else None
+    gone = cache.clear(options.model, stale=stale)
+    for path in gone:
+        print(path)
+    print(f"{len(gone)} files deleted from {cache.folder}", file=sys.stderr)
+    return 0
