@@ -116,31 +116,30 @@ class Ablate(Sr):
 
 @dataclasses.dataclass(frozen=True)
 class Eval:
-    """PSNR-Y and SSIM-Y over bicubic on a folder of pictures, or over Lanczos with warping error and flicker on a folder of clips."""
+    """Networks beside bicubic and Lanczos: PSNR-Y, SSIM-Y, VMAF, VMAF-NEG and Efficient-PBAN; on clips also flicker and warping error."""
 
-    weights: pathlib.Path  # .onnx file, run folder or checkpoint
-    data: pathlib.Path | None = None  # folder of pictures
-    clips: pathlib.Path | None = None  # folder of clips, run frame after frame
+    weights: tuple[pathlib.Path, ...]  # .onnx files, run folders or checkpoints, of one scale
+    data: tuple[pathlib.Path, ...] = ()  # folders of pictures, such as Set5 and Set14
+    clips: tuple[pathlib.Path, ...] = ()  # folders of clips, run frame after frame
     frames: int = 32  # of each clip
+    fast: bool = False  # PSNR-Y and SSIM-Y alone
     json: bool = False  # print JSON instead of the table
-    pictures: pathlib.Path | None = None  # folder for bicubic | network | original side by side
+    sheet: pathlib.Path | None = None  # picture file for crops side by side, where the methods differ most
 
     def run(self) -> None:
-        from trainer.clips import clip_table, evaluate_clips
-        from trainer.evaluate import evaluate, summary, table
+        from streamsr.compare.judge import Judge
+        from trainer.evaluate import evaluate_all
+        from trainer.report import as_dict, table
+        from trainer.sheet import Sheet
 
-        if (self.data is None) == (self.clips is None):
-            raise TrainerError("Give either --data, a folder of pictures, or --clips, a folder of clips.")
-        if self.clips is not None:
-            found = evaluate_clips(self.weights, self.clips, count=self.frames)
-            print(json.dumps([dataclasses.asdict(s) for s in found], indent=2) if self.json else clip_table(found))
-            return
-        assert self.data is not None
-        scores = evaluate(self.weights, self.data, self.pictures)
-        if self.json:
-            print(json.dumps({"mean": summary(scores), "pictures": [dataclasses.asdict(s) for s in scores]}, indent=2))
-        else:
-            print(table(scores))
+        if not (self.data or self.clips):
+            raise TrainerError("Give --data, folders of pictures, or --clips, folders of clips, or both.")
+        sheet = Sheet() if self.sheet is not None else None
+        judge = None if self.fast else Judge()
+        rows = evaluate_all(self.weights, data=self.data, clips=self.clips, count=self.frames, judge=judge, sheet=sheet)
+        if sheet is not None and self.sheet is not None:
+            sheet.save(self.sheet)
+        print(json.dumps(as_dict(rows), indent=2) if self.json else table(rows))
 
 
 @dataclasses.dataclass(frozen=True)

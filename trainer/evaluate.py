@@ -1,141 +1,108 @@
-"""PSNR-Y and SSIM-Y over bicubic on a folder of pictures: the protocol that the x2 figures are quoted in.
+"""Pictures and clips through bicubic, Lanczos and networks: a row of scores for each.
 
-The picture is cut to a multiple of `2 * scale` (4 for x2); the source is Pillow's BICUBIC (antialiased) in 8-bit RGB, turned into
-8-bit studio luma; scores are on studio luma with a border of `scale` pixels left out; the baseline is Pillow's BICUBIC back up, in RGB.
+Pictures, the protocol that the x2 figures are quoted in: cut to a multiple of `2 * scale`; the source is Pillow's BICUBIC (antialiased) in
+8-bit RGB, turned into 8-bit studio luma; scores are on studio luma with a border of `scale` pixels left out for PSNR and SSIM; the first
+baseline is Pillow's BICUBIC back up, in RGB, unrounded luma. Clips: trainer/clips.py.
 """
 
 import pathlib
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from trainer.checkpoint import ema_network, load_checkpoint
-from trainer.degrade import crop_to_multiple
-from trainer.errors import TrainerError
-from trainer.photos import Plane, list_photos, luma_codes, luma_of, read_rgb
+from streamsr.compare.judge import Judge
+from trainer.clips import list_clips, read_luma
+from trainer.degrade import crop_to_multiple, downscale_luma
+from trainer.methods import BICUBIC, Method, open_methods
+from trainer.photos import list_photos, luma_codes, luma_of, read_rgb
+from trainer.scores import Scores, mean_of, measure
+from trainer.sheet import Sheet
+from trainer.steadiness import Steadiness, follow, steadiness
 
-# float32 (1, 1, H, W) in [0, 1] -> (1, 1, scale * H, scale * W)
-Infer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+JUDGE_EVERY = 8  # frames of a clip: the metric costs more than all else
 
 
 @dataclass(frozen=True)
-class Score:
-    """One picture: dB and SSIM of the network and of bicubic."""
+class Row:
+    """One picture or clip by one method. group: name of its folder. steadiness: of clips."""
 
-    name: str
-    psnr: float
-    psnr_bicubic: float
-    ssim: float
-    ssim_bicubic: float
-
-
-def open_network(weights: pathlib.Path) -> tuple[Infer, int]:
-    """An .onnx file, a run folder or a checkpoint -> (function, scale)."""
-    if weights.suffix == ".onnx":
-        return _open_onnx(weights)
-    import torch
-
-    from trainer.unroll import forward, start
-
-    net = ema_network(load_checkpoint(weights))
-
-    def infer(x: NDArray[np.float32]) -> NDArray[np.float32]:
-        with torch.no_grad():
-            return forward(net, torch.from_numpy(x), start(net, torch.from_numpy(x)))[0].numpy()
-
-    return infer, net.scale
+    group: str
+    item: str
+    method: str
+    scores: Scores
+    steadiness: Steadiness | None = None
 
 
-def _open_onnx(path: pathlib.Path) -> tuple[Infer, int]:
-    import onnxruntime
-
-    if not path.is_file():
-        raise TrainerError(f"No model at {str(path)!r}. Give --weights an .onnx file, a run folder or a checkpoint.")
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    name, *states = session.get_inputs()  # a picture is the first frame of a recurrent network: its states are zeros
-
-    def infer(x: NDArray[np.float32]) -> NDArray[np.float32]:
-        zeros = {state.name: np.zeros((len(x), state.shape[1], *x.shape[2:]), np.float32) for state in states}
-        return session.run([session.get_outputs()[0].name], {name.name: x} | zeros)[0]
-
-    scale = infer(np.zeros((1, 1, 16, 16), np.float32)).shape[-1] // 16
-    return infer, scale
-
-
-def upscale_luma(luma: Plane, infer: Infer) -> Plane:
-    """8-bit luma (H, W) -> (scale * H, scale * W), rounded and clipped as an engine does."""
-    y = infer(np.divide(luma, 255, dtype=np.float32)[None, None])[0, 0]
-    return np.clip(np.rint(y * 255), 0, 255).astype(np.uint8)
-
-
-def psnr(a: NDArray, b: NDArray, border: int) -> float:
-    """dB of two luma pictures (H, W) in 8-bit codes."""
-    d = (a.astype(np.float64) - b.astype(np.float64))[border:-border, border:-border]
-    return float(-10 * np.log10(max(float(np.mean(d**2)), 1e-12) / 255**2))
-
-
-def ssim_y(a: NDArray, b: NDArray, border: int) -> float:
-    """SSIM of two luma pictures (H, W), Gaussian window of sigma 1.5, range 255."""
-    from skimage.metrics import structural_similarity
-
-    inside = slice(border, -border)
-    options = {"data_range": 255, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
-    return float(structural_similarity(a.astype(np.float64)[inside, inside], b.astype(np.float64)[inside, inside], **options))
-
-
-def evaluate_picture(path: pathlib.Path, infer: Infer, scale: int, pictures: pathlib.Path | None = None) -> Score:
-    """Score one picture; with `pictures`, also write bicubic | network | original as one PNG there."""
+def evaluate_picture(
+    path: pathlib.Path, methods: Sequence[Method], scale: int, judge: Judge | None, sheet: Sheet | None = None
+) -> list[Row]:
+    """Score one picture by every method."""
     rgb = crop_to_multiple(read_rgb(path), 2 * scale)
     height, width = rgb.shape[:2]
     small = Image.fromarray(rgb).resize((width // scale, height // scale), Image.Resampling.BICUBIC)
-    bicubic = np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
-    result = upscale_luma(luma_codes(np.asarray(small)), infer)
-    # the network's luma is 8-bit as it leaves an engine; the other two are luma of 8-bit RGB, unrounded
-    reference, base = luma_of(rgb), luma_of(bicubic)
-    if pictures is not None:
-        row = np.concatenate([luma_codes(bicubic), result, luma_codes(rgb)], axis=1)
-        shown = np.clip((row.astype(np.float64) - 16) * 255 / 219, 0, 255).astype(np.uint8)
-        pictures.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(shown).save(pictures / f"{path.stem}_bicubic_network_original.png")
-    return Score(
-        path.name,
-        psnr(result, reference, scale),
-        psnr(base, reference, scale),
-        ssim_y(result, reference, scale),
-        ssim_y(base, reference, scale),
-    )
+    source, reference = luma_codes(np.asarray(small)), luma_of(rgb)
+    rows, shown = [], {}
+    for method in methods:
+        result: np.ndarray
+        if method.name == BICUBIC:
+            result = luma_of(np.asarray(small.resize((width, height), Image.Resampling.BICUBIC)))
+        else:
+            (result,) = method.upscale([source])
+        rows.append(Row(path.parent.name, path.name, method.name, measure([result], [reference], border=scale, still=True, judge=judge)))
+        shown[method.name] = np.rint(result).astype(np.uint8)
+    if sheet is not None:
+        sheet.add(path.stem, shown, luma_codes(rgb))
+    return rows
 
 
-def evaluate(weights: pathlib.Path, data: pathlib.Path, pictures: pathlib.Path | None = None) -> list[Score]:
-    """Every picture of a folder. Raises TrainerError for a missing or empty folder and for weights that do not open."""
-    paths = list_photos(data)
-    infer, scale = open_network(weights)
-    return [evaluate_picture(path, infer, scale, pictures) for path in paths]
+def evaluate_clip(
+    path: pathlib.Path, methods: Sequence[Method], scale: int, judge: Judge | None, *, count: int, sheet: Sheet | None = None
+) -> list[Row]:
+    """Score the first `count` frames of a clip by every method."""
+    originals = [crop_to_multiple(frame, 2 * scale) for frame in read_luma(path, count)]
+    source = [downscale_luma(frame, scale=scale, kernel="sws_bicubic") for frame in originals]
+    flows = follow(originals)
+    rows, shown = [], {}
+    for method in methods:
+        made = method.upscale(source)
+        scores = measure(made, originals, border=scale, still=False, judge=judge, judge_every=JUDGE_EVERY)
+        rows.append(Row(path.parent.name, path.name, method.name, scores, steadiness(made, originals, flows)))
+        shown[method.name] = made[len(made) // 2]
+    if sheet is not None:
+        sheet.add(path.stem, shown, originals[len(originals) // 2])
+    return rows
 
 
-def summary(scores: list[Score]) -> dict[str, float]:
-    """Means over the pictures."""
-    n = len(scores)
+def evaluate_all(
+    weights: Sequence[pathlib.Path],
+    *,
+    data: Sequence[pathlib.Path] = (),
+    clips: Sequence[pathlib.Path] = (),
+    count: int = 32,
+    judge: Judge | None = None,
+    sheet: Sheet | None = None,
+) -> list[Row]:
+    """Every picture of the folders in `data`, then every clip of those in `clips`. judge: None leaves VMAF and Efficient-PBAN out.
+
+    Raises TrainerError for missing or empty folders, and for weights that do not open.
+    """
+    pictures = [path for folder in data for path in list_photos(folder)]
+    videos = [path for folder in clips for path in list_clips(folder)]
+    methods, scale = open_methods(weights)
+    rows = [row for path in pictures for row in evaluate_picture(path, methods, scale, judge, sheet)]
+    return rows + [row for path in videos for row in evaluate_clip(path, methods, scale, judge, count=count, sheet=sheet)]
+
+
+def evaluate(weights: pathlib.Path, data: pathlib.Path) -> list[Row]:
+    """PSNR-Y and SSIM-Y alone, of one network (and the baselines) on one folder of pictures."""
+    return evaluate_all([weights], data=[data])
+
+
+def summary(rows: Sequence[Row]) -> dict[str, float]:
+    """Means over the pictures of the network among `rows` (its rows are those of the last method), and its gains over bicubic."""
+    mine, base = (mean_of([row.scores for row in rows if row.method == name]) for name in (rows[-1].method, BICUBIC))
     return {
-        "psnr_y": sum(s.psnr for s in scores) / n,
-        "psnr_y_gain": sum(s.psnr - s.psnr_bicubic for s in scores) / n,
-        "ssim_y": sum(s.ssim for s in scores) / n,
-        "ssim_y_gain": sum(s.ssim - s.ssim_bicubic for s in scores) / n,
-    }
-
-
-def table(scores: list[Score]) -> str:
-    """Aligned text, a picture a line and the mean last."""
-    width = max(len(s.name) for s in scores)
-    lines = [f"{'picture':{width}s}  bicubic   network    gain   SSIM-Y bicubic  network"]
-    for s in scores:
-        lines.append(
-            f"{s.name:{width}s}  {s.psnr_bicubic:7.2f}   {s.psnr:7.2f}  {s.psnr - s.psnr_bicubic:+6.2f}"
-            f"           {s.ssim_bicubic:.4f}   {s.ssim:.4f}"
-        )
-    mean = summary(scores)
-    lines.append(f"mean of {len(scores)}: {mean['psnr_y']:.2f} dB, {mean['psnr_y_gain']:+.2f} over bicubic; SSIM-Y {mean['ssim_y']:.4f}")
-    return "\n".join(lines)
+        "psnr_y": mine.psnr, "psnr_y_gain": mine.psnr - base.psnr, "ssim_y": mine.ssim, "ssim_y_gain": mine.ssim - base.ssim,
+    }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Clips: measures mean what they say, a recurrent export is the run on every engine, and ablations leave out one thing at a time."""
+"""Clips through networks, and a recurrent export that is the run on every engine."""
 
 import dataclasses
 import json
@@ -9,17 +9,15 @@ import pytest
 import torch
 
 from streamsr.upscale import Upscaler
-from trainer.ablate import ablate, ablation_table, variants
-from trainer.cache import PairCache, open_cache
 from trainer.checkpoint import FORMAT
-from trainer.clips import clip_table, evaluate_clip, evaluate_clips, list_clips, open_recurrent, read_luma
+from trainer.clips import list_clips, read_luma, studio_luma
 from trainer.errors import TrainerError
+from trainer.evaluate import evaluate_all
 from trainer.export import ExportOptions, export
-from trainer.loop import LoopOptions
-from trainer.motion import sequence_pairs
+from trainer.methods import open_network
 from trainer.nets import build_network
-from trainer.photos import list_photos
-from trainer.recipes import base, recipe_named
+from trainer.recipes import base
+from trainer.report import as_dict, table
 
 CLIPS = pathlib.Path(__file__).parents[1] / "clips"
 RECIPE = dataclasses.replace(base(2), channels=8, layers=2, radius=2, steps=2, batch=1, crop=16, frames=2, truncate=2, warmup=1)
@@ -40,32 +38,14 @@ def drifting(num_frames: int) -> list[np.ndarray]:
     return [np.rint(128 + 50 * np.sin((x + t) / 6) + 40 * np.cos((y + x + t) / 9)).astype(np.uint8) for t in range(num_frames)]
 
 
-def test_perfect_frames_have_no_flicker_and_the_originals_warping_error() -> None:
-    originals = drifting(6)
-    score = evaluate_clip("x", originals, lambda _: originals, 2)
-    assert score.psnr > 100
-    assert score.flicker == 0
-    assert score.warping == score.warping_original
-    assert 25 < score.psnr_lanczos < 60
-
-
-def test_flicker_shows_where_psnr_does_not() -> None:
-    originals = drifting(6)
-    steady = evaluate_clip("x", originals, lambda _: [frame + 3 for frame in originals], 2)
-    restless = evaluate_clip("x", originals, lambda _: [frame - 3 if t % 2 else frame + 3 for t, frame in enumerate(originals)], 2)
-    assert steady.psnr == pytest.approx(restless.psnr)
-    assert (steady.flicker, restless.flicker) == (0, 6)
-    assert restless.warping > steady.warping_original + 4 > steady.warping
-
-
 def test_export_of_a_recurrent_run_is_the_run_on_every_engine(run: pathlib.Path, tmp_path: pathlib.Path) -> None:
     card = export(run, tmp_path, None, ExportOptions(name="base"))
     assert card["state_shapes"] == [{"name": "state_0", "channels": 8, "scale": 1}]
     assert json.loads((tmp_path / "base_x2.json").read_text())["macs_per_pixel"] == build_network(RECIPE).macs_per_pixel
     frames = [frame[::2, ::2] for frame in drifting(5)]
-    expected = open_recurrent(run)[0](frames)
+    expected = open_network(run)[0](frames)
     results = [upscaled(tmp_path, frames, engine) for engine in ("openvino", "onnxruntime")]
-    for made in (open_recurrent(tmp_path / "base_x2.onnx")[0](frames), *results):
+    for made in (open_network(tmp_path / "base_x2.onnx")[0](frames), *results):
         # torch and the engines add in another order: a code may be rounded the other way
         assert max(np.abs(a.astype(int) - b).max() for a, b in zip(made, expected, strict=True)) <= 1
     with pytest.raises(TrainerError, match="no int8 form yet"):
@@ -83,10 +63,33 @@ def upscaled(folder: pathlib.Path, frames: list[np.ndarray], engine: str) -> lis
 
 
 def test_folder_of_clips_is_scored(run: pathlib.Path) -> None:
-    [score] = evaluate_clips(run, CLIPS, count=3)
-    assert score.name == "bunny.mp4"
-    assert score.psnr_lanczos > 25
-    assert "bunny.mp4" in clip_table([score])
+    rows = evaluate_all([run, run.parent], clips=[CLIPS], count=3)
+    assert {row.item for row in rows} == {"bunny.mp4"}
+    names = [row.method for row in rows]
+    assert names[:2] == ["bicubic", "Lanczos"]
+    assert len(set(names)) == 4  # two networks of one file name are told apart by their folders
+    bicubic, lanczos, net, again = rows
+    assert lanczos.scores.psnr > bicubic.scores.psnr > 25
+    assert net.scores == again.scores
+    assert net.steadiness is not None
+    assert net.steadiness.warping_original == lanczos.steadiness.warping_original  # type: ignore[union-attr]
+    lines = table(rows).splitlines()
+    assert lines[0] == "clips, mean of 1"
+    assert "warping (original)" in lines[1]
+    assert [line.split()[0] for line in lines[2:4]] == ["bicubic", "Lanczos"]
+    assert as_dict(rows)["rows"][2]["steadiness"]["flicker"] == net.steadiness.flicker
+
+
+def test_studio_luma_keeps_the_codes_of_8_bit_video() -> None:
+    import av
+
+    codes = np.random.default_rng(0).integers(16, 236, (32, 48)).astype(np.uint8)
+    frame = av.VideoFrame.from_ndarray(np.concatenate([codes, np.full((16, 48), 128, np.uint8)]), format="yuv420p")
+    assert np.array_equal(studio_luma(frame), codes)
+    deep = frame.reformat(format="yuv420p10le")
+    assert np.abs(studio_luma(deep).astype(int) - codes).max() <= 1
+    full = av.VideoFrame.from_ndarray(np.full((32, 48, 3), 255, np.uint8), format="rgb24").reformat(format="yuvj420p")
+    assert np.abs(studio_luma(full).astype(int) - 235).max() <= 1
 
 
 def test_wrong_folders_and_files_are_said(tmp_path: pathlib.Path) -> None:
@@ -95,16 +98,3 @@ def test_wrong_folders_and_files_are_said(tmp_path: pathlib.Path) -> None:
     (tmp_path / "broken.mp4").write_bytes(b"nothing")
     with pytest.raises(TrainerError, match=r"Cannot decode .*broken\.mp4"):
         read_luma(tmp_path / "broken.mp4", 3)
-
-
-def test_ablation_trains_each_variant_alike(photos: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    cache: PairCache = open_cache(tmp_path / "c", list_photos(photos)[:1], make=sequence_pairs, rounds=1, scale=2, seed=0, max_bytes=10**8)
-    rows = ablate(RECIPE, cache, cache, LoopOptions(out=tmp_path, device="cpu"))
-    assert [row["variant"] for row in rows] == ["attention", "no attention", "no recurrence"]
-    assert {row["steps"] for row in rows} == {2}
-    macs = [build_network(variant).macs_per_pixel for variant in variants(RECIPE).values()]
-    assert macs == sorted(macs, reverse=True)
-    assert json.loads((tmp_path / "ablation.json").read_text()) == rows
-    assert "no attention" in ablation_table(rows)
-    with pytest.raises(TrainerError, match="has no state"):
-        variants(recipe_named("lite_x2"))

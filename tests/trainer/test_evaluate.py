@@ -2,7 +2,6 @@
 
 import json
 import pathlib
-import subprocess
 import sys
 
 import numpy as np
@@ -11,19 +10,13 @@ import pytest
 from skimage import metrics
 
 from trainer.__main__ import main
-from trainer.evaluate import evaluate, psnr, ssim_y, upscale_luma
+from trainer.errors import TrainerError
+from trainer.evaluate import evaluate, summary
+from trainer.methods import open_methods, open_network
 from trainer.nets import Lite
 from trainer.onnx_graph import onnx_of
 
 pytest.importorskip("onnxruntime")
-
-
-def test_psnr_is_that_of_scikit_image() -> None:
-    rng = np.random.default_rng(0)
-    a = rng.integers(16, 236, (40, 50)).astype(np.uint8)
-    b = np.clip(a + rng.normal(0, 4, a.shape), 16, 235)
-    theirs = metrics.peak_signal_noise_ratio(a[2:-2, 2:-2].astype(np.float64), b[2:-2, 2:-2], data_range=255)
-    assert psnr(a, b, 2) == pytest.approx(theirs, abs=1e-9)
 
 
 def test_the_loss_ssim_is_that_of_scikit_image_inside() -> None:
@@ -37,7 +30,6 @@ def test_the_loss_ssim_is_that_of_scikit_image_inside() -> None:
     _, full = metrics.structural_similarity(a, b, data_range=1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True)
     ours = ssim(*(torch.from_numpy(x).float()[None, None] for x in (a, b)))
     assert float(ours) == pytest.approx(full[5:-5, 5:-5].mean(), abs=1e-4)
-    assert 0 < ssim_y(a * 255, b * 255, 2) < 1
 
 
 def test_nearest_repetition_scores_below_bicubic_on_a_smooth_picture(tmp_path: pathlib.Path) -> None:
@@ -51,22 +43,40 @@ def test_nearest_repetition_scores_below_bicubic_on_a_smooth_picture(tmp_path: p
     net = Lite(2)
     torch.nn.init.zeros_(net.tail.weight)  # what is left is the repeated input
     onnx.save(onnx_of(net), tmp_path / "nearest.onnx")
-    [score] = evaluate(tmp_path / "nearest.onnx", tmp_path / "in", tmp_path / "out")
-    assert score.psnr < score.psnr_bicubic - 3
-    with Image.open(tmp_path / "out" / "wave_bicubic_network_original.png") as sheet:
-        assert sheet.size == (240, 64)
+    rows = evaluate(tmp_path / "nearest.onnx", tmp_path / "in")
+    bicubic, lanczos, nearest = (row.scores.psnr for row in rows)
+    assert nearest < bicubic - 3
+    assert lanczos > nearest + 3
+    assert summary(rows)["psnr_y_gain"] == pytest.approx(nearest - bicubic)
 
 
-def test_results_are_rounded_and_clipped() -> None:
-    luma = np.array([[0, 255]], np.uint8)
-    got = upscale_luma(luma, lambda x: x * 1.2 - 0.05)
-    assert got.tolist() == [[0, 255]]
+def test_results_are_rounded_and_clipped(tmp_path: pathlib.Path) -> None:
+    import torch
+
+    net = Lite(2)
+    torch.nn.init.zeros_(net.tail.weight)
+    net.tail.bias.data.fill_(0.0415)  # type: ignore[union-attr]
+    onnx.save(onnx_of(net), tmp_path / "net.onnx")
+    upscale, scale = open_network(tmp_path / "net.onnx")
+    [made] = upscale([np.array([[0, 100, 255]], np.uint8)])
+    assert scale == 2
+    assert made[0].tolist() == [11, 11, 111, 111, 255, 255]
+
+
+def test_networks_of_different_scales_are_refused(tmp_path: pathlib.Path) -> None:
+    for scale in (2, 3):
+        onnx.save(onnx_of(Lite(scale)), tmp_path / f"net{scale}.onnx")
+    with pytest.raises(TrainerError, match=r"one scale.*net2.onnx x2.*net3.onnx x3"):
+        open_methods([tmp_path / "net2.onnx", tmp_path / "net3.onnx"])
+    (tmp_path / "broken.onnx").write_bytes(b"noise")
+    with pytest.raises(TrainerError, match=r"broken\.onnx' does not open"):
+        open_network(tmp_path / "broken.onnx")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["sr", "--recipe", "lite_x7", "--data", "."], "Unknown recipe 'lite_x7'. Available: base_x2, base_x3, base_x4, lite"),
+        (["sr", "--recipe", "lite_x7", "--data", "."], "Unknown recipe 'lite_x7'. Available: base_natural_x2, base_natural_x3, base"),
         (["sr", "--recipe", "lite_x2", "--data", "no/such"], "'no/such' does not exist"),
         (["export", "--run", "no/run"], "No checkpoint at 'no/run'"),
         (["eval", "--weights", "no.onnx", "--data", "."], "holds no photograph"),
@@ -84,22 +94,23 @@ def test_mistakes_are_named_and_the_exit_status_says_so(
     assert message in capsys.readouterr().err
 
 
-def test_json_holds_the_mean_and_every_picture(photos: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    onnx.save(onnx_of(Lite(2)), tmp_path / "net.onnx")
-    root = pathlib.Path(__file__).resolve().parents[2]
-    command = [
-        sys.executable,
-        "-m",
-        "trainer",
-        "eval",
-        "--weights",
-        str(tmp_path / "net.onnx"),
-        "--data",
-        str(photos),
-        "--json",
-    ]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
-    told = json.loads(done.stdout)
-    assert len(told["pictures"]) == 24
-    gains = [p["psnr"] - p["psnr_bicubic"] for p in told["pictures"]]
-    assert told["mean"]["psnr_y_gain"] == pytest.approx(np.mean(gains))
+def test_json_holds_the_means_every_picture_and_a_sheet_is_drawn(
+    photos: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("one", "two"):
+        onnx.save(onnx_of(Lite(2)), tmp_path / f"{name}.onnx")
+    few = tmp_path / "few"
+    few.mkdir()
+    for path in sorted(photos.iterdir())[:2]:
+        (few / path.name).write_bytes(path.read_bytes())
+    weights = [str(tmp_path / f"{name}.onnx") for name in ("one", "two")]
+    arguments = ["eval", "--weights", *weights, "--data", str(few), "--json", "--sheet", str(tmp_path / "sheet.png")]
+    monkeypatch.setattr(sys, "argv", ["trainer", *arguments])
+    main()
+    told = json.loads(capsys.readouterr().out)
+    assert [row["method"] for row in told["mean"]] == ["bicubic", "Lanczos", "one", "two"]
+    assert len(told["rows"]) == 8
+    mine = [row["scores"] for row in told["rows"] if row["method"] == "one"]
+    for measure in ("psnr", "ssim", "efficient_pban"):
+        assert told["mean"][2]["scores"][measure] == pytest.approx(np.mean([scores[measure] for scores in mine]))
+    assert (tmp_path / "sheet.png").stat().st_size > 1000
