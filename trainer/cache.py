@@ -10,7 +10,7 @@ import json
 import multiprocessing
 import pathlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,8 @@ import numpy as np
 from streamsr.engines import count_threads
 from trainer.degrade import KERNEL_WEIGHTS, crop_to_multiple, downscale_rgb
 from trainer.errors import TrainerError
-from trainer.photos import Plane, luma_codes, read_photo
+from trainer.footage import read_still
+from trainer.photos import Plane, luma_codes
 from trainer.recipes import Degradation
 
 FORMAT = 5  # raise it when a degradation changes: older caches are then rebuilt
@@ -49,8 +50,11 @@ class PairCache:
 
 
 def clean_pairs(path: pathlib.Path, seed: int, scale: int) -> list[Pair]:
-    """One photograph, whole, through every downscaling kernel. Large ones also at 0.6 of their size, where they are sharper."""
-    rgb = read_photo(path)
+    """One photograph, whole, through every downscaling kernel. Large ones also at 0.6 of their size, where they are sharper.
+
+    Of a video, one frame.
+    """
+    rgb = read_still(path, seed)
     sizes = [rgb]
     if rgb.shape[0] * rgb.shape[1] > 900_000:
         from PIL import Image
@@ -78,6 +82,10 @@ def pair_maker(degradation: Degradation) -> MakePairs:
         from trainer.codec import coded_pairs
 
         return coded_pairs
+    if degradation == "colour":
+        from trainer.colour import colour_pairs
+
+        return colour_pairs
     from trainer.motion import sequence_pairs
 
     return sequence_pairs
@@ -85,7 +93,7 @@ def pair_maker(degradation: Degradation) -> MakePairs:
 
 def open_cache(
     folder: pathlib.Path,
-    photos: list[pathlib.Path],
+    photos: Sequence[pathlib.Path],
     *,
     make: MakePairs,
     rounds: int,
@@ -95,11 +103,13 @@ def open_cache(
 ) -> PairCache:
     """Open the cache in `folder`, building it first when it is absent or was made from something else.
 
-    make: (photograph, seed, scale) -> pairs; called `rounds` times a photograph with different seeds, on every core.
+    photos: and videos. make: (file, seed, scale) -> pairs; called `rounds` times a file with different seeds, on every core. Memory grows
+    with what the cache may hold (1 KB a target), not with the number of files.
     """
-    names = ",".join(f"{p.name}:{p.stat().st_size}" for p in photos)
-    what = f"{FORMAT} {make.__module__}.{make.__qualname__} {rounds} {scale} {seed} {max_bytes} {names}"
-    key = hashlib.sha256(what.encode()).hexdigest()
+    digest = hashlib.sha256(f"{FORMAT} {make.__module__}.{make.__qualname__} {rounds} {scale} {seed} {max_bytes} ".encode())
+    for i, path in enumerate(photos):
+        digest.update(f"{',' if i else ''}{path.name}:{path.stat().st_size}".encode())
+    key = digest.hexdigest()
     index = folder / "pairs.json"
     if not (index.is_file() and json.loads(index.read_text())["key"] == key):
         _build(folder, photos, make=make, rounds=rounds, scale=scale, seed=seed, max_bytes=max_bytes, key=key)
@@ -109,7 +119,7 @@ def open_cache(
 
 def _build(
     folder: pathlib.Path,
-    photos: list[pathlib.Path],
+    photos: Sequence[pathlib.Path],
     *,
     make: MakePairs,
     rounds: int,
@@ -121,14 +131,16 @@ def _build(
     """Write pairs.bin, then pairs.json by rename: a cache without an index counts as absent."""
     folder.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
-    jobs = [(path, seed + 1_000_003 * r + i, scale) for r in range(rounds) for i, path in enumerate(photos)]
+    jobs = ((path, seed + 1_000_003 * r + i, scale) for r in range(rounds) for i, path in enumerate(photos))
     entries: list[dict] = []
     position = 0
-    skipped: dict[str, None] = {}
+    num_skipped, first_reason = 0, ""
     with open(folder / "pairs.bin", "wb") as file:
-        for pairs in _in_parallel(make, jobs):
+        for number, pairs in enumerate(_in_parallel(make, jobs, rounds * len(photos))):
             if isinstance(pairs, str):
-                skipped[pairs] = None
+                if number < len(photos):  # later rounds meet the same files
+                    print(f"skipped: {pairs}", flush=True)
+                    num_skipped, first_reason = num_skipped + 1, first_reason or pairs
                 continue
             for hr, versions in pairs:
                 distinct = {id(v): v for v in versions}
@@ -148,15 +160,13 @@ def _build(
             else:
                 continue
             break
-    for reason in skipped:
-        print(f"skipped: {reason}", flush=True)
-    if skipped and not entries:
-        raise TrainerError(f"None of the {len(photos)} photographs can be used. The first: {next(iter(skipped))}")
+    if num_skipped and not entries:
+        raise TrainerError(f"None of the {len(photos)} photographs can be used. The first: {first_reason}")
     partial = folder / "pairs.json.part"
     partial.write_text(json.dumps({"key": key, "pairs": entries}))
     partial.replace(folder / "pairs.json")
     print(f"cache {folder}: {len(entries)} targets, {position / 1e6:.0f} MB, {time.monotonic() - start:.0f} s"
-          + (f"; {len(skipped)} photographs skipped" if skipped else ""), flush=True)  # fmt: skip
+          + (f"; {num_skipped} photographs skipped" if num_skipped else ""), flush=True)  # fmt: skip
 
 
 def _attempt(make: MakePairs, job: tuple[pathlib.Path, int, int]) -> list[Pair] | str:
@@ -167,12 +177,12 @@ def _attempt(make: MakePairs, job: tuple[pathlib.Path, int, int]) -> list[Pair] 
         return str(error)
 
 
-def _in_parallel(make: MakePairs, jobs: list[tuple[pathlib.Path, int, int]]) -> Iterator[list[Pair] | str]:
+def _in_parallel(make: MakePairs, jobs: Iterable[tuple[pathlib.Path, int, int]], count: int) -> Iterator[list[Pair] | str]:
     """Results in the order of the jobs (the file must not depend on timing), a few jobs ahead at most."""
     # spawn, not fork: torch and FFmpeg may already hold threads here
     context = multiprocessing.get_context("spawn")
-    workers = max(1, min(len(jobs), count_threads(0)))
-    if workers == 1 or len(jobs) < 8:
+    workers = max(1, min(count, count_threads(0)))
+    if workers == 1 or count < 8:
         for job in jobs:
             yield _attempt(make, job)
         return

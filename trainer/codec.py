@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from trainer.degrade import KERNEL_WEIGHTS, Kernel, downscale_luma, luma_frame, plane_of
+from trainer.footage import is_video, read_run
 from trainer.photos import Plane, luma_codes, read_photo
 
 Codec = Literal["libx264", "libx265"]
@@ -29,12 +30,15 @@ _DECODERS: dict[Codec, str] = {"libx264": "h264", "libx265": "hevc"}
 
 
 def coded_pairs(path: pathlib.Path, seed: int, scale: int) -> list[tuple[Plane, list[Plane]]]:
-    """One random sequence of a photograph: `TARGETS` frames, each uncompressed (three times) and through four encodes.
+    """One random sequence of a photograph, or run of a video: `TARGETS` frames, each uncompressed (three times) and through four encodes.
 
     Constant rate factors: x264 15..25 (twice), x264 25..36 (three times), x265 20..36.
     """
     rng = np.random.default_rng(seed)
-    frames = moving_sequence(resized(read_photo(path), rng), rng=rng)
+    if is_video(path):
+        frames = read_run(path, rng, num_frames=NUM_FRAMES, side=SIDE)
+    else:
+        frames = moving_sequence(resized(read_photo(path), rng), rng=rng)
     kernels, weights = list(KERNEL_WEIGHTS), np.array(list(KERNEL_WEIGHTS.values()), np.float64)
     # FFmpeg's bicubic makes most of the world's small video; Pillow's kernels get what is left
     kernel: Kernel = "sws_bicubic" if rng.random() < 0.5 else kernels[int(rng.choice(len(kernels), p=weights / weights.sum()))]

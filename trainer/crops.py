@@ -1,19 +1,59 @@
 """Random crops out of a pair cache, and the fixed ones that validation looks at."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from trainer.cache import PairCache
 from trainer.errors import TrainerError
+from trainer.pool import Pool
 
 
-class CropSampler:
-    """Draws batches from one NumPy generator; the state of that generator is all there is to checkpoint."""
+class Sampler:
+    """What draws batches: one NumPy generator, and the place in the stream where pairs are streamed, are all there is to checkpoint."""
 
-    def __init__(self, cache: PairCache, *, crop: int, batch: int, seed: int) -> None:
-        self.cache, self.crop, self.batch = cache, crop, batch
+    def __init__(self, source: PairCache | Pool, seed: int) -> None:
+        self.cache = source
         self.rng = np.random.Generator(np.random.PCG64(seed))
+
+    def draw(self) -> tuple[Tensor, Tensor]:
+        """(lr, hr), (T, N, planes, H, W) each, float32 in [0, 1]."""
+        raise NotImplementedError
+
+    def state(self) -> Any:
+        own = self.rng.bit_generator.state
+        return {"rng": own, "batches": self.cache.batches} if isinstance(self.cache, Pool) else own
+
+    def restore(self, state: Any) -> None:
+        """Go on from a `state`. Raises TrainerError where it is one of another kind of loader."""
+        if isinstance(self.cache, Pool) != ("batches" in state):
+            raise TrainerError("The checkpoint was written with another --loader, and only that one can go on from it.")
+        self.rng.bit_generator.state = state.get("rng", state)
+        if isinstance(self.cache, Pool):
+            self.cache.restore(state["batches"])
+            self.renew()
+
+    def renew(self) -> None:
+        """Take note of exchanged pairs."""
+
+    def advance(self) -> None:
+        """Before each batch."""
+        if isinstance(self.cache, Pool) and self.cache.advance():
+            self.renew()
+
+
+class CropSampler(Sampler):
+    """Single pictures, places and orientations at random."""
+
+    def __init__(self, cache: PairCache | Pool, *, crop: int, batch: int, seed: int) -> None:
+        super().__init__(cache, seed)
+        self.crop, self.batch = crop, batch
+        self.renew()
+
+    def renew(self) -> None:
+        cache, crop = self.cache, self.crop
         self.usable = [i for i, p in enumerate(cache.pairs) if min(p["height"], p["width"]) >= crop]
         if not self.usable:
             raise TrainerError(
@@ -25,6 +65,7 @@ class CropSampler:
     def draw(self) -> tuple[Tensor, Tensor]:
         """(lr (1, N, 1, crop, crop), hr (1, N, 1, scale * crop, scale * crop)): runs of one frame, float32 in [0, 1], places and
         orientations at random."""
+        self.advance()
         s, c = self.cache.scale, self.crop
         lr_NHW = np.empty((self.batch, c, c), np.uint8)
         hr_NHW = np.empty((self.batch, s * c, s * c), np.uint8)
@@ -41,21 +82,22 @@ class CropSampler:
             lr_NHW[n], hr_NHW[n] = oriented(lr, turn), oriented(hr, turn)
         lr_NCHW, hr_NCHW = to_unit(lr_NHW), to_unit(hr_NHW)
         for n in range(self.batch):
-            self._vary_levels(lr_NCHW[n, 0], hr_NCHW[n, 0])
+            vary_levels(lr_NCHW[n, 0], hr_NCHW[n, 0], self.rng)
         return lr_NCHW[None], hr_NCHW[None]
 
-    def _vary_levels(self, lr: Tensor, hr: Tensor) -> None:
-        """In place: a quarter in full range, and a few with a black bar. Without them, code 0 is taken for the outside of the picture."""
-        full_range = self.rng.random() < 0.25
-        if full_range:
-            for plane in (lr, hr):
-                plane.mul_(255 / 219).sub_(16 / 219).clamp_(0, 1)
-        if self.rng.random() < 0.06:
-            width, side = int(self.rng.integers(1, self.crop // 3)), int(self.rng.integers(4))
-            black = 0.0 if full_range or self.rng.random() < 0.5 else 16 / 255
-            for plane, bar in ((lr, width), (hr, width * self.cache.scale)):
-                view = plane.T if side & 1 else plane
-                (view[:bar] if side & 2 else view[-bar:]).fill_(black)
+
+def vary_levels(lr: Tensor, hr: Tensor, rng: np.random.Generator) -> None:
+    """In place: a quarter in full range, and a few with a black bar. Without them, code 0 is taken for the outside of the picture."""
+    full_range = rng.random() < 0.25
+    if full_range:
+        for plane in (lr, hr):
+            plane.mul_(255 / 219).sub_(16 / 219).clamp_(0, 1)
+    if rng.random() < 0.06:
+        width, side = int(rng.integers(1, lr.shape[-1] // 3)), int(rng.integers(4))
+        black = 0.0 if full_range or rng.random() < 0.5 else 16 / 255
+        for plane, bar in ((lr, width), (hr, width * hr.shape[-1] // lr.shape[-1])):
+            view = plane.T if side & 1 else plane
+            (view[:bar] if side & 2 else view[-bar:]).fill_(black)
 
 
 def oriented(plane: np.ndarray, turn: int) -> np.ndarray:

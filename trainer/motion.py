@@ -12,6 +12,7 @@ from PIL import Image
 from trainer.cache import Pair
 from trainer.codec import NUM_FRAMES, SIDE, Codec, moving_sequence, resized, round_trip
 from trainer.degrade import downscale_luma
+from trainer.footage import is_video, read_run
 from trainer.photos import Plane, read_photo
 
 MARGIN = SIDE // 4  # mirrored around the photograph, so that a turning camera has something to see
@@ -23,10 +24,16 @@ ENCODES: tuple[tuple[Codec, float, float, str], ...] = (
 
 
 def sequence_pairs(path: pathlib.Path, seed: int, scale: int) -> list[Pair]:
-    """One sequence of a photograph, its frames below each other: the target, and it downscaled (twice) and through two encoders."""
+    """One sequence of a photograph, or run of a video, its frames below each other.
+
+    The target, and it downscaled (twice) and through two encoders.
+    """
     rng = np.random.default_rng(seed)
-    luma = resized(read_photo(path), rng)
-    frames = moving_sequence(luma, rng=rng) if rng.random() < 0.5 else camera_sequence(luma, rng=rng)
+    if is_video(path):
+        frames = read_run(path, rng, num_frames=NUM_FRAMES, side=SIDE)
+    else:
+        luma = resized(read_photo(path), rng)
+        frames = moving_sequence(luma, rng=rng) if rng.random() < 0.5 else camera_sequence(luma, rng=rng)
     small = [downscale_luma(frame, scale=scale, kernel="sws_bicubic") for frame in frames]
     versions = [np.concatenate(small)] * 2
     for index in rng.choice(len(ENCODES), 2, replace=False):

@@ -6,18 +6,19 @@ from torch import Tensor
 
 from trainer.cache import PairCache
 from trainer.codec import NUM_FRAMES
-from trainer.crops import oriented
+from trainer.crops import Sampler, oriented
 from trainer.errors import TrainerError
+from trainer.pool import Pool
 
 CUT_SHARE = 0.05  # of the sequences change to another one half way: a cut that the runtime missed
 
 
-class SequenceSampler:
-    """Draws batches from one NumPy generator; the state of that generator is all there is to checkpoint."""
+class SequenceSampler(Sampler):
+    """Runs of frames."""
 
-    def __init__(self, cache: PairCache, *, frames: int, crop: int, batch: int, seed: int) -> None:
-        self.cache, self.frames, self.crop, self.batch = cache, frames, crop, batch
-        self.rng = np.random.Generator(np.random.PCG64(seed))
+    def __init__(self, cache: PairCache | Pool, *, frames: int, crop: int, batch: int, seed: int) -> None:
+        super().__init__(cache, seed)
+        self.frames, self.crop, self.batch = frames, crop, batch
         if not 1 <= frames <= NUM_FRAMES:
             raise TrainerError(f"A run of {frames} frames cannot be drawn: sequences have {NUM_FRAMES}.")
         if not cache.pairs:
@@ -28,6 +29,7 @@ class SequenceSampler:
 
     def draw(self) -> tuple[Tensor, Tensor]:
         """(lr (T, N, 1, crop, crop), hr (T, N, 1, scale * crop, scale * crop)), float32 in [0, 1]."""
+        self.advance()
         runs = [self._draw_run() for _ in range(self.batch)]
         lr, hr = (torch.stack([run[i] for run in runs], 1).unsqueeze(2) for i in range(2))
         return lr, hr
@@ -55,7 +57,7 @@ class SequenceSampler:
         return torch.from_numpy(lr).float().div_(255), torch.from_numpy(hr).float().div_(255)
 
 
-def sequence(cache: PairCache, index: int, version: int) -> tuple[np.ndarray, np.ndarray]:
+def sequence(cache: PairCache | Pool, index: int, version: int) -> tuple[np.ndarray, np.ndarray]:
     """(source (T, h, w), target (T, scale * h, scale * w)), uint8, out of the tall planes that the cache keeps."""
     lr, hr = cache.lr(index, version), cache.hr(index)
     return (plane.reshape(NUM_FRAMES, plane.shape[0] // NUM_FRAMES, plane.shape[1]) for plane in (lr, hr))  # type: ignore[return-value]
