@@ -4,7 +4,7 @@ import dataclasses
 import json
 import pathlib
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -14,15 +14,17 @@ if TYPE_CHECKING:
     from trainer.cache import PairCache
     from trainer.loop import LoopOptions
     from trainer.recipes import Recipe
-
+    from trainer.sources import Source, SourceOptions
 
 @dataclasses.dataclass(frozen=True)
 class Sr:
-    """Train an upscaling network on a folder of photographs."""
+    """Train an upscaling network on a folder of photographs, videos or both."""
 
-    recipe: str  # name of the recipe: lite_clean_x2; lite_x2, _x3, _x4; base_x2, _x3, _x4; max_x2
-    data: pathlib.Path  # folder of photographs
+    recipe: str  # name of the recipe: lite_clean_x2; lite_x2, _x3, _x4; base_x2, _x3, _x4; max_x2; lite_natural_x2 and so on
+    data: pathlib.Path  # folder of photographs and videos
     out: pathlib.Path | None = None  # run folder; default runs/RECIPE
+    # cache: pairs prepared once; stream: made meanwhile, few held, for folders that no cache can hold; dali: on the GPU (clean recipes)
+    loader: Literal["cache", "stream", "dali"] = "cache"
     cache: pathlib.Path = pathlib.Path(".cache/trainer")  # prepared pairs, shared by runs
     cache_rounds: int = 4  # times each photograph is degraded anew (compressed recipes)
     cache_mb: int = 2000  # size at which the cache stops growing
@@ -52,42 +54,39 @@ class Sr:
     layers: int | None = None
     quantised: bool | None = None  # train what the int8 file computes; seed it with --init-from (lite)
     temporal_weight: float | None = None
+    metric: pathlib.Path | None = None  # run folder or metric.pt of Efficient-PBAN (natural recipes)
+    pban_weight: float | None = None  # of the metric in the loss
+    feature_weight: float | None = None  # of the plain feature distance, for comparison
+    perception_crops: int | None = None  # of a batch that these two look at
+    perception_start: float | None = None  # share of the steps before their weights rise
+    perception_ramp: float | None = None  # share of the steps in which they rise
 
     def run(self) -> None:
         from trainer.loop import train
+        from trainer.pool import Pool
 
-        train(*self.prepare())
+        recipe, training, validation, options = self.prepare()
+        try:
+            train(recipe, training, validation, options)
+        finally:
+            if isinstance(training, Pool):
+                training.close()
 
-    def prepare(self) -> "tuple[Recipe, PairCache, PairCache, LoopOptions]":
-        """The recipe with the options that were given, the caches of training and validation, and how to run."""
+    def prepare(self) -> "tuple[Recipe, Source, PairCache, LoopOptions]":
+        """The recipe with the options that were given, the pairs of training and validation, and how to run."""
         import torch
 
-        from trainer.cache import open_cache, pair_maker
         from trainer.loop import LoopOptions
-        from trainer.photos import list_photos, split_photos
         from trainer.recipes import recipe_named
+        from trainer.sources import open_sources
 
         recipe = recipe_named(self.recipe)
         # every field of a recipe that is also an option replaces the recipe's when it is given
         given = {f.name: getattr(self, f.name, None) for f in dataclasses.fields(recipe)}
         recipe = dataclasses.replace(recipe, **{name: value for name, value in given.items() if value is not None})
-        training, validation = split_photos(list_photos(self.data))
-        if not training or not validation:
-            raise TrainerError(
-                f"{str(self.data)!r} splits into {len(training)} training and {len(validation)} validation photographs; "
-                "both need at least one. Add photographs (about 6 in 100 go to validation)."
-            )
         if self.threads:
             torch.set_num_threads(self.threads)
-        rounds, make = 1 if recipe.degradation == "clean" else self.cache_rounds, pair_maker(recipe.degradation)
-        folder = self.cache / f"{recipe.degradation}_x{recipe.scale}"
-        caches = [
-            open_cache(
-                folder / part, photos, make=make, rounds=max(1, rounds if part == "training" else 1), scale=recipe.scale,
-                seed=0 if part == "training" else 10**9, max_bytes=self.cache_mb * 10**6,
-            )
-            for part, photos in (("training", training), ("validation", validation))
-        ]  # fmt: skip
+        training, validation = open_sources(recipe, self.loader, self.source_options())
         options = LoopOptions(
             out=self.out or pathlib.Path("runs") / recipe.name,
             device=self.device,
@@ -98,20 +97,33 @@ class Sr:
             validate_every=self.validate_every,
             devices=self.devices,
             nodes=self.nodes,
+            metric=self.metric,
         )
-        return recipe, caches[0], caches[1], options
+        return recipe, training, validation, options
+
+    def source_options(self) -> "SourceOptions":
+        from trainer.sources import SourceOptions
+
+        return SourceOptions(self.data, self.cache, self.cache_rounds, self.cache_mb * 10**6)
 
 
 @dataclasses.dataclass(frozen=True)
 class Ablate(Sr):
-    """Train a recurrent recipe as it is, without attention and without recurrence, at equal steps, and compare them."""
+    """Train a recipe with one thing left out or exchanged at a time, at equal steps, and compare: state, loss, colour."""
+
+    of: tuple[str, ...] = ()  # memory (attention, recurrence), loss (Efficient-PBAN, plain feature distance, neither), colour (luma, RGB)
 
     def run(self) -> None:
         from trainer.ablate import ablate, ablation_table
+        from trainer.sources import open_colours
 
         recipe, training, validation, options = self.prepare()
         out = self.out or pathlib.Path("runs") / f"{recipe.name}_ablation"
-        print(ablation_table(ablate(recipe, training, validation, dataclasses.replace(options, out=out))))
+        rows = ablate(
+            recipe, training, validation, dataclasses.replace(options, out=out), of=self.of,
+            open_colours=lambda: open_colours(recipe.scale, self.source_options()),
+        )  # fmt: skip
+        print(ablation_table(rows))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,8 +26,10 @@ def save_checkpoint(
     optimiser: torch.optim.Optimizer,
     sampler_state: Any,
     metrics: dict[str, float],
+    guard: dict[str, Any] | None = None,
+    metric: str = "",
 ) -> None:
-    """Write by rename: a killed run leaves the previous checkpoint whole."""
+    """Write by rename: a killed run leaves the previous checkpoint whole. metric: which one is in the loss (Perception.fingerprint)."""
     state = {
         "format": FORMAT,
         "recipe": dataclasses.asdict(recipe),
@@ -39,6 +41,8 @@ def save_checkpoint(
         "crop_rng": copy.deepcopy(sampler_state),
         "torch_rng": torch.get_rng_state(),
         "metrics": metrics,
+        "guard": guard,
+        "metric": metric,
     }
     write_state(path, state)
 

@@ -10,20 +10,26 @@ from typing import Any
 
 import torch
 from lightning.fabric import Fabric
-from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from streamsr.compare.vmaf import find_ffmpeg
 from trainer.cache import PairCache
 from trainer.checkpoint import load_checkpoint, recipe_of, save_checkpoint, seed_network
-from trainer.crops import CropSampler, fixed_crops
+from trainer.colour import ColourSampler
+from trainer.crops import CropSampler, Sampler
+from trainer.dali import DaliSampler, Photographs
 from trainer.errors import TrainerError
-from trainer.losses import ssim
+from trainer.guard import Guard, open_guard
 from trainer.nets import Network, QuantisedLite, build_network
+from trainer.perception import open_perception, scheduled_share
 from trainer.recipes import Recipe
-from trainer.sequences import SequenceSampler, fixed_sequences
+from trainer.sequences import SequenceSampler
 from trainer.soap import Soap
-from trainer.unroll import backward, forward, start
+from trainer.sources import Source
+from trainer.unroll import backward
+from trainer.validation import open_checks, validate
 
+FINE = ("ssim", "ms_ssim", "efficient_pban")  # shown with four digits
 LOOK_EVERY = 100  # steps between two looks at whether a loss was no number
 
 
@@ -42,6 +48,7 @@ class LoopOptions:
     stop_at: int | None = None  # stop after this step though the schedule is longer
     devices: int = 1  # of this machine
     nodes: int = 1  # machines; start the same command on each, or use torchrun
+    metric: pathlib.Path | None = None  # run folder or metric.pt of Efficient-PBAN: for the loss, and to measure with
 
 
 def learning_rate(step: int, recipe: Recipe) -> float:
@@ -52,16 +59,21 @@ def learning_rate(step: int, recipe: Recipe) -> float:
     return recipe.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, t))))
 
 
-def train(recipe: Recipe, training: PairCache, validation: PairCache, options: LoopOptions) -> Network:
+def train(recipe: Recipe, training: Source, validation: PairCache, options: LoopOptions) -> Network:
     """Train to `recipe.steps` (or `options.stop_at`) and return the averaged network."""
     fabric = Fabric(
         accelerator=options.device, devices=options.devices, num_nodes=options.nodes, precision=options.precision  # type: ignore[arg-type]
     )
     fabric.launch()
+    # before the seed is set: a network starts from the same weights with and without a metric
+    perception, guard = open_perception(recipe, options.metric, fabric.device), open_guard(recipe)
+    fingerprint = perception.fingerprint if perception is not None and recipe.pban_weight else ""
     fabric.seed_everything(recipe.seed, verbose=False)
     net = build_network(recipe).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = Soap(net.parameters(), lr=recipe.lr)
-    sampler = open_sampler(training, recipe, seed=recipe.seed + 1_000_003 * fabric.global_rank)
+    if isinstance(training, Photographs):
+        training = dataclasses.replace(training, shard=fabric.global_rank, num_shards=fabric.world_size)
+    sampler = open_sampler(training, recipe, seed=recipe.seed + 1_000_003 * fabric.global_rank, device=fabric.device)
     step, seconds, metrics = 0, 0.0, dict[str, float]()
 
     last = options.out / "last.ckpt"
@@ -74,18 +86,33 @@ def train(recipe: Recipe, training: PairCache, validation: PairCache, options: L
     ema = copy.deepcopy(net)
     if state is not None:
         _check_same_recipe(recipe_of(state), recipe, last)
+        if state.get("metric", "") != fingerprint:
+            raise TrainerError(f"{str(last)!r} was trained with another metric. Give the same --metric, or another --out.")
         net.load_state_dict(state["model"])
         ema.load_state_dict(state["ema"])
     ema = ema.to(fabric.device)
     model, optimiser = fabric.setup(net, optimiser)  # type: ignore[arg-type]
     if state is not None:
         optimiser.load_state_dict(state["optimiser"])
-        sampler.rng.bit_generator.state = _own_state(state["crop_rng"], fabric, last)
+        sampler.restore(_own_state(state["crop_rng"], fabric, last))
         torch.set_rng_state(state["torch_rng"])
         step, seconds, metrics = state["step"], state["seconds"], state["metrics"]
+        guard = Guard.of_state(state["guard"]) if guard is not None else None
         fabric.print(f"resumed {last} at step {step}", flush=True)
 
     checks = open_checks(validation, recipe)
+
+    guarded = guard is not None or (perception is not None and find_ffmpeg() is not None)
+
+    def measure() -> dict[str, float]:
+        """By one process, for all of them: what the guard does must be the same everywhere."""
+        score = None if perception is None else perception.metric
+        return fabric.broadcast(validate(ema, checks, fabric.device, guarded=guarded, score=score) if fabric.is_global_zero else {})
+
+    if guard is not None and step == 0:
+        metrics = measure()
+        guard.look(metrics, 0.0, recipe)  # what the weights that it starts from can do
+        fabric.print(f"step 0: {_told(metrics)}", flush=True)
     final = min(recipe.steps, options.stop_at or recipe.steps)
     began, since, loss_sum = time.monotonic() - seconds, step, torch.zeros((), device=fabric.device)
     # the first step whose loss is no number; looked at now and then, because looking waits for the device
@@ -94,13 +121,17 @@ def train(recipe: Recipe, training: PairCache, validation: PairCache, options: L
         while step < final:
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(step, recipe)
+            if perception is not None and guard is not None:
+                perception.share = guard.limit(scheduled_share(step, recipe))
             optimiser.zero_grad()
             loss = torch.zeros((), device=fabric.device)
             for part in range(recipe.accumulate):
                 lr_TNCHW, hr_TNCHW = (fabric.to_device(t) for t in sampler.draw())
                 with fabric.no_backward_sync(model, enabled=part < recipe.accumulate - 1):  # type: ignore[arg-type]
-                    share = backward(model, net, lr_TNCHW, hr_TNCHW, recipe, lambda loss: fabric.backward(loss / recipe.accumulate))
-                loss += share / recipe.accumulate
+                    part_loss = backward(
+                        model, net, lr_TNCHW, hr_TNCHW, recipe, lambda loss: fabric.backward(loss / recipe.accumulate), perception
+                    )
+                loss += part_loss / recipe.accumulate
             optimiser.step()
             step += 1
             with torch.no_grad():
@@ -113,7 +144,13 @@ def train(recipe: Recipe, training: PairCache, validation: PairCache, options: L
             if step % LOOK_EVERY == 0 or step % options.save_every == 0 or step % options.validate_every == 0 or step == final:
                 _check_finite(int(first_bad), final, last)
             if step % options.validate_every == 0 or step == final:
-                metrics = validate(ema, checks, fabric.device)
+                metrics = measure()
+                if guard is not None and perception is not None:
+                    metrics["perceptual_share"] = perception.share
+                    # not at a final step in between: a run that is stopped there and resumed must be the run that is not
+                    acted = guard.look(metrics, perception.share, recipe) if step % options.validate_every == 0 else None
+                    if acted:
+                        fabric.print(f"step {step}: {acted}", flush=True)
                 if board is not None:
                     _report(board, step, final, float(loss_sum) / (step - since), metrics, seconds)
                 loss_sum.zero_()
@@ -123,44 +160,21 @@ def train(recipe: Recipe, training: PairCache, validation: PairCache, options: L
                 if fabric.is_global_zero:
                     save_checkpoint(
                         last, recipe=recipe, step=step, seconds=seconds, model=net, ema=ema, optimiser=optimiser.optimizer,
-                        sampler_state=sampler_state, metrics=metrics,
+                        sampler_state=sampler_state, metrics=metrics, guard=None if guard is None else guard.state(), metric=fingerprint,
                     )  # fmt: skip
                 fabric.barrier()
     return ema.cpu().eval()
 
 
-def open_sampler(cache: PairCache, recipe: Recipe, *, seed: int) -> CropSampler | SequenceSampler:
-    """What draws (lr, hr), (T, N, 1, H, W) each, for this recipe."""
+def open_sampler(source: Source, recipe: Recipe, *, seed: int, device: torch.device) -> Sampler | DaliSampler:
+    """What draws (lr, hr), (T, N, planes, H, W) each, for this recipe."""
+    if isinstance(source, Photographs):
+        return DaliSampler(source, recipe, seed=seed, device=device)
+    if recipe.degradation == "colour":
+        return ColourSampler(source, crop=recipe.crop, batch=recipe.batch, planes=recipe.planes, seed=seed)
     if recipe.frames > 1:
-        return SequenceSampler(cache, frames=recipe.frames, crop=recipe.crop, batch=recipe.batch, seed=seed)
-    return CropSampler(cache, crop=recipe.crop, batch=recipe.batch, seed=seed)
-
-
-def open_checks(cache: PairCache, recipe: Recipe) -> list[tuple[Tensor, Tensor]]:
-    """What validation looks at: (lr, hr), (T, 1, 1, H, W) each."""
-    if recipe.frames > 1:
-        return fixed_sequences(cache, crop=96, limit=40)
-    return [(lr[None], hr[None]) for lr, hr in fixed_crops(cache, crop=96, limit=160)]
-
-
-@torch.no_grad()
-def validate(net: Network, runs: list[tuple[Tensor, Tensor]], device: torch.device) -> dict[str, float]:
-    """Mean PSNR and SSIM over the fixed runs' frames, and PSNR's gain over bicubic, on rounded 8-bit luma, a border of 2 left out."""
-    psnr = similarity = bicubic = 0.0
-    count = 0
-    for lr_TNCHW, hr_TNCHW in runs:
-        lr_TNCHW, hr_TNCHW = lr_TNCHW.to(device), hr_TNCHW.to(device)
-        state = start(net, lr_TNCHW[0])
-        for lr_NCHW, hr_NCHW in zip(lr_TNCHW, hr_TNCHW, strict=True):
-            made, state = forward(net, lr_NCHW, state)
-            sr = _codes(made)
-            base = _codes(torch.nn.functional.interpolate(lr_NCHW, scale_factor=net.scale, mode="bicubic"))
-            psnr += _psnr(sr, hr_NCHW)
-            bicubic += _psnr(base, hr_NCHW)
-            similarity += float(ssim(sr, hr_NCHW))
-            count += 1
-    n = max(1, count)
-    return {"psnr": psnr / n, "gain": (psnr - bicubic) / n, "ssim": similarity / n}
+        return SequenceSampler(source, frames=recipe.frames, crop=recipe.crop, batch=recipe.batch, seed=seed)
+    return CropSampler(source, crop=recipe.crop, batch=recipe.batch, seed=seed)
 
 
 def _check_finite(first_bad: int, final: int, last: pathlib.Path) -> None:
@@ -172,9 +186,9 @@ def _check_finite(first_bad: int, final: int, last: pathlib.Path) -> None:
         raise TrainerError(f"The loss was not finite at step {first_bad}; {good}. Lower --lr, or look for damaged data; then run it again.")
 
 
-def _all_states(sampler: CropSampler | SequenceSampler, fabric: Fabric) -> Any:
-    """The generator's state; of every process where there are several."""
-    own = sampler.rng.bit_generator.state
+def _all_states(sampler: Sampler | DaliSampler, fabric: Fabric) -> Any:
+    """The sampler's state; of every process where there are several."""
+    own = sampler.state()
     if fabric.world_size == 1:
         return own
     states: list[Any] = [None] * fabric.world_size
@@ -190,23 +204,18 @@ def _own_state(states: Any, fabric: Fabric, last: pathlib.Path) -> Any:
     return states[fabric.global_rank] if isinstance(states, list) else states
 
 
-def _codes(x: Tensor) -> Tensor:
-    return x.mul(255).round().clamp(0, 255).div(255)
-
-
-def _psnr(a: Tensor, b: Tensor) -> float:
-    return float(-10 * torch.log10(((a - b)[..., 2:-2, 2:-2] ** 2).mean().clamp_min(1e-9)))
-
-
 def _report(board: SummaryWriter, step: int, final: int, loss: float, metrics: dict[str, float], seconds: float) -> None:
     board.add_scalar("train/loss", loss, step)
     for name, value in metrics.items():
         board.add_scalar(f"validation/{name}", value, step)
-    told = "  ".join(f"{name} {value:.4f}" if name == "ssim" else f"{name} {value:.3f}" for name, value in metrics.items())
     print(
-        f"step {step}/{final}  loss {loss:.5f}  {told}  {seconds:.0f} s ({step / max(seconds, 1e-9):.1f} steps/s)",
+        f"step {step}/{final}  loss {loss:.5f}  {_told(metrics)}  {seconds:.0f} s ({step / max(seconds, 1e-9):.1f} steps/s)",
         flush=True,
     )
+
+
+def _told(metrics: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4f}" if name in FINE else f"{name} {value:.3f}" for name, value in metrics.items())
 
 
 def _check_same_recipe(there: Recipe, here: Recipe, path: pathlib.Path) -> None:

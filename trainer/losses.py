@@ -1,11 +1,18 @@
 """What a training step minimises. Axes: N, C, H, W; luma in [0, 1]."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from trainer.fidelity import blur, detail, information
 from trainer.recipes import Recipe
+
+if TYPE_CHECKING:
+    from trainer.perception import Perception
 
 
 def charbonnier(sr: Tensor, hr: Tensor, eps: float) -> Tensor:
@@ -20,7 +27,8 @@ def gradient_l1(sr: Tensor, hr: Tensor) -> Tensor:
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:
-    """Mean SSIM of (N, 1, H, W) in [0, 1]. Source: Wang et al. 2004; Gaussian window, sigma 1.5, K 0.01 and 0.03."""
+    """Mean SSIM of (N, C, H, W) in [0, 1]. Source: Wang et al. 2004; Gaussian window, sigma 1.5, K 0.01 and 0.03."""
+    a, b = (x.flatten(0, 1).unsqueeze(1) for x in (a, b))
     mu_a, mu_b, aa, bb, ab = blur(torch.cat([a, b, a * a, b * b, a * b], dim=1), 11, 1.5).unbind(1)
     var_a, var_b, cov = aa - mu_a**2, bb - mu_b**2, ab - mu_a * mu_b
     c1, c2 = 0.01**2, 0.03**2
@@ -38,8 +46,8 @@ def sharpened(hr: Tensor, gain: float) -> Tensor:
     return hr + gain * (hr - blur)
 
 
-def training_loss(sr: Tensor, hr: Tensor, recipe: Recipe) -> Tensor:
-    """The weighted sum that the recipe asks for."""
+def training_loss(sr: Tensor, hr: Tensor, recipe: Recipe, perception: Perception | None = None) -> Tensor:
+    """The weighted sum that the recipe asks for. perception: its perceptual terms, where it has some."""
     target = sharpened(hr, recipe.gain) if recipe.gain else hr
     loss = charbonnier(sr, target, recipe.charbonnier_eps)
     if recipe.gradient_weight:
@@ -52,4 +60,6 @@ def training_loss(sr: Tensor, hr: Tensor, recipe: Recipe) -> Tensor:
         loss = loss + recipe.information_weight * (1 - information(sr[:few], target[:few]))
     if recipe.detail_weight:
         loss = loss + recipe.detail_weight * (1 - detail(sr[:few], target[:few]))
+    if perception is not None:
+        loss = loss + perception.loss(sr, hr)
     return loss

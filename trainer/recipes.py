@@ -1,12 +1,13 @@
 """A recipe is a function that returns a frozen `Recipe`; the command line may replace single fields."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from trainer.errors import TrainerError
 
-Degradation = Literal["clean", "compressed", "moving"]
+Degradation = Literal["clean", "compressed", "moving", "colour"]  # "colour": clean RGB, for the ablation of luma against RGB
+Flavour = Literal["faithful", "natural"]  # fidelity losses alone, or with the metric that learned from people
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,15 @@ class Recipe:
     truncate: int = 1  # frames that gradients flow back through
     temporal_weight: float = 0.0  # Charbonnier of the changes from frame to frame against the target's
     accumulate: int = 1  # batches whose gradients make one step
+    flavour: Flavour = "faithful"
+    pban_weight: float = 0.0  # 1 - Efficient-PBAN, at the end of the ramp
+    feature_weight: float = 0.0  # plain feature distance (untrained, LPIPS form), at the end of the ramp; for comparison
+    perception_start: float = 0.1  # share of the steps before the two weights above rise from 0
+    perception_ramp: float = 0.4  # share of the steps in which they rise
+    perception_crops: int = 2  # of a batch that these two look at
+    neg_tolerance: float = 0.5  # VMAF-NEG that may be lost before the guard acts (trainer/guard.py)
+    ms_ssim_tolerance: float = 0.002  # the same of MS-SSIM
+    planes: int = 1  # 1: luma; 3: RGB (net lite, degradation colour)
 
 
 def base(scale: int) -> Recipe:
@@ -113,8 +123,28 @@ def lite(scale: int) -> Recipe:
     )
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {
-    "lite_clean_x2": lambda: lite_clean(2),
+def natural(recipe: Recipe) -> Recipe:
+    """The same network on the same pairs, with the metric in its loss.
+
+    The terms that VMAF and MS-SSIM are made of (VIF, wavelet detail, SSIM) are left out, so that these two stay independent guards; a
+    gradient term takes their place beside Charbonnier.
+    """
+    stem, size = recipe.name.rsplit("_", 1)
+    return replace(
+        recipe,
+        name=f"{stem}_natural_{size}",
+        model=f"{recipe.model}-natural",
+        description=f"{recipe.description} Trained with a metric that learned from people.",
+        flavour="natural",
+        information_weight=0.0,
+        detail_weight=0.0,
+        ssim_weight=0.0,
+        gradient_weight=0.5,
+        pban_weight=0.02,
+    )
+
+
+_FAITHFUL: dict[str, Callable[[], Recipe]] = {
     "lite_x2": lambda: lite(2),
     "lite_x3": lambda: lite(3),
     "lite_x4": lambda: lite(4),
@@ -122,6 +152,11 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "base_x3": lambda: base(3),
     "base_x4": lambda: base(4),
     "max_x2": max_x2,
+}
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "lite_clean_x2": lambda: lite_clean(2),
+    **_FAITHFUL,
+    **{natural(make()).name: lambda make=make: natural(make()) for make in _FAITHFUL.values()},  # type: ignore[misc]
 }
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from trainer.losses import temporal_charbonnier, training_loss
 from trainer.nets import Base, Network
+from trainer.perception import Perception
 from trainer.recipes import Recipe
 
 State = tuple[Tensor, ...]
@@ -25,7 +26,13 @@ def forward(model: Any, lr_N1HW: Tensor, state: State) -> tuple[Tensor, State]:
 
 
 def backward(
-    model: Any, net: Network, lr_TN1HW: Tensor, hr_TN1HW: Tensor, recipe: Recipe, backward_from: Callable[[Tensor], None]
+    model: Any,
+    net: Network,
+    lr_TN1HW: Tensor,
+    hr_TN1HW: Tensor,
+    recipe: Recipe,
+    backward_from: Callable[[Tensor], None],
+    perception: Perception | None = None,
 ) -> Tensor:
     """Gradients of a run's mean loss, in parts of `recipe.truncate` frames between which the state is cut off. Returns the loss.
 
@@ -39,7 +46,7 @@ def backward(
         for t in range(first, min(first + recipe.truncate, num)):
             sr, state = forward(model, lr_TN1HW[t], state)
             sr = sr.float()
-            loss = loss + training_loss(sr, hr_TN1HW[t], recipe) / num
+            loss = loss + training_loss(sr, hr_TN1HW[t], recipe, perception) / num
             if last is not None and recipe.temporal_weight:
                 change = temporal_charbonnier(sr, last, hr_TN1HW[t], hr_TN1HW[t - 1], recipe.charbonnier_eps)
                 loss = loss + recipe.temporal_weight * change / (num - 1)

@@ -11,8 +11,9 @@ Network = Lite | Base
 def build_network(recipe: Recipe) -> Network:
     """An untrained network as the recipe wants it."""
     if recipe.net == "lite":
-        kind = QuantisedLite if recipe.quantised else Lite
-        return kind(recipe.scale, recipe.channels, recipe.layers)
+        if recipe.quantised:
+            return QuantisedLite(recipe.scale, recipe.channels, recipe.layers)
+        return Lite(recipe.scale, recipe.channels, recipe.layers, recipe.planes)
     return Base(recipe.scale, recipe.channels, recipe.layers, recurrent=recipe.recurrent, radius=recipe.radius)
 
 

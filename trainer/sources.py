@@ -1,0 +1,67 @@
+"""Where a run's pairs come from: the folder of the user, through the loader that was chosen."""
+
+import hashlib
+import pathlib
+from dataclasses import dataclass
+from typing import Literal
+
+from trainer.cache import PairCache, open_cache, pair_maker
+from trainer.dali import Photographs, check_recipe, find_dali
+from trainer.folder import Listing, open_folder
+from trainer.footage import is_video
+from trainer.pool import Pool
+from trainer.recipes import Degradation, Recipe
+
+Loader = Literal["cache", "stream", "dali"]
+Source = PairCache | Pool | Photographs  # of training pairs: prepared, made meanwhile, or left to DALI
+MAX_VALIDATION = 300  # files: of a large folder some, spread evenly, because no more are looked at
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """data: folder of photographs and videos. cache: of prepared pairs, shared by runs."""
+
+    data: pathlib.Path
+    cache: pathlib.Path
+    rounds: int = 4  # times each file is degraded anew
+    max_bytes: int = 2 * 10**9  # of a cache
+
+    def list_files(self) -> tuple[Listing, Listing]:
+        """(training, validation). Raises TrainerError for a folder that cannot be used."""
+        name = hashlib.sha256(str(self.data.absolute()).encode()).hexdigest()[:12]
+        return open_folder(self.data, self.cache / f"listing_{name}.sqlite")
+
+
+def open_sources(recipe: Recipe, loader: Loader, options: SourceOptions) -> tuple[Source, PairCache]:
+    """The pairs of training and of validation. Close a Pool at the end. Raises TrainerError for what cannot be had."""
+    if loader == "dali":  # before an hour of preparing validation
+        check_recipe(recipe)
+        find_dali()
+    training, validation = options.list_files()
+    checks = _cache(recipe.degradation, recipe.scale, "validation", validation, options)
+    if loader == "stream":
+        return Pool(training, make=pair_maker(recipe.degradation), scale=recipe.scale, seed=recipe.seed), checks
+    if loader == "dali":
+        return Photographs([path for path in training if not is_video(path)]), checks
+    return _cache(recipe.degradation, recipe.scale, "training", training, options), checks
+
+
+def open_colours(scale: int, options: SourceOptions) -> tuple[PairCache, PairCache]:
+    """RGB pairs of training and of validation."""
+    training, validation = options.list_files()
+    return _cache("colour", scale, "training", training, options), _cache("colour", scale, "validation", validation, options)
+
+
+def _cache(
+    degradation: Degradation, scale: int, part: Literal["training", "validation"], files: Listing, options: SourceOptions
+) -> PairCache:
+    once = part == "validation" or degradation in ("clean", "colour")
+    return open_cache(
+        options.cache / f"{degradation}_x{scale}" / part,
+        files if part == "training" else files[:: max(1, len(files) // MAX_VALIDATION)],
+        make=pair_maker(degradation),
+        rounds=1 if once else max(1, options.rounds),
+        scale=scale,
+        seed=10**9 if part == "validation" else 0,
+        max_bytes=options.max_bytes,
+    )
