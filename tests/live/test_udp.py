@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
@@ -22,9 +24,9 @@ NOISE = ["-f", "lavfi", "-i", "anoisesrc=sample_rate=48000:seed=1:duration=20", 
 PATIENT = LiveOptions(max_latency_s=5, timeout_s=10)
 
 
-def make_ts(path: Path, *output: object, size: str = "64x48", seconds: int = 20, sound: bool = True) -> Path:
+def make_ts(path: Path, *output: object, size: str = "64x48", rate: int = RATE, seconds: int = 20, sound: bool = True) -> Path:
     inputs, coding = (NOISE[:4], NOISE[4:]) if sound else ([], [])
-    return make_clip(path, *X264, *coding, *output, size=size, rate=str(RATE), num_frames=RATE * seconds, inputs=inputs)
+    return make_clip(path, *X264, *coding, *output, size=size, rate=str(rate), num_frames=rate * seconds, inputs=inputs)
 
 
 def send(clip: Path, port: int, *options: object) -> Sequence[object]:
@@ -94,6 +96,58 @@ def test_another_size_keeps_the_outputs(tmp_path: Path, size: str, shape: str) -
     top = last[: 128 * 8]  # the first rows
     assert len(last) == 128 * 96
     assert (max(top) < 24) == (shape == "wider")  # black bars above a wider picture
+
+
+def test_another_rate_keeps_the_sources_times(tmp_path: Path) -> None:
+    first, second, port = make_ts(tmp_path / "a.ts"), make_ts(tmp_path / "b.ts", rate=2 * RATE), free_port()
+    with Live(url(port), tmp_path / "out.mkv", live=LiveOptions(max_latency_s=2, timeout_s=20)) as live:
+        with sender(*send(first, port)):
+            live.until_out(2 * RATE)
+        with sender(*send(second, port)):
+            live.until_out(4 * RATE)
+        report = live.end()
+    assert report.reconnects["source"] == 0
+    found = steps(tmp_path / "out.mkv")
+    assert found[RATE] == pytest.approx(1 / RATE, abs=0.002)
+    assert found[-RATE] == pytest.approx(1 / (2 * RATE), abs=0.002)
+
+
+def test_sound_that_arrives_late_stays_in_sync(tmp_path: Path) -> None:
+    """Every packet of sound comes 1.2 s after the pictures that it belongs to."""
+    clip, port = make_ts(tmp_path / "in.ts", "-streamid", "0:256", "-streamid", "1:257", seconds=12), free_port()
+    data = clip.read_bytes()
+    packets = [data[at : at + 188] for at in range(0, len(data), 188)]
+    due = [12 * at / len(packets) + (1.2 if (packet[1] & 31) << 8 | packet[2] == 257 else 0) for at, packet in enumerate(packets)]
+    assert sum(late > 12 * at / len(packets) for at, late in enumerate(due)) > 100
+    with Live(url(port), tmp_path / "out.ts", live=PATIENT, source=SourceOptions(num_frames=8 * RATE)) as live:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sending:
+            began = time.monotonic()
+            for at in sorted(range(len(packets)), key=due.__getitem__):
+                time.sleep(max(0.0, began + due[at] - time.monotonic()))
+                sending.sendto(packets[at], ("127.0.0.1", port))
+        report = live.wait()
+    assert report.num_out >= 8 * RATE - 2
+    sent = {row.md5: row.pts for row in rows(clip, "a:0", copy=True)}
+    heard = [row for row in rows(tmp_path / "out.ts", "a:0", copy=True) if row.md5 in sent]
+    assert len(heard) > 100
+    shift = sent[heard[0].md5] - heard[0].pts
+    assert all(abs(sent[row.md5] - row.pts - shift) <= MILLISECOND for row in heard)
+    shown = times(clip)
+    assert all(min(abs(seen + shift - known) for known in shown) <= MILLISECOND for seen in times(tmp_path / "out.ts"))
+
+
+def test_frames_without_times_get_those_of_the_rate(tmp_path: Path) -> None:
+    """Bare H.264, which has none."""
+    port = free_port()
+    clip = make_clip(tmp_path / "in.h264", *X264, rate=str(RATE), num_frames=20 * RATE)
+    sending = ["-re", "-r", RATE, "-i", clip, "-c", "copy", "-f", "h264", f"tcp://127.0.0.1:{port}?listen=1"]
+    options = SourceOptions(num_frames=3 * RATE, input_format="h264", input_rate=Fraction(RATE))
+    with sender(*sending), Live(f"tcp://127.0.0.1:{port}", tmp_path / "out.mkv", live=PATIENT, source=options) as live:
+        live.wait()
+    found = steps(tmp_path / "out.mkv")
+    assert len(found) >= 2 * RATE
+    assert sorted(found)[len(found) // 2] == pytest.approx(1 / RATE, abs=0.03)
+    assert sum(found) == pytest.approx(len(found) / RATE, abs=1)
 
 
 def test_another_codec_is_another_session(tmp_path: Path) -> None:
