@@ -58,9 +58,15 @@ class Continuity:
         return True
 
 
+def sample_step(rows: int, columns: int) -> tuple[int, int]:
+    """Every how many rows and columns a picture is looked at. What was sampled so before is looked at whole."""
+    return max(1, rows // (ROWS * SAMPLES)), max(1, columns // (COLUMNS * SAMPLES))
+
+
 def reduce(luma: np.ndarray) -> np.ndarray:
     """float64 block means (ROWS, COLUMNS); (h, w) where the picture is smaller than that."""
-    luma = luma[:: max(1, luma.shape[0] // (ROWS * SAMPLES)), :: max(1, luma.shape[1] // (COLUMNS * SAMPLES))]
+    rows, columns = sample_step(*luma.shape)
+    luma = luma[::rows, ::columns]
     for axis, parts in ((0, ROWS), (1, COLUMNS)):
         length = luma.shape[axis]
         edges = np.arange(min(parts, length) + 1) * length // min(parts, length)

@@ -1,0 +1,302 @@
+"""DeviceUpscaler: an Upscaler whose frames stay on a GPU from the decoder's surface, or their upload, to the encoder.
+
+Frames that the kernels do not take (alpha, RGB, a target that needs no network) go the way of the CPU, with the network alone
+on the device; `notes` says so.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from ..continuity import Continuity
+from ..engines import Hint, Precision
+from ..engines.device import DeviceEngine
+from ..errors import StreamsrError, UsageError
+from ..frame import Frame, find_layout
+from ..models import ModelSpec
+from ..resample import CONVERT_FLAGS, Resampler, planar_format
+from ..stream import Stream
+from ..upscale import Upscaler
+from .device import Device
+from .flight import Flight
+from .memory import Rung
+from .picture import Picture, describe_picture, fetch, find_reason_for_host, is_on_device, picture_format
+from .slot import Ticket
+
+FRAMES_IN_FLIGHT = 3  # one comes, one is computed, one goes
+MOST_IN_FLIGHT = 4
+
+
+class DeviceUpscaler(Upscaler):
+    """Implements `streamsr.upscale.Upscaler` on one GPU.
+
+    open_device: opens it, once it is needed. open_network: a model, for luma of so many bits, on that device.
+    frames_in_flight: 1 to 4; hint "latency" takes one. batch: frames that a network without a state takes at once.
+    surfaces: results are surfaces in the GPU's memory wherever they can be, for NVENC.
+    Raises what Upscaler raises, and UsageError for numbers that cannot be.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = "lite",
+        scale: float = 2,
+        *,
+        open_device: Callable[[], Device],
+        open_network: Callable[[ModelSpec, int, Device], DeviceEngine],
+        size: tuple[int, int] | None = None,
+        engine: str = "auto",
+        device: str = "cuda:0",
+        precision: Precision = "auto",
+        threads: int = 0,
+        hint: Hint = "throughput",
+        frames_in_flight: int = FRAMES_IN_FLIGHT,
+        batch: int = 1,
+    ) -> None:
+        if not 1 <= frames_in_flight <= MOST_IN_FLIGHT:
+            raise UsageError(f"frames_in_flight is {frames_in_flight}; it must be 1 to {MOST_IN_FLIGHT}.")
+        if batch < 1:
+            raise UsageError(f"batch is {batch}; it must be 1 or more.")
+        super().__init__(model, scale, size=size, engine=engine, device=device, precision=precision, threads=threads, hint=hint)
+        self._place = device
+        self._rung = Rung(1) if hint == "latency" else Rung(frames_in_flight, 1 if self.is_recurrent else batch)
+        self._open_device, self._open_network = open_device, open_network
+        self._gpu: Device | None = None
+        self._networks: dict[tuple[int, int], DeviceEngine] = {}
+        self._single: _Run | None = None  # of frames that come one by one
+        self._flight_words = ""
+        self.surfaces = False
+        self.notes: list[str] = []  # what was not as one may expect, each once
+
+    @property
+    def gpu(self) -> Device:
+        """The device; opened now, if it was not. Raises EngineError where it cannot be."""
+        if self._gpu is None:
+            self._gpu = self._open_device()
+        return self._gpu
+
+    @property
+    def device(self) -> str:
+        return self._place
+
+    @property
+    def precision(self) -> str:
+        if self.spec is None:
+            return "exact"
+        network = next(reversed(self._networks.values()), None) or self.network(self.spec)
+        return network.precision
+
+    @property
+    def reason(self) -> str:
+        if not self._networks:
+            return super().reason if self._engines or self.spec is None else self._place
+        return f"{next(reversed(self._networks.values())).reason}; {self._flight_words or self._rung.words}"
+
+    def network(self, spec: ModelSpec, bits: int = 8) -> DeviceEngine:
+        """The model at one scale on the device, for luma of so many bits."""
+        key = (spec.scale, bits)
+        if key not in self._networks:
+            self._networks[key] = self._open_network(spec, bits, self.gpu)
+        return self._networks[key]
+
+    def prepare(self, width: int, height: int, pix_fmt: str = "yuv420p") -> None:
+        pix_fmt = planar_format(pix_fmt)
+        layout = find_layout(pix_fmt)
+        assert layout is not None
+        size = self.output_size(width, height, pix_fmt)
+        passes = self._plan(width, height, size)
+        if find_reason_for_host(layout) is not None or not passes:
+            return super().prepare(width, height, pix_fmt)
+        for spec in passes:
+            multiple = spec.size_multiple
+            self.network(spec, layout.bits).open_lane(self._rung.batch, height + -height % multiple, width + -width % multiple).close()
+            width, height = width * spec.scale, height * spec.scale
+        return None
+
+    def __call__(self, frame: Any) -> Any:
+        if isinstance(frame, (av.VideoFrame, Frame)):
+            video = _video(frame)
+            if self._single is None:
+                self._single = _Run(self, (video.width, video.height, picture_format(video)), Rung(1))
+            results = [*self._single.put(video), *self._single.drain()]
+            assert len(results) == 1
+            return Frame(results[0]) if isinstance(frame, Frame) else results[0]
+        return super().__call__(frame)
+
+    def stream(self, frames: Iterable[Any], *, like: tuple[int, int, str] | None = None) -> Iterator[Any]:
+        """See `Upscaler.stream`. Arrays among the frames go by way of the host."""
+        source = iter(frames)
+        first = next(source, None)
+        if first is None:
+            return
+        frames = itertools.chain([first], source)
+        if isinstance(first, np.ndarray):
+            yield from super().stream(frames, like=like)
+            return
+        video = _video(first)
+        width, height, pix_fmt = like or (video.width, video.height, picture_format(video))
+        if self.describe(video, self.output_size(width, height, planar_format(pix_fmt))) is None:
+            yield from super().stream(map(_fetched, frames), like=like)
+            return
+        kind = Frame if isinstance(first, Frame) else _same
+        run = _Run(self, (width, height, pix_fmt), self._rung)
+        try:
+            failure: Exception | None = None
+            while failure is None:
+                try:
+                    frame = next(frames, None)  # type: ignore[call-overload]
+                except Exception as error:  # frames that came before it are given back first
+                    failure = error
+                    break
+                if frame is None:
+                    break
+                yield from map(kind, run.put(_video(frame)))
+            yield from map(kind, run.drain())
+            if failure is not None:
+                raise failure
+        finally:
+            run.close()
+
+    def restart(self) -> None:
+        if self._single is not None:
+            self._single.close()
+            self._single = None
+        super().restart()
+
+    def close(self) -> None:
+        self.restart()
+        networks, self._networks = self._networks, {}
+        for network in networks.values():
+            network.close()
+        if self._gpu is not None:
+            self._gpu.close()
+            self._gpu = None
+        super().close()
+
+    def note(self, words: str) -> None:
+        if words not in self.notes:
+            self.notes.append(words)
+
+    def describe(self, video: av.VideoFrame, size: tuple[int, int]) -> Picture | None:
+        """What the kernels are told of frames like this; None where they go by way of the host."""
+        layout = find_layout(picture_format(video))
+        assert layout is not None
+        why = find_reason_for_host(layout)
+        passes = self._plan(video.width, video.height, size)
+        if why is None and passes:
+            return describe_picture(video, size, passes)
+        if why is not None:
+            self.note(f"{why}: only the network runs on {self._place}, FFmpeg does the rest on the CPU")
+        elif self._specs:
+            self.note(f"{video.width}x{video.height} to {size[0]}x{size[1]} needs no network: FFmpeg scales on the CPU")
+        return None
+
+    def fly(self, picture: Picture, rung: Rung, continuity: Continuity | None) -> Flight:
+        engines = [self.network(each.spec, picture.bits) for each in picture.passes]
+        largest = min(engine.max_batch for engine in engines)
+        if rung.batch > largest:
+            self.note(f"batches of {rung.batch}: {engines[0].name} takes {largest} at most")
+            rung = Rung(rung.num_slots, largest, rung.limit)
+        return Flight(self.gpu, picture, engines, rung=rung, surfaces=self.surfaces, continuity=continuity, tell=self.note)
+
+    def landed(self, flight: Flight) -> None:
+        """How a flight went, for `reason`."""
+        graphs = f"no CUDA graphs ({flight.uncaptured})" if flight.uncaptured else "CUDA graphs"
+        self._flight_words = f"{flight.rung.words}, {graphs}"
+
+
+class _Run:
+    """One stream of frames: they all leave with the size and pixel format that the first one got (streamsr.stream)."""
+
+    def __init__(self, upscaler: DeviceUpscaler, like: tuple[int, int, str], rung: Rung) -> None:
+        self._upscaler, self._like, self._rung = upscaler, like, rung
+        self._continuity = Continuity() if upscaler.is_recurrent else None
+        self._pix_fmt = planar_format(like[2])
+        self._size = upscaler.output_size(like[0], like[1], self._pix_fmt)
+        self._convert = Resampler(pix_fmt=self._pix_fmt, flags=CONVERT_FLAGS)
+        self._host: Stream | None = None
+        self._kind: tuple[object, ...] = ()  # of the last frame; another one needs another flight
+        self._flight: Flight | None = None
+        self._num_put = self._num_done = 0  # in flights
+
+    def put(self, video: av.VideoFrame) -> Iterator[av.VideoFrame]:
+        """Take the next frame; gives those that are done, in order. Frames before one that fails come out first."""
+        if picture_format(video) != self._pix_fmt:
+            video = self._convert(fetch(video))
+        elif not is_on_device(video) and video.format.name != self._pix_fmt:
+            video = self._convert(video)
+        kind = (video.width, video.height, video.format.name)
+        if kind != self._kind:
+            yield from self.drain()
+            self._close_flight()
+            self._open_flight(video)
+            self._kind = kind
+        if self._flight is None:
+            yield self._by_host(video)
+            return
+        try:
+            self._num_put += 1
+            self._flight.put(Ticket(self._num_put, video))
+        except StreamsrError:
+            self._flight.land()
+            yield from self._take()
+            raise
+        yield from self._take()
+
+    def drain(self) -> Iterator[av.VideoFrame]:
+        """What is still on its way."""
+        if self._flight is not None:
+            self._flight.drain()
+            yield from self._take()
+
+    def close(self) -> None:
+        self._close_flight()
+
+    def _open_flight(self, video: av.VideoFrame) -> None:
+        picture = self._upscaler.describe(video, self._size)
+        if picture is not None:
+            self._flight = self._upscaler.fly(picture, self._rung, self._continuity)
+
+    def _close_flight(self) -> None:
+        if self._flight is not None:
+            self._upscaler.landed(self._flight)
+            self._rung = self._flight.rung  # what did not fit does not fit the next one either
+            self._flight.close()
+            self._flight = None
+
+    def _take(self) -> Iterator[av.VideoFrame]:
+        assert self._flight is not None
+        while self._flight.ready:
+            ticket = self._flight.ready.popleft()
+            self._num_done += 1
+            assert ticket.number == self._num_done, f"frame {ticket.number} came out as number {self._num_done}"
+            assert ticket.result is not None
+            self._upscaler.count(reused=ticket.relation == "repeats")
+            yield ticket.result
+
+    def _by_host(self, video: av.VideoFrame) -> av.VideoFrame:
+        """A picture of a size that needs no network, in the middle of others."""
+        if self._host is None:
+            self._host = Stream(self._upscaler, like=self._like)
+        result: av.VideoFrame = self._host.admit(fetch(video))()
+        return result
+
+
+def _video(frame: Any) -> av.VideoFrame:
+    if isinstance(frame, np.ndarray):
+        raise TypeError("Cannot upscale an array among frames; give av.VideoFrames or Frames.")
+    video: av.VideoFrame = frame.video if isinstance(frame, Frame) else frame
+    return video
+
+
+def _fetched(frame: Any) -> Any:
+    return frame if isinstance(frame, np.ndarray) else fetch(_video(frame))
+
+
+def _same(video: av.VideoFrame) -> av.VideoFrame:
+    return video

@@ -1,0 +1,37 @@
+"""What a frame says beside its samples, from the picture that came to the one that goes out."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import av
+from av.sidedata.sidedata import SideData, Type
+
+# Side data that no encoder takes from a frame: what it says of the whole video is in streamsr.io.tags, the rest is the decoder's own
+_IDLE = {Type.MASTERING_DISPLAY_METADATA, Type.CONTENT_LIGHT_LEVEL, Type.DISPLAYMATRIX, Type.SEI_UNREGISTERED, Type.VIDEO_ENC_PARAMS,
+         Type.MOTION_VECTORS, Type.ICC_PROFILE, Type.AFD, Type.GOP_TIMECODE, Type.VIDEO_HINT, Type.FILM_GRAIN_PARAMS,
+         Type.AMBIENT_VIEWING_ENVIRONMENT, Type.SPHERICAL, Type.STEREO3D}  # fmt: skip
+_POINT = 0x10  # swscale's nearest neighbour, the cheapest: the samples are written over
+
+
+def needs_host(video: av.VideoFrame) -> bool:
+    """Whether it says something that PyAV cannot put on a frame that is made from planes: captions, or that it is interlaced."""
+    side = cast("list[SideData]", list(video.side_data))  # iterates over the data, not the keys
+    return video.interlaced_frame or any(data.type not in _IDLE for data in side)
+
+
+def copy_words(
+    source: av.VideoFrame, result: av.VideoFrame | None, *, size: tuple[int, int] = (0, 0), pix_fmt: str = ""
+) -> av.VideoFrame:  # fmt: skip
+    """`result` with the times and tags of `source`; None: a frame of `size` and `pix_fmt` with everything it says, samples undefined."""
+    if result is None and needs_host(source):
+        result = source.reformat(width=size[0], height=size[1], format=pix_fmt, interpolation=_POINT)
+    elif result is None:
+        result = av.VideoFrame(*size, pix_fmt)
+    result.pts, result.duration = source.pts, source.duration
+    if source.time_base is not None:
+        result.time_base = source.time_base
+    result.colorspace, result.color_range = source.colorspace, source.color_range
+    result.color_primaries, result.color_trc = source.color_primaries, source.color_trc
+    result.pict_type = 0
+    return result
