@@ -1,0 +1,15 @@
+"""streamsr's CUDA kernels: surfaces <-> planes, attention, resampling. CuPy launches them, and is imported when one first runs.
+
+Arrays are anything in CUDA memory with `__cuda_array_interface__` or `__dlpack__`; work is queued on the caller's stream and not waited
+for. Each kernel has a NumPy reference beside it and runs in the tests without a GPU. Imports nothing of streamsr. See docs/kernels.md.
+"""
+
+from .planes import pack, unpack
+from .surface import Surface, find_surface
+
+__all__ = [
+    "Surface",
+    "find_surface",
+    "pack",
+    "unpack",
+]

@@ -1,0 +1,70 @@
+"""Every kernel compiles to machine code for every GPU that is supported, without a warning; NVRTC needs no GPU for it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from typing import Any
+
+import pytest
+from streamsr_kernels.source import FOLDER, Kernel, read_source
+
+ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_120")
+KERNELS = [
+    *(
+        Kernel("planes.cu", "unpack", (("SAMPLE", sample), ("LEVEL", level), ("CHANNELS", channels)))
+        for sample in ("u8", "u16")
+        for level in ("half", "float")
+        for channels in (1, 2)
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def nvrtc() -> Any:
+    """NVRTC's binding; skips without it, or fails where STREAMSR_REQUIRE names it."""
+    if importlib.util.find_spec("cuda") is None or importlib.util.find_spec("cuda.bindings") is None:
+        if "nvrtc" in os.environ.get("STREAMSR_REQUIRE", "").split(","):
+            pytest.fail("cuda-bindings is not installed, and STREAMSR_REQUIRE names nvrtc")
+        pytest.skip("cuda-bindings and nvidia-cuda-nvrtc are not installed: nothing is compiled for GPUs")
+    from cuda.bindings import nvrtc
+
+    return nvrtc
+
+
+def compile_for(nvrtc: Any, kernel: Kernel, architecture: str) -> tuple[bytes, str]:
+    """(machine code, what the compiler says)."""
+
+    def checked(result: tuple[Any, ...]) -> Any:
+        assert result[0] == nvrtc.nvrtcResult.NVRTC_SUCCESS, result[0]
+        return result[1] if len(result) > 1 else None
+
+    program = checked(nvrtc.nvrtcCreateProgram(read_source(kernel.file).encode(), kernel.file.encode(), 0, [], []))
+    options = [option.encode() for option in (*kernel.options, f"--gpu-architecture={architecture}", "--ptxas-options=--warn-on-spills")]
+    status = nvrtc.nvrtcCompileProgram(program, len(options), options)[0]
+    log = b" " * checked(nvrtc.nvrtcGetProgramLogSize(program))
+    checked(nvrtc.nvrtcGetProgramLog(program, log))
+    text = log.decode().strip("\0 \n")
+    assert status == nvrtc.nvrtcResult.NVRTC_SUCCESS, text[:4000]
+    code = b" " * checked(nvrtc.nvrtcGetCUBINSize(program))
+    checked(nvrtc.nvrtcGetCUBIN(program, code))
+    checked(nvrtc.nvrtcDestroyProgram(program))
+    return code, text
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: "-".join([kernel.file, *(str(value) for _, value in kernel.macros)]))
+def test_kernel_compiles_without_a_warning(nvrtc: Any, kernel: Kernel, architecture: str) -> None:
+    code, said = compile_for(nvrtc, kernel, architecture)
+    assert code.startswith(b"\x7fELF")
+    assert kernel.name.encode() in code
+    assert not said
+
+
+def test_compiler_says_what_is_wrong(nvrtc: Any) -> None:
+    with pytest.raises(AssertionError, match="NOTHING_LIKE_IT"):
+        compile_for(nvrtc, Kernel("planes.cu", "unpack", (("SAMPLE", "NOTHING_LIKE_IT"),)), "sm_90")
+
+
+def test_every_file_is_compiled() -> None:
+    assert {path.name for path in FOLDER.glob("*.cu")} == {kernel.file for kernel in KERNELS}
