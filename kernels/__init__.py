@@ -4,12 +4,17 @@ Arrays are anything in CUDA memory with `__cuda_array_interface__` or `__dlpack_
 for. Each kernel has a NumPy reference beside it and runs in the tests without a GPU. Imports nothing of streamsr. See docs/kernels.md.
 """
 
+from .filters import Filter
 from .planes import pack, unpack
+from .resample import chroma_site, resample
 from .surface import Surface, find_surface
 
 __all__ = [
+    "Filter",
     "Surface",
+    "chroma_site",
     "find_surface",
     "pack",
+    "resample",
     "unpack",
 ]

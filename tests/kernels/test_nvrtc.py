@@ -17,6 +17,7 @@ KERNELS = [
         for level in ("half", "float")
         for channels in (1, 2)
     ),
+    *(Kernel("resample.cu", "resample", (("SAMPLE", sample),)) for sample in ("u8", "u16")),
 ]
 
 
