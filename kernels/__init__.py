@@ -4,7 +4,9 @@ Arrays are anything in CUDA memory with `__cuda_array_interface__` or `__dlpack_
 for. Each kernel has a NumPy reference beside it and runs in the tests without a GPU. Imports nothing of streamsr. See docs/kernels.md.
 """
 
+from .axial_attention import attend_both, axial_attention
 from .filters import Filter
+from .local_attention import local_axial_attention
 from .planes import pack, unpack
 from .resample import chroma_site, resample
 from .surface import Surface, find_surface
@@ -12,8 +14,11 @@ from .surface import Surface, find_surface
 __all__ = [
     "Filter",
     "Surface",
+    "attend_both",
+    "axial_attention",
     "chroma_site",
     "find_surface",
+    "local_axial_attention",
     "pack",
     "resample",
     "unpack",

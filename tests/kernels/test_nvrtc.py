@@ -18,6 +18,11 @@ KERNELS = [
         for channels in (1, 2)
     ),
     *(Kernel("resample.cu", "resample", (("SAMPLE", sample),)) for sample in ("u8", "u16")),
+    *(
+        Kernel("axial_attention.cu", "attend_lines", (("CHANNELS", channels), ("VALUES", values), ("WARPS", warps)))
+        for channels, values, warps in ((16, 16, 4), (112, 112, 4), (160, 160, 4), (256, 128, 2))
+    ),
+    *(Kernel("local_attention.cu", "local_attention", (("VALUE", value),)) for value in ("half", "float")),
 ]
 
 
