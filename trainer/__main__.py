@@ -161,7 +161,7 @@ class Export:
     run_folder: Annotated[pathlib.Path, tyro.conf.arg(name="run")]  # run folder or checkpoint
     out: pathlib.Path = pathlib.Path("streamsr/weights")
     data: pathlib.Path | None = None  # training photographs, for int8 calibration; without it there is no int8 file
-    calibration: int = 200  # crops
+    calibration: int = 200  # crops; a tenth as many runs for recurrent networks
     name: str | None = None  # default: the recipe's model name
     trained_on: str = "photographs of the trainer's user"  # data sets and licences, for the JSON
     hardware: str = "CPU"
@@ -172,18 +172,20 @@ class Export:
     clean_form: str | None = None  # name of the model that takes its place for sources that have hardly been compressed
 
     def run(self) -> None:
-        from trainer.calibration import calibration_crops
+        from trainer.calibration import calibration_crops, calibration_runs
         from trainer.checkpoint import load_checkpoint, recipe_of
         from trainer.export import ExportOptions, export
 
         recipe = recipe_of(load_checkpoint(self.run_folder))
-        crops = None
-        if self.data is not None and self.quantised_run is None:
+        crops = runs = None
+        if self.data is not None and recipe.recurrent:
+            runs = calibration_runs(self.data, scale=recipe.scale, count=max(1, self.calibration // 10))
+        elif self.data is not None and self.quantised_run is None:
             crops = calibration_crops(self.data, degradation=recipe.degradation, scale=recipe.scale, count=self.calibration)
         options = ExportOptions(
             self.name, self.trained_on, self.hardware, self.seeded_from, self.evaluate_on, self.metrics, self.quantised_run, self.clean_form
         )
-        export(self.run_folder, self.out, crops, options)
+        export(self.run_folder, self.out, crops, options, runs=runs)
 
 
 @dataclasses.dataclass(frozen=True)

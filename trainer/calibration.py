@@ -1,4 +1,4 @@
-"""Low-resolution training pictures for int8 calibration, degraded as the network's training pictures were."""
+"""Pictures and runs for int8 calibration, degraded as the network's training pictures were."""
 
 import pathlib
 
@@ -6,9 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.cache import clean_pairs
-from trainer.codec import coded_pairs
-from trainer.photos import list_photos, split_photos
+from trainer.codec import NUM_FRAMES, coded_pairs
+from trainer.errors import TrainerError
+from trainer.motion import sequence_pairs
+from trainer.photos import Plane, list_photos, split_photos
 from trainer.recipes import Degradation
+from trainer.recurrent_int8 import Run
 
 SIDE = 96  # input pixels
 
@@ -28,3 +31,28 @@ def calibration_crops(data: pathlib.Path, *, degradation: Degradation, scale: in
         y, x = (int(rng.integers(n - SIDE + 1)) for n in plane.shape)
         crops.append(np.divide(plane[y : y + SIDE, x : x + SIDE], 255, dtype=np.float32)[None, None])
     return crops
+
+
+def calibration_runs(data: pathlib.Path, *, scale: int, count: int) -> tuple[list[Run], list[Run]]:
+    """`count` runs of training photographs, to calibrate with, and a quarter as many of validation photographs, to measure with.
+
+    SIDE input pixels a side, uncompressed and compressed in turn. Raises TrainerError where a folder holds too few photographs.
+    """
+    parts = split_photos(list_photos(data))
+    if not all(parts):
+        raise TrainerError(f"{str(data)!r} needs photographs of training and of validation; it has {len(parts[0])} and {len(parts[1])}.")
+    found = []
+    for photos, wanted in zip(parts, (count, max(1, count // 4)), strict=True):
+        runs = []
+        for n, i in enumerate(np.linspace(0, len(photos) - 1, min(wanted, len(photos))).astype(int)):
+            [(hr, versions)] = sequence_pairs(photos[i], 78_000_000 + int(i), scale)
+            lr = versions[n % len(versions)]
+            runs.append(Run(_middle(lr, SIDE), _middle(hr, scale * SIDE)))
+        found.append(runs)
+    return found[0], found[1]
+
+
+def _middle(tall: Plane, side: int) -> list[Plane]:
+    frames = tall.reshape(NUM_FRAMES, -1, tall.shape[1])
+    y, x = ((n - side) // 2 for n in frames.shape[1:])
+    return [np.ascontiguousarray(frame[y : y + side, x : x + side]) for frame in frames]

@@ -23,12 +23,12 @@ from trainer.onnx_base import onnx_of_base
 from trainer.onnx_graph import onnx_of
 from trainer.onnx_int8 import onnx_int8_of
 from trainer.quantise import quantised
+from trainer.recurrent_int8 import INT8_LOSS, Run, write_recurrent
 from trainer.unroll import forward, start
 
 FLOAT_TOLERANCE = 1e-5  # of the [0, 1] range: summation order of float32 convolutions
 INT8_TOLERANCE = 0.5  # codes of 255, mean absolute difference to float32: below what rounding to 8 bits costs
 QUANTISED_TOLERANCE = 0.02  # codes of 255, mean absolute difference to the quantised network in torch: sums that round the other way
-INT8_LOSS = 0.1  # dB of PSNR-Y that int8 may cost on a set of pictures
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,18 @@ class ExportOptions:
     clean_form: str | None = None  # name of the model that takes its place for clean sources
 
 
-def export(run: pathlib.Path, out: pathlib.Path, calibration: list[NDArray[np.float32]] | None, options: ExportOptions) -> dict[str, Any]:
-    """Write the model files and return the JSON's contents. Without calibration crops there is no int8 file."""
+def export(
+    run: pathlib.Path,
+    out: pathlib.Path,
+    calibration: list[NDArray[np.float32]] | None,
+    options: ExportOptions,
+    *,
+    runs: tuple[list[Run], list[Run]] | None = None,
+) -> dict[str, Any]:
+    """Write the model files and return the JSON's contents. Without calibration crops there is no int8 file.
+
+    runs: of a recurrent network instead of crops, to calibrate with and to measure with.
+    """
     state = load_checkpoint(run)
     recipe, net = recipe_of(state), ema_network(state)
     name = f"{options.name or recipe.model}_x{recipe.scale}"
@@ -64,6 +74,7 @@ def export(run: pathlib.Path, out: pathlib.Path, calibration: list[NDArray[np.fl
         "state_shapes": [] if isinstance(net, Lite) else net.state_shapes,
         "padding": "zeros, in every convolution",
         "degradation": recipe.degradation,
+        "flavour": recipe.flavour,
         "description": recipe.description,
         "license": "Apache-2.0",
     } | ({"clean_form": options.clean_form} if options.clean_form else {})
@@ -81,8 +92,8 @@ def export(run: pathlib.Path, out: pathlib.Path, calibration: list[NDArray[np.fl
     small = out / f"{name}_int8.onnx"
     if options.quantised_run is not None:
         card["int8"] = {"training": write_quantised(options.quantised_run, net, small, props)}
-    elif calibration and recipe.recurrent:
-        raise TrainerError(f"{recipe.name!r} is recurrent: it has no int8 form yet. Leave --data out to export float32 alone.")
+    elif runs is not None and recipe.recurrent:
+        card["int8"] = write_recurrent(model, file, small, *runs)
     elif calibration:
         onnx.save(quantised(model, calibration), small)
         codes = int8_error(file, small, calibration)
@@ -117,9 +128,10 @@ def export(run: pathlib.Path, out: pathlib.Path, calibration: list[NDArray[np.fl
 
 
 def training_facts(state: dict[str, Any]) -> dict[str, Any]:
-    """What a checkpoint says about how it came to be."""
+    """What a checkpoint says about how it came to be. metric: fingerprint of the one in the loss."""
     recipe = recipe_of(state)
-    return {"steps": state["step"], "batch": recipe.batch, "crop": recipe.crop, "lr": recipe.lr, "seconds": round(state["seconds"])}
+    facts = {"steps": state["step"], "batch": recipe.batch, "crop": recipe.crop, "lr": recipe.lr, "seconds": round(state["seconds"])}
+    return facts | ({"pban_weight": recipe.pban_weight, "metric": state["metric"]} if recipe.pban_weight else {})
 
 
 def write_quantised(run: pathlib.Path, net: Network, file: pathlib.Path, props: dict[str, str]) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def train(recipe: Recipe, training: Source, validation: PairCache, options: Loop
         kept = seed_network(net, options.init_from)
         fabric.print(f"seeded from {options.init_from}" + (f"; new: {', '.join(kept)}" if kept else ""), flush=True)
     if state is None and isinstance(net, QuantisedLite):
-        net.measure(sampler.draw()[0].flatten(0, 1))
+        net.measure(sampler.draw()[0].flatten(0, 1).cpu())
     ema = copy.deepcopy(net)
     if state is not None:
         _check_same_recipe(recipe_of(state), recipe, last)
