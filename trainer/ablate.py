@@ -13,8 +13,8 @@ from trainer.recipes import Recipe
 from trainer.sources import Source
 
 KINDS = ("memory", "loss", "colour")
-PBAN_WEIGHT = 0.02
-FEATURE_WEIGHT = 0.007  # of the plain feature distance: its slope on a trained network's crops is then as steep as that of PBAN_WEIGHT
+PBAN_WEIGHT = 0.1
+FEATURE_WEIGHT = 0.035  # of the plain feature distance: its slope on a trained network's crops is then as steep as that of PBAN_WEIGHT
 COLUMNS = {"psnr": 3, "gain": 3, "ssim": 4, "ms_ssim": 4, "vmaf_neg": 2, "efficient_pban": 4}  # digits
 
 

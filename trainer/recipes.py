@@ -140,7 +140,7 @@ def natural(recipe: Recipe) -> Recipe:
         detail_weight=0.0,
         ssim_weight=0.0,
         gradient_weight=0.5,
-        pban_weight=0.02,
+        pban_weight=0.1,
     )
 
 
