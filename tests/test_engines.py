@@ -18,11 +18,11 @@ from streamsr.models import WEIGHTS, ModelSpec, find_model, load_spec
 
 # How far a code may be from the float64 result, as (largest, mean) share of the code range, on top of rounding (0.5
 # and 0.25). float32: 24 bits of mantissa, six layers. bf16: 8 bits of mantissa in a residual that is a tenth of the
-# signal; measured 0.0011 and 0.0002. f16: 11 bits. int8: 255 steps an activation; measured 0.007 and 0.0005.
-TOLERANCE = {"f32": (2e-6, 1e-6), "f16": (0.0003, 0.00005), "bf16": (0.002, 0.0004), "int8": (0.01, 0.001)}
+# signal; measured 0.0011 and 0.0002. int8: 255 steps an activation; measured 0.007 and 0.0005.
+TOLERANCE = {"f32": (2e-6, 1e-6), "bf16": (0.002, 0.0004), "int8": (0.01, 0.001)}
 ENGINES = [
     ("openvino", "f32"), ("openvino", "bf16"), ("openvino", "int8"), ("onnxruntime", "f32"), ("onnxruntime", "int8"),
-    ("torch", "f32"), ("torch", "bf16"), ("torch", "f16"),
+    ("torch", "f32"), ("torch", "bf16"),
 ]  # fmt: skip
 SIZES = [(1, 1), (2, 3), (121, 161), (64, 200)]
 
@@ -202,6 +202,6 @@ def test_shipped_model_agrees_with_its_own_float_file(engine: str, precision: st
     open_or_skip(spec, engine=engine, precision=precision).infer(luma, out)
     error = np.abs(out - np.clip(exact, 0, 255))
     # trained weights clip rare activations in int8, so only the mean is bounded there
-    assert error.mean() <= {"f32": 0.27, "f16": 0.27, "bf16": 0.3, "int8": 0.6}[precision]
+    assert error.mean() <= {"f32": 0.27, "bf16": 0.3, "int8": 0.6}[precision]
     if precision != "int8":
-        assert error.max() <= {"f32": 0.501, "f16": 0.7, "bf16": 3.0}[precision]
+        assert error.max() <= {"f32": 0.501, "bf16": 3.0}[precision]

@@ -87,7 +87,7 @@ def test_the_state_matters(model: Path) -> None:
     assert not np.array_equal(expected(model, lumas)[2], PlainLoop(model)(lumas[2]))
 
 
-FOLLOWERS = [("openvino", "f32"), ("openvino", "bf16"), ("torch", "f32"), ("torch", "bf16"), ("torch", "f16")]
+FOLLOWERS = [("openvino", "f32"), ("openvino", "bf16"), ("torch", "f32"), ("torch", "bf16")]
 
 
 @pytest.mark.parametrize(("engine", "precision"), FOLLOWERS)
@@ -102,9 +102,9 @@ def test_engines_follow_the_plain_loop(model: Path, engine: str, precision: str)
             pytest.skip(str(error))
         raise
     errors = [np.abs(luma - want) for luma, want in zip(large, expected(model, lumas), strict=True)]
-    # f32: sums in another order may round a code the other way; bf16 keeps 8 bits, f16 11
-    assert max(error.max() for error in errors) <= {"f32": 1, "bf16": 4, "f16": 1}[precision]
-    assert max(error.mean() for error in errors) <= {"f32": 0.001, "bf16": 0.5, "f16": 0.06}[precision]
+    # f32: sums in another order may round a code the other way; bf16 keeps 8 bits
+    assert max(error.max() for error in errors) <= {"f32": 1, "bf16": 4}[precision]
+    assert max(error.mean() for error in errors) <= {"f32": 0.001, "bf16": 0.5}[precision]
 
 
 def test_frames_one_by_one_are_one_stream_until_a_restart(model: Path) -> None:

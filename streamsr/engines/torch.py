@@ -94,6 +94,9 @@ def choose_precision(precision: Precision, bits: int, device: str) -> tuple[str,
     if precision != "auto":
         if precision not in DTYPES:
             raise EngineError(f"The torch engine runs no {precision}. Precisions that work: {', '.join(DTYPES)}.")
+        if precision == "f16" and device == "cpu":
+            # lite x2 of 640x360 took 40 times as long as in f32
+            raise EngineError("The torch engine runs f16 on GPUs alone. Precisions that work on the cpu: f32, bf16.")
         return precision, f"{precision}: as asked"
     if device == "cpu":
         return "f32", "f32: the safe choice for torch on a CPU"
@@ -112,7 +115,9 @@ def load_network(spec: ModelSpec, precision: str, **options: Any) -> OnnxNetwork
         raise EngineError(f"{spec.path} is no ONNX model: {error}") from error
     network = OnnxNetwork(model, **options)
     check_states(spec, set(network.inputs))
-    return network.to(DTYPES[precision]).eval()
+    network.to(DTYPES[precision]).eval()
+    # channels last: `lite` x2 of 640x360 on one Zen 4 core took 0.59 of the time in f32, 0.72 in bf16; GPUs ask for it in half
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def open_torch(spec: ModelSpec, *, bits: int, device: str, precision: Precision, threads: int, is_compiled: bool = True) -> Engine:

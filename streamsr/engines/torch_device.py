@@ -32,7 +32,6 @@ class TorchDeviceEngine:
         self.states = spec.states
         try:
             network = load_network(spec, precision, attend=find_attention()).to(device)
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         except torch.cuda.OutOfMemoryError as error:
             raise DeviceMemoryError(f"{device} has no room for {spec.name}.") from error
         order = [spec.input, *(state.name for state in spec.states)] if spec.states else network.inputs
