@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from fake_device import FakeDevice, FakeDeviceEngine, NumpyArrays
 
 from streamsr.engines import State
-from streamsr.engines.handover import Handover, find_difference
+from streamsr.engines.handover import DeviceHandover, Handover, find_difference
 from streamsr.engines.succession import Size
 from streamsr.errors import EngineError, Interrupted
 
@@ -234,3 +235,84 @@ def test_nan_is_a_difference() -> None:
     assert "state 0" in find_difference(plane, plane, state, broken, precision="f16")
     assert "luma" in find_difference(plane, plane * np.nan, (), (), precision="int8")
     assert find_difference(plane, plane, state, state, precision="f16") == ""
+
+
+class DeviceStage:
+    """A DeviceHandover between fakes of streamsr.engines.device."""
+
+    def __init__(self, **options: object) -> None:
+        self.device, self.words = FakeDevice(), list[str]()
+        self.slow = FakeDeviceEngine(self.device)
+        self.fast = FakeDeviceEngine(self.device, **options)  # type: ignore[arg-type]
+        self.may_end = threading.Event()
+        self.handover = DeviceHandover(
+            self.slow, self.build, arrays=NumpyArrays(self.device), successor="tensorrt", say=self.words.append
+        )
+        self.lane = self.slow.open_lane(1, H, W)
+        self.states = [self.lane.new_state(), self.lane.new_state()]
+
+    def build(self, size: Size, stop: threading.Event) -> FakeDeviceEngine:
+        assert size == (1, H, W)
+        while not self.may_end.wait(0.005):
+            if stop.is_set():
+                raise Interrupted("stopped")
+        return self.fast
+
+    def show(self, index: int) -> FakeDeviceEngine | None:
+        luma = np.full((1, 1, H, W), index / 16, np.float16)
+        out = np.zeros((1, 1, 2 * H, 2 * W), np.float16)
+        old, new = self.states[index % 2], self.states[1 - index % 2]
+        self.lane.enqueue(luma, out, old, new, stream=3)
+        before = [array.copy() for array in old]
+        successor = self.handover.check(luma, out, old, new, stream=3)
+        self.device.synchronise(3)
+        assert not np.isnan(out).any()
+        for array, was in zip(old, before, strict=True):
+            np.testing.assert_array_equal(array, was)
+        return successor  # type: ignore[return-value]
+
+    def finish(self) -> None:
+        self.may_end.set()
+        until(lambda: self.handover._succession.sizes[1, H, W].status != "building")
+
+
+def test_pipeline_on_a_device_is_told_once_who_takes_over() -> None:
+    stage = DeviceStage()
+    stage.handover.begin(1, H, W)
+    assert [stage.show(index) for index in range(3)] == [None] * 3
+    stage.finish()
+    assert stage.show(3) is stage.fast
+    assert stage.show(4) is None
+    assert stage.words == ["fake takes over from fake after frame 4: f16: a fake"]
+    assert not any(lane.is_open for lane in stage.fast.lanes)
+    stage.handover.close()
+    assert not stage.fast.closed  # it is the pipeline's now
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"gain": 1.1}, "its result differs: luma by"),
+        ({"broken": 0}, "it failed: The fake device failed."),
+        ({"dtype": "float32"}, ""),
+    ],
+)
+def test_successor_on_a_device_has_to_agree(options: dict[str, object], text: str) -> None:
+    stage = DeviceStage(**options)
+    stage.handover.begin(1, H, W)
+    stage.show(8)
+    stage.finish()
+    taken = stage.show(9)
+    assert (taken is None) == bool(text)
+    assert text in stage.words[0]
+    stage.handover.close()
+    assert stage.fast.closed == bool(text)
+
+
+def test_build_for_a_device_ends_with_it() -> None:
+    stage = DeviceStage()
+    stage.handover.begin(1, H, W)
+    stage.show(0)
+    stage.handover.close()
+    assert stage.words == []
+    assert not stage.fast.closed
