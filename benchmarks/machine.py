@@ -13,7 +13,7 @@ import numpy as np
 
 from streamsr.engines import count_threads
 
-PACKAGES = ("streamsr", "av", "numpy", "openvino", "onnxruntime")
+PACKAGES = ("streamsr", "av", "numpy", "openvino", "onnxruntime", "torch")
 
 
 def describe() -> dict[str, Any]:
