@@ -21,6 +21,9 @@ def attention_launch(step: Attention) -> Launch:
     result, radius = step.output.name, step.radius
 
     def launch(arrays: Mapping[str, DeviceArray], stream: int) -> None:
-        local_axial_attention(arrays[query], arrays[key], arrays[value], radius=radius, out=arrays[result], stream=stream)
+        try:
+            local_axial_attention(arrays[query], arrays[key], arrays[value], radius=radius, out=arrays[result], stream=stream)
+        except RuntimeError as error:
+            raise EngineError(f"The attention kernel failed: {error}") from error
 
     return launch

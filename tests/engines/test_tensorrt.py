@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,44 @@ class WholeModel:
     def __call__(self, luma: np.ndarray, state: tuple[np.ndarray, ...]) -> list[np.ndarray]:
         names = [self.spec.output, *(f"{s.name}_next" for s in self.spec.states)]
         return self.session.run(names, {self.spec.input: luma} | {s.name: old for s, old in zip(self.spec.states, state, strict=True)})
+
+
+def test_the_kernel_runs_between_the_parts(tmp_path: Path, cache: PlanCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel itself, built for this machine's CPU (tests/kernels/on_host.py), on the stream and the arrays of a lane."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "kernels"))
+    import streamsr_kernels.device
+    from on_host import HostDevice, require_compiler
+
+    require_compiler()
+    kernels, streams = HostDevice(tmp_path), []
+
+    def open_device(stream: int) -> HostDevice:
+        streams.append(stream)
+        return kernels
+
+    monkeypatch.setattr(streamsr_kernels.device, "open_device", open_device)
+    spec = load_spec(attentive_model(tmp_path).with_suffix(".json"))
+    device = ImmediateDevice()
+    flavour = fake_flavour(device)
+    cache.write(fake_plan(spec, flavour, (2, H, W)))
+    lane = engine_of(spec, cache, flavour).open_lane(2, H, W)
+    states, whole, rng = [lane.new_state(), lane.new_state()], WholeModel(spec), np.random.default_rng(0)
+    expected_state = tuple(np.zeros_like(array) for array in states[0])
+    for index in range(3):
+        luma, out = rng.random((2, 1, H, W), np.float32), np.empty((2, 1, 2 * H, 2 * W), np.float32)
+        lane.enqueue(luma, out, states[index % 2], states[1 - index % 2], stream=7)
+        expected, *following = whole(luma, expected_state)
+        expected_state = tuple(following)
+        np.testing.assert_allclose(out, expected, atol=1e-5)
+        np.testing.assert_allclose(states[1 - index % 2][0], following[0], atol=1e-5)
+    assert streams == [7] * 6
+
+
+class ImmediateDevice(FakeDevice):
+    """Runs work when it is launched, as the kernels' host build does."""
+
+    def launch(self, stream: int, what: str, work: Callable[[], None]) -> None:
+        work()
 
 
 @pytest.mark.parametrize("n", [1, 2])
