@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import ExitStack
@@ -14,11 +15,12 @@ import numpy as np
 
 from .source import Kernel, read_source
 
-INSTALL = "pip install 'streamsr[cuda12]' or 'streamsr[cuda13]', as `nvidia-smi` names the driver's CUDA version"
+INSTALL = "pip install 'streamsr[cuda12]' or 'streamsr[cuda13]', by the CUDA version that nvidia-smi shows"
 DEFAULT_SHARED_BYTES = 48 * 1024  # a block gets more shared memory only where it is asked for
 MAX_TABLES = 64  # kept on the devices; a stream needs four
 _CUDA_MEMORY = (2, 13)  # DLPack's kDLCUDA and kDLCUDAManaged
 _tables: OrderedDict[tuple[int, Hashable], tuple[Any, ...]] = OrderedDict()
+_tables_lock = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,36 +71,47 @@ class Device:
 
         Raises TypeError for anything else, ValueError for memory of another device.
         """
-        found = _as_cupy(self._cupy, name, array)
-        if self._id is None:
-            self._id = found.device.id
-            self._stack.enter_context(self._cupy.cuda.Device(self._id))
-            self._stack.enter_context(_as_stream(self._cupy, self._stream))
-        elif found.device.id != self._id:
-            raise ValueError(f"{name} is on device {found.device.id}, the arrays before it on device {self._id}.")
+        if hasattr(array, "__cuda_array_interface__"):
+            found = array if isinstance(array, self._cupy.ndarray) else self._cupy.asarray(array)
+            self._enter(name, found.device.id)
+        elif hasattr(array, "__dlpack__"):
+            kind, device = array.__dlpack_device__()
+            if int(kind) not in _CUDA_MEMORY:
+                raise TypeError(f"{name} is a {type(array).__name__} outside CUDA memory (DLPack device type {int(kind)}).")
+            self._enter(name, device)  # first: the owner is told which stream will read
+            found = self._cupy.from_dlpack(array)
+        else:
+            raise TypeError(f"{name} is a {type(array).__name__}; it has to be an array in CUDA memory (CUDA array interface or DLPack).")
         return View(name, found.data.ptr, found.shape, found.strides, found.dtype, found)
+
+    def _enter(self, name: str, device: int) -> None:
+        """Make the first array's device and the stream current."""
+        if self._id is None:
+            self._id = device
+            self._stack.enter_context(self._cupy.cuda.Device(device))
+            self._stack.enter_context(_as_stream(self._cupy, self._stream))
+        elif device != self._id:
+            raise ValueError(f"{name} is on device {device}, the arrays before it on device {self._id}.")
 
     def empty(self, name: str, shape: tuple[int, ...], dtype: Any) -> View:
         """A fresh array of CuPy's pool, on this stream."""
         return self.view(name, self._cupy.empty(shape, dtype))
 
     def tables(self, key: Hashable, make: Callable[[], Sequence[np.ndarray]]) -> tuple[View, ...]:
-        """Constant arrays of `make`, uploaded once a device and kept."""
+        """Constant arrays of `make`, uploaded once a device and kept; the first time, this waits for them."""
         assert self._id is not None
         kept = (self._id, key)
-        if kept not in _tables:
-            arrays = tuple(self._cupy.asarray(array) for array in make())
-            self._cupy.cuda.get_current_stream().synchronize()  # other streams will read them without waiting
-            _tables[kept] = arrays
-            if len(_tables) > MAX_TABLES:
-                _tables.popitem(last=False)
-        _tables.move_to_end(kept)
-        return tuple(self.view("table", array) for array in _tables[kept])
-
-    @property
-    def max_shared_bytes(self) -> int:
-        """What a block can have at most here: 64 KB on compute capability 7.5, 99 KB and more on later ones."""
-        return int(self._cupy.cuda.Device(self._id).attributes["MaxSharedMemoryPerBlockOptin"])
+        with _tables_lock:
+            if kept not in _tables:
+                if len(_tables) == MAX_TABLES:
+                    with self._cupy.cuda.Device(next(iter(_tables))[0]) as device:
+                        device.synchronize()  # a kernel may still read what goes
+                    _tables.popitem(last=False)
+                _tables[kept] = tuple(self._cupy.asarray(array) for array in make())
+                self._cupy.cuda.get_current_stream().synchronize()  # other streams will read them without waiting
+            _tables.move_to_end(kept)
+            arrays = _tables[kept]
+        return tuple(self.view("table", array) for array in arrays)
 
     def launch(
         self, kernel: Kernel, grid: tuple[int, ...], block: tuple[int, ...], arguments: Sequence[Argument], *, shared_bytes: int = 0
@@ -131,7 +144,7 @@ def import_cupy() -> Any:
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:
-        raise RuntimeError(f"CuPy finds no CUDA device: {error}. Check `nvidia-smi`, and the driver against {INSTALL}.") from error
+        raise RuntimeError(f"CuPy finds no CUDA device: {error}. Check `nvidia-smi`; CuPy's CUDA must not be newer: {INSTALL}.") from error
     if not count:
         raise RuntimeError("CuPy finds no CUDA device. Check `nvidia-smi` and CUDA_VISIBLE_DEVICES.")
     return cupy
@@ -143,17 +156,14 @@ def _compiled(kernel: Kernel) -> Any:
     return import_cupy().RawKernel(read_source(kernel.file), kernel.name, options=kernel.options, backend="nvrtc")
 
 
-def _as_cupy(cupy: Any, name: str, array: Any) -> Any:
-    if isinstance(array, cupy.ndarray):
-        return array
-    if hasattr(array, "__cuda_array_interface__"):
-        return cupy.asarray(array)
-    if hasattr(array, "__dlpack__"):
-        kind = int(array.__dlpack_device__()[0])
-        if kind not in _CUDA_MEMORY:
-            raise TypeError(f"{name} is a {type(array).__name__} outside CUDA memory (DLPack device type {kind}).")
-        return cupy.from_dlpack(array)
-    raise TypeError(f"{name} is a {type(array).__name__}; it has to be an array in CUDA memory (CUDA array interface or DLPack).")
+@dataclass(frozen=True, slots=True)
+class _RawStream:
+    """A stream as CUDA's stream protocol shows it."""
+
+    pointer: int
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self.pointer
 
 
 def _as_stream(cupy: Any, stream: Any) -> Any:
@@ -162,4 +172,6 @@ def _as_stream(cupy: Any, stream: Any) -> Any:
     pointer = getattr(stream, "cuda_stream", getattr(stream, "ptr", stream))
     if not isinstance(pointer, int):
         raise TypeError(f"stream is a {type(stream).__name__}; give a raw stream as an int, or a stream of CuPy's or torch's.")
-    return cupy.cuda.ExternalStream(pointer)
+    if hasattr(cupy.cuda.Stream, "from_external"):
+        return cupy.cuda.Stream.from_external(_RawStream(pointer))
+    return cupy.cuda.ExternalStream(pointer)  # CuPy 13

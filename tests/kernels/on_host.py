@@ -39,7 +39,6 @@ class HostDevice:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.launched: list[tuple[Kernel, tuple[int, ...]]] = []
-        self.max_shared_bytes = MAX_SHARED_BYTES
         self._libraries: dict[tuple[str, Any], ctypes.CDLL] = {}
         self._tables: dict[Hashable, tuple[np.ndarray, ...]] = {}
 
@@ -71,7 +70,7 @@ class HostDevice:
         grid, block = ((*sizes, 1, 1)[:3] for sizes in (grid, block))
         assert all(0 < size <= limit for size, limit in zip(grid, (2**31 - 1, 65535, 65535), strict=True)), grid
         assert 0 < np.prod(block) <= 1024
-        assert shared_bytes <= self.max_shared_bytes
+        assert shared_bytes <= MAX_SHARED_BYTES
         library = self._library(kernel)
         kinds = ctypes.create_string_buffer(2 * 64)
         getattr(library, f"describe_{kernel.name}")(kinds)
