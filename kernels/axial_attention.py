@@ -61,7 +61,7 @@ def check_map(view: View, dtypes: tuple[Any, ...] = (np.float16,)) -> View:
         raise TypeError(f"{view.name} is {view.dtype}; it has to be {' or '.join(np.dtype(dtype).name for dtype in dtypes)}.")
     if len(view.shape) != 4:
         raise ValueError(f"{view.name} has shape {view.shape}; it has to be (N, C, H, W).")
-    if view.shape[3] > 1 and view.strides[3] != view.dtype.itemsize:
+    if all(view.shape) and view.shape[3] > 1 and view.strides[3] != view.dtype.itemsize:
         raise ValueError(f"{view.name} has strides {view.strides}; the elements of a row have to lie side by side.")
     return view
 

@@ -5,6 +5,7 @@ Reference: attention_reference.py. Layout: Note [Tiles] of local_tiles.cu. Axes:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from .source import Kernel
 VALUES = {np.dtype(np.float16): "half", np.dtype(np.float32): "float"}
 BLOCK, CHUNK = (32, 8), 16  # of local_attention.cu
 MAX_BATCHES = 65535  # of a grid's third axis
+TILE, TILE_THREADS = 16, 128  # of local_tiles.cu
+MAX_TILE_BYTES = 64 * 1024  # of shared memory, on compute capability 7.5
 
 
 def local_axial_attention(query_NDHW: Any, key_NDHW: Any, value_NCHW: Any, *, radius: int, out: Any = None, stream: Any = None) -> Any:
@@ -49,14 +52,48 @@ def local_axial_attention(query_NDHW: Any, key_NDHW: Any, value_NCHW: Any, *, ra
     return result.array if out is None else out
 
 
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """What local_tiles.cu is compiled for: channels rounded up to 8, and positions beside the tile, 8 or 16 of them."""
+
+    compared: int
+    channels: int
+    halo: int
+
+    @classmethod
+    def of(cls, dtype: np.dtype, compared: int, channels: int, radius: int) -> Tiles | None:
+        """None where the tiles do not fit: float32, a radius above 16, or more channels than shared memory and registers hold."""
+        tiles = cls(-(-compared // 8) * 8, -(-channels // 8) * 8, 8 if radius <= 8 else 16)
+        fits = dtype == np.float16 and radius <= 16 and tiles.channels <= 32 and tiles.shared_bytes <= MAX_TILE_BYTES
+        return tiles if fits else None
+
+    @property
+    def kernel(self) -> Kernel:
+        return Kernel("local_tiles.cu", "local_tiles", (("COMPARED", self.compared), ("CHANNELS", self.channels), ("HALO", self.halo)))
+
+    @property
+    def shared_bytes(self) -> int:
+        """The largest of what the three steps hold: rows, columns, the result (the constants of local_tiles.cuh)."""
+        asked, planes = TILE + 2 * self.halo, self.compared + self.channels
+        rows = 2 * (self.compared * (TILE * TILE + 8) + planes * (TILE * asked + 8))
+        half = (planes * (4 * asked + 1) + 15) // 32 * 32 + 16
+        columns = 4 * 2 * (self.compared * (4 * TILE + 1) + half)
+        return max(rows, columns, 4 * self.channels * (TILE * (TILE + 1) + 4))
+
+
 def _launch(device: Device, query: View, key: View, value: View, out: View, radius: int) -> None:
     batches, channels, height, width = value.shape
     compared = query.shape[1]
+    tiles = Tiles.of(value.dtype, compared, channels, radius)
     arguments = [argument for view in (query, key, value, out) for argument in map_arguments(view)]
     sizes = [np.int32(size) for size in (compared, channels, height, width, radius)]
-    chunks = -(-channels // CHUNK)
+    chunks = 1 if tiles else -(-channels // CHUNK)
     if batches * chunks > MAX_BATCHES:
         raise ValueError(f"value has shape {value.shape}; N times {chunks} has to be at most {MAX_BATCHES}.")
+    if tiles is not None:
+        grid = (-(-width // TILE), -(-height // TILE), batches)
+        device.launch(tiles.kernel, grid, (TILE_THREADS,), [*arguments, *sizes], shared_bytes=tiles.shared_bytes)
+        return
     device.launch(
         Kernel("local_attention.cu", "local_attention", (("VALUE", VALUES[value.dtype]),)),
         (-(-width // BLOCK[0]), -(-height // BLOCK[1]), batches * chunks),

@@ -1,5 +1,6 @@
 // Runs a .cu file on the CPU: a block's threads are fibres of one thread that take turns at barriers; blocks come one after another.
 // Everything but the memory model and the tensor cores' own arithmetic is the kernel's: indices, tiles, masks, barriers, fragments.
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <cmath>
@@ -32,7 +33,9 @@ namespace host {
 const std::size_t STACK_BYTES = 128 * 1024, SWAP_BYTES = 64;
 
 struct Fibre {
-    ucontext_t context;
+    ucontext_t context;  // only to start it: swapcontext asks the kernel for the signal mask, _longjmp does not
+    jmp_buf place;
+    bool started;
     std::unique_ptr<char[]> stack;
     Index index;
     bool done;
@@ -47,15 +50,14 @@ static std::vector<Fibre> fibres;
 static std::vector<Barrier> warps;
 static std::vector<char> swapped;  // SWAP_BYTES a thread
 static Barrier block;
-static ucontext_t scheduler;
+static jmp_buf scheduler;
 static int current, living;
 static void (*body)(void*);
 static void* body_arguments;
 static char* shared = nullptr;
 
 inline void yield() {
-    Fibre& own = fibres[current];
-    swapcontext(&own.context, &scheduler);
+    if (!_setjmp(fibres[current].place)) _longjmp(scheduler, 1);
 }
 
 inline void wait(Barrier& barrier, int expected) {
@@ -72,7 +74,15 @@ inline void enter() {
     body(body_arguments);
     fibres[current].done = true;
     living--;
-    swapcontext(&fibres[current].context, &scheduler);
+    _longjmp(scheduler, 1);
+}
+
+inline void resume(Fibre& fibre) {
+    threadIdx = fibre.index;
+    if (_setjmp(scheduler)) return;
+    if (fibre.started) _longjmp(fibre.place, 1);
+    fibre.started = true;
+    setcontext(&fibre.context);
 }
 
 inline void run_block() {
@@ -89,7 +99,7 @@ inline void run_block() {
         fibre.context.uc_stack.ss_sp = fibre.stack.get();
         fibre.context.uc_stack.ss_size = STACK_BYTES;
         fibre.context.uc_link = nullptr;
-        fibre.done = false;
+        fibre.done = fibre.started = false;
         fibre.index = {i % blockDim.x, i / blockDim.x % blockDim.y, i / blockDim.x / blockDim.y};
         makecontext(&fibre.context, enter, 0);
     }
@@ -99,10 +109,7 @@ inline void run_block() {
         std::vector<unsigned> of_warps;
         for (const Barrier& warp : warps) of_warps.push_back(warp.generation);
         for (current = 0; current < count; current++)
-            if (!fibres[current].done) {
-                threadIdx = fibres[current].index;
-                swapcontext(&scheduler, &fibres[current].context);
-            }
+            if (!fibres[current].done) resume(fibres[current]);
         bool moved = living != before || block.generation != generation;
         for (std::size_t i = 0; i < warps.size(); i++) moved = moved || warps[i].generation != of_warps[i];
         if (!moved) {

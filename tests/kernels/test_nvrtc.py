@@ -22,6 +22,10 @@ KERNELS = [
         Kernel("axial_attention.cu", "attend_lines", (("CHANNELS", channels), ("VALUES", values), ("WARPS", warps)))
         for channels, values, warps in ((16, 16, 4), (112, 112, 4), (160, 160, 4), (256, 128, 2))
     ),
+    *(
+        Kernel("local_tiles.cu", "local_tiles", (("COMPARED", compared), ("CHANNELS", channels), ("HALO", halo)))
+        for compared, channels, halo in ((8, 16, 8), (8, 16, 16), (16, 32, 8))
+    ),
     *(Kernel("local_attention.cu", "local_attention", (("VALUE", value),)) for value in ("half", "float")),
 ]
 
@@ -46,7 +50,8 @@ def compile_for(nvrtc: Any, kernel: Kernel, architecture: str) -> tuple[bytes, s
         return result[1] if len(result) > 1 else None
 
     program = checked(nvrtc.nvrtcCreateProgram(read_source(kernel.file).encode(), kernel.file.encode(), 0, [], []))
-    options = [option.encode() for option in (*kernel.options, f"--gpu-architecture={architecture}", "--ptxas-options=--warn-on-spills")]
+    ours = (*kernel.options, f"--gpu-architecture={architecture}", "--ptxas-options=--warn-on-spills")
+    options = [option.encode() for option in (*ours, "-ftz=true")]  # CuPy adds the last one to all that it compiles
     status = nvrtc.nvrtcCompileProgram(program, len(options), options)[0]
     log = b" " * checked(nvrtc.nvrtcGetProgramLogSize(program))
     checked(nvrtc.nvrtcGetProgramLog(program, log))
