@@ -52,7 +52,7 @@ class Sr:
     truncate: int | None = None  # frames that gradients flow back through (sequence recipes)
     channels: int | None = None
     layers: int | None = None
-    quantised: bool | None = None  # train what the int8 file computes; seed it with --init-from (lite)
+    quantised: bool = False  # train what the int8 file computes; seed it with --init-from (lite)
     temporal_weight: float | None = None
     metric: pathlib.Path | None = None  # run folder or metric.pt of Efficient-PBAN (natural recipes)
     pban_weight: float | None = None  # of the metric in the loss
