@@ -78,6 +78,33 @@ def find_layout(pix_fmt: str) -> Layout | None:
     return Layout(pix_fmt, kind, bits, log2_chroma, alpha)
 
 
+# surfaces of NVDEC and NVENC, and the planar formats that hold the same samples
+SURFACES = {"nv12": "yuv420p", "p010le": "yuv420p10le"}
+
+
+def is_on_device(video: av.VideoFrame) -> bool:
+    """Whether the samples are in a GPU's memory, where only a device reads them."""
+    return video.format.name == "cuda"
+
+
+def sample_format(video: av.VideoFrame) -> str:
+    """The pixel format of a frame's samples; of a surface on a device, the planar one that holds the same.
+
+    Raises ValueError for a surface of another kind.
+    """
+    if not is_on_device(video):
+        return video.format.name
+    name = "" if video.sw_format is None else video.sw_format.name
+    if name not in SURFACES:
+        raise ValueError(f"Surfaces of {name!r} are not supported. Known: {', '.join(SURFACES)}.")
+    return SURFACES[name]
+
+
+def fetch(video: av.VideoFrame) -> av.VideoFrame:
+    """The frame in host memory, with everything it says; itself where it is."""
+    return video.reformat(format=sample_format(video)) if is_on_device(video) else video
+
+
 def plane_view(video: av.VideoFrame, index: int, layout: Layout) -> np.ndarray:
     """Plane `index` as an array (height, width) that shares the frame's memory; rows may be padded."""
     plane = video.planes[index]

@@ -118,6 +118,7 @@ def upscale_source(
         report.stage_s["network"] = upscaler.engine_seconds
         report.model, report.engine, report.reason = upscaler.model, upscaler.engine, upscaler.reason
         report.num_reused = upscaler.num_reused
+        report.notes += upscaler.notes
         fill(report, opened, result, started)
         account = report.account
         account.num_decoded, account.num_upscaled = opened.count.num_decoded, upscaler.num_upscaled

@@ -9,12 +9,13 @@ from typing import cast
 import av
 import numpy as np
 
+from .device.opening import open_upscaler
+from .device.place import find_devices
 from .engines import Precision
 from .frame import Frame
 from .io.source import Source, SourceOptions
 from .models import RESIZE
 from .pipeline import fit_size
-from .upscale import Upscaler
 
 _SHARE = 0.6  # of the time between two frames that upscaling may take: decoder and encoder want the rest
 _TRIES = 6
@@ -33,7 +34,8 @@ def choose_realtime(
     with Source(url, options) as source:
         tags, budget_s = source.tags, _SHARE / float(source.rate)
         target = None if size is None else fit_size(source, size)
-    with Upscaler(model, scale, size=target, engine=engine, device=device, precision=precision, threads=threads) as upscaler:
+    place = find_devices(device, engine=engine, model=model).split(",")[0]
+    with open_upscaler(model, scale, size=target, engine=engine, device=place, precision=precision, threads=threads) as upscaler:
         frames = [_noise(tags.width, tags.height, tags.pix_fmt, seed) for seed in range(_TRIES)]
         for _ in upscaler(iter(frames[:1])):
             pass

@@ -89,6 +89,7 @@ class Upscaler:
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._stream = Stream(self)
+        self.notes: list[str] = []  # what was not as one may expect, each once
         self.num_upscaled = 0  # frames given back
         self.num_reused = 0  # of these, how many had the luma of the frame before
         self.engine_seconds = 0.0  # time inside the engine, summed over threads
@@ -274,6 +275,7 @@ class Upscaler:
         self._specs = specs_for(specs, scale, clean=clean)
         self.model = named if self._specs is specs else self._specs[0].name
         self.restart()
+        self.notes = []
         self.num_upscaled = self.num_reused = 0
         self.engine_seconds = 0.0
 

@@ -32,14 +32,16 @@ class _Engines:
         self._choice: tuple[str, Precision] | None = None
 
     def open(self, model: str, precision: Precision) -> Upscaler:
-        from ..upscale import Upscaler
+        from ..device.opening import open_upscaler
+        from ..device.place import find_devices
 
         if self.upscaler is None or self._choice != (model, precision):
             self.close()
             options = self.options
-            self.upscaler = Upscaler(
-                model, engine=options.engine, device=options.device.split(",")[0], precision=precision, threads=options.threads
-            )
+            self.upscaler = open_upscaler(
+                model, engine=options.engine, device=find_devices(options.device, engine=options.engine, model=model).split(",")[0],
+                precision=precision, threads=options.threads, frames_in_flight=options.frames_in_flight, batch=options.batch,
+            )  # fmt: skip
             self._choice = model, precision
         return self.upscaler
 

@@ -54,9 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("engine")
     group.add_argument("--engine", default="auto", metavar="E",
                        help="auto, openvino, onnxruntime, torch, tensorrt, resize (see `streamsr doctor`)")  # fmt: skip
-    group.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda:0, mps (default: auto)")
+    group.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda:0, cuda:all, mps (default: auto)")
     group.add_argument("--precision", choices=["auto", "f32", "f16", "bf16", "int8"], default="auto", help="default: auto")
     group.add_argument("--wait-engine", action="store_true", help="build TensorRT first, rather than go over to it while frames run")
+    group.add_argument("--frames-in-flight", type=values.flight, metavar="N", help="on a GPU, 1 to 4 (default: 3)")
+    group.add_argument("--batch", type=values.count, default=1, metavar="N", help="frames at once in the network, on a GPU (default: 1)")
     group.add_argument("--threads", type=values.natural, default=0, metavar="N", help="of the engine and the codecs, 0 = all")
     group.add_argument("--realtime", action="store_true", help="settings that keep up on this machine")
 
@@ -75,6 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--input-size", type=values.pixels, metavar="WxH", help="of raw video")
     group.add_argument("--input-pix-fmt", metavar="F", help="of raw video, such as yuv420p")
     group.add_argument("--input-rate", type=values.rate, metavar="R", help="of raw video and image sequences (default: 25)")
+    group.add_argument("--decoder", choices=["auto", "nvdec", "cpu", "dali"], default="auto", help="default: NVDEC, or else the CPU")
     group.add_argument("--max-errors", type=values.natural, default=32, metavar="N", help="corrupt packets in a row to skip (default: 32)")
 
     group = parser.add_argument_group("job")
@@ -151,7 +154,7 @@ def upscale(
                 src, dst, scale=options.scale or 2, size=options.size, model=model, engine=options.engine,
                 device=options.device, precision=precision, threads=options.threads, source=source, sink=sink,
                 segment_seconds=options.segment_seconds, workers=options.workers, cluster=options.cluster,
-                work=options.work_folder, restart=restart,
+                work=options.work_folder, restart=restart, frames_in_flight=options.frames_in_flight, batch=options.batch,
                 upscaler=None if engines is None else engines(model, precision), on_progress=display.update, stop=stop,
             )  # fmt: skip
 
@@ -216,7 +219,8 @@ def source_options(options: argparse.Namespace) -> SourceOptions:
     return SourceOptions(
         start_s=options.start, end_s=options.end, num_frames=options.frames, deinterlace=options.deinterlace, max_errors=options.max_errors,
         threads=options.threads, input_format=options.input_format, input_size=options.input_size,
-        input_pix_fmt=options.input_pix_fmt, input_rate=options.input_rate, timeout_s=options.timeout if "://" in options.input else None,
+        decoder=options.decoder, input_pix_fmt=options.input_pix_fmt,
+        input_rate=options.input_rate, timeout_s=options.timeout if "://" in options.input else None,
     )  # fmt: skip
 
 

@@ -79,6 +79,12 @@ def workers(text: str) -> int | Literal["auto"]:
     return "auto" if text == "auto" else count(text)
 
 
+def flight(text: str) -> int:
+    if text not in ("1", "2", "3", "4"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of frames from 1 to 4")
+    return int(text)
+
+
 def natural(text: str) -> int:
     if not text.isdigit():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")

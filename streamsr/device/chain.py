@@ -66,6 +66,11 @@ class Chain:
             for planes, result in zip(sources, results, strict=True):
                 device.kernels.resample_chroma(planes[1:3], result[1:3], picture.chroma, bits=picture.bits, stream=stream)
 
+    def planes_of(self, number: int) -> tuple[DeviceArray, DeviceArray] | None:
+        """What pass `number` gave the network last, and what it got; None where it saw tiles."""
+        step = self._steps[number]
+        return None if step.is_tiled else (step.luma, step.out)
+
     def _repeat_edge(self, plane: DeviceArray, stream: Stream) -> None:
         """Note [Odd sizes] of streamsr.resample: the last column and row again."""
         width, height = self._picture.luma_size
@@ -93,8 +98,8 @@ class _Step:
         height, width = rows.stop - rows.start, columns.stop - columns.start
         self.lane: Lane = engine.open_lane(batch, height, width)
         try:
-            self._luma = device.allocate((batch, 1, height, width), engine.dtype)
-            self._out = device.allocate((batch, 1, height * engine.scale, width * engine.scale), engine.dtype)
+            self.luma = device.allocate((batch, 1, height, width), engine.dtype)
+            self.out = device.allocate((batch, 1, height * engine.scale, width * engine.scale), engine.dtype)
             # codes of the whole plane, where they are not the output's
             self.results = [device.allocate(each.result, picture.dtype) for _ in range(batch)] if needs_result else []
             self._parts: list[Planes] = []  # of the states, for a tile: before and after
@@ -105,6 +110,10 @@ class _Step:
             self.lane.close()
             raise
 
+    @property
+    def is_tiled(self) -> bool:
+        return bool(self._tiles)
+
     def enqueue(self, lumas: Sequence[DeviceArray], outs: Sequence[DeviceArray], state: Planes, following: Planes, stream: Stream) -> None:
         kernels, bits = self._device.kernels, self._bits
         if self._tiles:
@@ -112,22 +121,22 @@ class _Step:
                 self._enqueue_tile(tile, lumas[0], outs[0], state, following, stream)
             return
         for number, luma in enumerate(lumas):
-            kernels.unpack(luma, self._luma[number, 0], bits=bits, stream=stream)
-        self.lane.enqueue(self._luma, self._out, state, following, stream=stream.ptr)
+            kernels.unpack(luma, self.luma[number, 0], bits=bits, stream=stream)
+        self.lane.enqueue(self.luma, self.out, state, following, stream=stream.ptr)
         for number, out in enumerate(outs):
-            kernels.pack(self._out[number, 0], out, bits=bits, stream=stream)
+            kernels.pack(self.out[number, 0], out, bits=bits, stream=stream)
 
     def _enqueue_tile(self, tile: Tile, luma: DeviceArray, out: DeviceArray, state: Planes, following: Planes, stream: Stream) -> None:
         device, scale = self._device, self._engine.scale
-        device.kernels.unpack(luma[tile.window], self._luma[0, 0], bits=self._bits, stream=stream)
+        device.kernels.unpack(luma[tile.window], self.luma[0, 0], bits=self._bits, stream=stream)
         before, after = self._parts
         factors = [shape.scale for shape in self._engine.states]
         for whole, part, factor in zip(state, before, factors, strict=True):
             device.copy(whole[scaled(tile.window, factor)], part, stream)
-        self.lane.enqueue(self._luma, self._out, before, after, stream=stream.ptr)
+        self.lane.enqueue(self.luma, self.out, before, after, stream=stream.ptr)
         sides = zip(tile.window, tile.kept, strict=True)
         inner = tuple(slice(kept.start - window.start, kept.stop - window.start) for window, kept in sides)
-        device.kernels.pack(self._out[0, 0][scaled(inner, scale)], out[scaled(tile.kept, scale)], bits=self._bits, stream=stream)
+        device.kernels.pack(self.out[0, 0][scaled(inner, scale)], out[scaled(tile.kept, scale)], bits=self._bits, stream=stream)
         for whole, part, factor in zip(following, after, factors, strict=True):
             device.copy(part[scaled(inner, factor)], whole[scaled(tile.kept, factor)], stream)
 

@@ -13,16 +13,25 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from ..continuity import Continuity
 from ..engines.device import DeviceEngine, DeviceMemoryError
 from ..errors import EngineError
-from .chain import States, state_shapes
-from .device import Device
+from .chain import Planes, States, state_shapes
+from .device import Device, DeviceArray
 from .memory import Rung, step_down
 from .picture import Picture
 from .relation import Judge
 from .slot import Slot, Ticket
+
+
+class Succeed(Protocol):
+    """Asked after a frame was launched whether another engine takes over pass `number`: see `DeviceHandover.check`."""
+
+    def __call__(
+        self, number: int, luma: DeviceArray, out: DeviceArray, state: Planes, following: Planes, *, stream: int
+    ) -> DeviceEngine | None: ...  # fmt: skip
 
 
 class Flight:
@@ -33,9 +42,10 @@ class Flight:
 
     def __init__(
         self, device: Device, picture: Picture, engines: Sequence[DeviceEngine], *, rung: Rung, surfaces: bool,
-        continuity: Continuity | None, tell: Callable[[str], None],
+        continuity: Continuity | None, tell: Callable[[str], None], succeed: Succeed | None = None,
     ) -> None:  # fmt: skip
-        self._device, self.picture, self._engines = device, picture, engines
+        self._device, self.picture, self._engines = device, picture, list(engines)
+        self._succeed = succeed
         self.rung, self._surfaces, self._tell = rung, surfaces, tell
         self.ready: deque[Ticket] = deque()  # finished, in order; whoever takes them out gives them on
         self._slots: list[Slot] = []
@@ -70,6 +80,8 @@ class Flight:
         why = self._load(self._filling, ticket)
         if why:
             self._again(why)
+        elif self._filling is None and self._succeed is not None:
+            self._hand_over()
         while self._flying and self._device.is_past(self._flying[0].end):
             self._finish_first()
 
@@ -122,17 +134,51 @@ class Flight:
         else:
             # a repetition whose picture was lost (Note [Again]) is the last step once more
             step = self._step - (relation == "repeats")
-            state, following = ((), ()) if not self._states else (self._states[step % 2], self._states[(step + 1) % 2])
+            state, following = self._states_of(step)
             if relation == "anew":
                 self._clear(state, slot)
             after = self._last.computed if self._states and self._last is not None else None
-            empty = tuple(() for _ in self.picture.passes)
-            slot.launch(state or empty, following or empty, key=step % 2 if self._states else 0, after=after)
+            slot.launch(state, following, key=step % 2 if self._states else 0, after=after)
             self._step = step + 1
         self._last = slot
         self._filling = None
         self._flying.append(slot)
         self._turn = (self._turn + 1) % len(self._slots)
+
+    def _states_of(self, step: int) -> tuple[States, States]:
+        """Before and after it."""
+        if not self._states:
+            empty: States = tuple(() for _ in self.picture.passes)
+            return empty, empty
+        return self._states[step % 2], self._states[(step + 1) % 2]
+
+    def _hand_over(self) -> None:
+        """Where another engine takes over: let what is in flight end, and go on with it. Nothing is reset."""
+        assert self._succeed is not None
+        slot = self._last
+        if slot is None or slot.tickets[0].relation == "repeats":
+            return
+        state, following = self._states_of(self._step - 1)
+        engines = list(self._engines)
+        for number in range(len(engines)):
+            planes = slot.chain.planes_of(number)
+            if planes is not None:
+                successor = self._succeed(number, *planes, state[number], following[number], stream=slot.stream.ptr)
+                engines[number] = successor or engines[number]
+        if engines == self._engines:
+            return
+        self.land()
+        before, self._engines = self._states, engines
+        del slot, planes
+        if before:
+            self._states = [self._new_states() for _ in range(2)]
+            stream = self._device.open_stream()
+            for old, new in zip(before, self._states, strict=True):
+                for olds, news in zip(old, new, strict=True):
+                    for source, out in zip(olds, news, strict=True):
+                        self._device.copy(source, out, stream)
+            self._device.synchronise(self._device.record(stream))
+        self._open()
 
     def _clear(self, state: States, slot: Slot) -> None:
         if self._last is not None and self._last.computed is not None:

@@ -7,63 +7,39 @@ from dataclasses import dataclass
 
 import av
 
-from ..frame import Layout, find_layout
+from ..frame import SURFACES, Layout, fetch, find_layout, is_on_device, sample_format
 from ..models import ModelSpec
 from ..resample import even_extension, exact_side, planar_format
 from ..siting import find_chroma_location
 
-SEMI_PLANAR = {"nv12": "yuv420p", "p010le": "yuv420p10le"}  # surfaces of NVDEC and NVENC, and the planes that hold the same
-SURFACES = {planar: surface for surface, planar in SEMI_PLANAR.items()} | {"yuvj420p": "nv12"}
-
-
-def is_on_device(video: av.VideoFrame) -> bool:
-    """Whether the samples are in a GPU's memory."""
-    return video.format.name == "cuda"
+SURFACE_OF = {planar: surface for surface, planar in SURFACES.items()} | {"yuvj420p": "nv12"}  # what an encoder takes
 
 
 def picture_format(video: av.VideoFrame) -> str:
-    """The planar pixel format of a frame's samples, wherever they are. Raises ValueError for frames of other hardware."""
-    if not is_on_device(video):
-        return planar_format(video.format.name)
-    assert video.sw_format is not None
-    return planar_format(video.sw_format.name)
-
-
-def fetch(video: av.VideoFrame) -> av.VideoFrame:
-    """The frame in host memory and planar; itself where it is."""
-    return video.reformat(format=picture_format(video)) if is_on_device(video) else video
+    """The planar pixel format of a frame's samples, wherever they are. Raises ValueError for what has none."""
+    return planar_format(sample_format(video))
 
 
 @dataclass(frozen=True, slots=True)
 class ChromaMap:
-    """How chroma planes of one picture become those of another: by the luma that they lie in.
-
-    Sample i of the source lies at luma position (i + shift) * 2**log2 along each axis, where `shift` follows from `location`;
-    so does sample j of the output, at `ratio` times the size. Output samples beyond ratio * the source are cut off.
-    """
+    """How the chroma planes of one picture become those of another."""
 
     source: tuple[int, int]  # width, height of the picture, in luma samples
     target: tuple[int, int]  # the same of the output
     log2: tuple[int, int]  # horizontal, vertical subsampling
-    location: str  # FFmpeg's name: "left", "center", ...; "unspecified" counts as left
+    location: str  # where samples lie, FFmpeg's name: "left", "center", ...; "unspecified" counts as left
 
     @property
-    def ratio(self) -> tuple[float, float]:
-        """Output luma per source luma; a whole number where Note [Odd sizes] of streamsr.resample makes it one."""
-        ratios = []
+    def extent(self) -> tuple[int, int]:
+        """Width and height of chroma that all of the source's becomes; what the output has no room for is cut off.
+
+        More than the output's where Note [Odd sizes] of streamsr.resample makes the ratio a whole number.
+        """
+        sides = []
         for source, target, log2 in zip(self.source, self.target, self.log2, strict=True):
-            added, whole = even_extension(source, target, log2)
-            ratios.append(float(whole) if added else target / source)
-        return ratios[0], ratios[1]
-
-    @property
-    def phase(self) -> tuple[float, float]:
-        """How far the middle of the first sample lies from the edge of the picture, in luma samples, along each axis."""
-        width, height = 1 << self.log2[0], 1 << self.log2[1]  # of a chroma sample, in luma samples
-        across = width / 2 if self.location in ("center", "top", "bottom") else 0.5
-        if self.location.startswith("top"):
-            return across, 0.5
-        return across, height - 0.5 if self.location.startswith("bottom") else height / 2
+            added, ratio = even_extension(source, target, log2)
+            sides.append(((source + added) * ratio if added else -(-target >> log2 << log2)) >> log2)
+        return sides[0], sides[1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,10 @@ import av
 import numpy as np
 
 from ..engines.device import DeviceEngine
-from ..frame import Frame
+from ..frame import Frame, is_on_device
 from .chain import Chain, Planes, States
 from .device import CaptureError, Device, DeviceArray, Event, Graph
-from .picture import SURFACES, Picture, is_on_device
+from .picture import SURFACE_OF, Picture
 from .words import copy_words, needs_host
 
 PITCH = 256  # bytes that rows of a surface for an encoder are padded to
@@ -49,7 +49,7 @@ class Slot:
     ) -> None:  # fmt: skip
         self._device, self._picture = device, picture
         is_even = not (picture.size[0] % 2 or picture.size[1] % 2)
-        self._surface_format = SURFACES.get(picture.layout.name) if surfaces and is_even else None
+        self._surface_format = SURFACE_OF.get(picture.layout.name) if surfaces and is_even else None
         self.tickets: list[Ticket] = []
         self.batch = batch
         self.computed: Event | None = None

@@ -17,26 +17,33 @@ import numpy as np
 from ..continuity import Continuity
 from ..engines import Hint, Precision
 from ..engines.device import DeviceEngine
+from ..engines.handover import DeviceHandover
 from ..errors import StreamsrError, UsageError
-from ..frame import Frame, find_layout
+from ..frame import Frame, fetch, find_layout, is_on_device
 from ..models import ModelSpec
 from ..resample import CONVERT_FLAGS, Resampler, planar_format
 from ..stream import Stream
 from ..upscale import Upscaler
-from .device import Device
+from .chain import Planes
+from .device import Device, DeviceArray
 from .flight import Flight
 from .memory import Rung
-from .picture import Picture, describe_picture, fetch, find_reason_for_host, is_on_device, picture_format
+from .picture import Picture, describe_picture, find_reason_for_host, picture_format
 from .slot import Ticket
 
 FRAMES_IN_FLIGHT = 3  # one comes, one is computed, one goes
 MOST_IN_FLIGHT = 4
 
 
+OpenNetwork = Callable[[ModelSpec, int, tuple[int, int, int]], tuple[DeviceEngine, DeviceHandover | None]]
+
+
 class DeviceUpscaler(Upscaler):
     """Implements `streamsr.upscale.Upscaler` on one GPU.
 
-    open_device: opens it, once it is needed. open_network: a model, for luma of so many bits, on that device.
+    open_device: opens it, once it is needed.
+    open_network: a model on that device, for luma of so many bits and batches of a shape (n, h, w), and what hands over to
+        another engine in the middle, where there is such.
     frames_in_flight: 1 to 4; hint "latency" takes one. batch: frames that a network without a state takes at once.
     surfaces: results are surfaces in the GPU's memory wherever they can be, for NVENC.
     Raises what Upscaler raises, and UsageError for numbers that cannot be.
@@ -48,7 +55,7 @@ class DeviceUpscaler(Upscaler):
         scale: float = 2,
         *,
         open_device: Callable[[], Device],
-        open_network: Callable[[ModelSpec, int, Device], DeviceEngine],
+        open_network: OpenNetwork,
         size: tuple[int, int] | None = None,
         engine: str = "auto",
         device: str = "cuda:0",
@@ -67,11 +74,12 @@ class DeviceUpscaler(Upscaler):
         self._rung = Rung(1) if hint == "latency" else Rung(frames_in_flight, 1 if self.is_recurrent else batch)
         self._open_device, self._open_network = open_device, open_network
         self._gpu: Device | None = None
-        self._networks: dict[tuple[int, int], DeviceEngine] = {}
+        self._networks: dict[tuple[int, int], DeviceEngine] = {}  # by scale and bits
+        self._handovers: dict[tuple[int, int], DeviceHandover] = {}
+        self._retired: list[DeviceEngine] = []  # engines that another one took over from
         self._single: _Run | None = None  # of frames that come one by one
         self._flight_words = ""
         self.surfaces = False
-        self.notes: list[str] = []  # what was not as one may expect, each once
 
     @property
     def gpu(self) -> Device:
@@ -88,8 +96,8 @@ class DeviceUpscaler(Upscaler):
     def precision(self) -> str:
         if self.spec is None:
             return "exact"
-        network = next(reversed(self._networks.values()), None) or self.network(self.spec)
-        return network.precision
+        network = next(reversed(self._networks.values()), None)
+        return super().precision if network is None else network.precision
 
     @property
     def reason(self) -> str:
@@ -97,11 +105,13 @@ class DeviceUpscaler(Upscaler):
             return super().reason if self._engines or self.spec is None else self._place
         return f"{next(reversed(self._networks.values())).reason}; {self._flight_words or self._rung.words}"
 
-    def network(self, spec: ModelSpec, bits: int = 8) -> DeviceEngine:
-        """The model at one scale on the device, for luma of so many bits."""
+    def network(self, spec: ModelSpec, bits: int, shape: tuple[int, int, int]) -> DeviceEngine:
+        """The model at one scale on the device, for luma of so many bits; shape: the first that it will see."""
         key = (spec.scale, bits)
         if key not in self._networks:
-            self._networks[key] = self._open_network(spec, bits, self.gpu)
+            self._networks[key], handover = self._open_network(spec, bits, shape)
+            if handover is not None:
+                self._handovers[key] = handover
         return self._networks[key]
 
     def prepare(self, width: int, height: int, pix_fmt: str = "yuv420p") -> None:
@@ -114,7 +124,8 @@ class DeviceUpscaler(Upscaler):
             return super().prepare(width, height, pix_fmt)
         for spec in passes:
             multiple = spec.size_multiple
-            self.network(spec, layout.bits).open_lane(self._rung.batch, height + -height % multiple, width + -width % multiple).close()
+            shape = (self._rung.batch, height + -height % multiple, width + -width % multiple)
+            self.network(spec, layout.bits, shape).open_lane(*shape).close()
             width, height = width * spec.scale, height * spec.scale
         return None
 
@@ -170,9 +181,11 @@ class DeviceUpscaler(Upscaler):
 
     def close(self) -> None:
         self.restart()
-        networks, self._networks = self._networks, {}
-        for network in networks.values():
+        for handover in self._handovers.values():
+            handover.close()
+        for network in (*self._networks.values(), *self._retired):
             network.close()
+        self._handovers, self._networks, self._retired = {}, {}, []
         if self._gpu is not None:
             self._gpu.close()
             self._gpu = None
@@ -197,12 +210,27 @@ class DeviceUpscaler(Upscaler):
         return None
 
     def fly(self, picture: Picture, rung: Rung, continuity: Continuity | None) -> Flight:
-        engines = [self.network(each.spec, picture.bits) for each in picture.passes]
+        engines = [self.network(each.spec, picture.bits, (rung.batch, *each.padded)) for each in picture.passes]
         largest = min(engine.max_batch for engine in engines)
         if rung.batch > largest:
             self.note(f"batches of {rung.batch}: {engines[0].name} takes {largest} at most")
             rung = Rung(rung.num_slots, largest, rung.limit)
-        return Flight(self.gpu, picture, engines, rung=rung, surfaces=self.surfaces, continuity=continuity, tell=self.note)
+
+        def succeed(
+            number: int, luma: DeviceArray, out: DeviceArray, state: Planes, following: Planes, *, stream: int
+        ) -> DeviceEngine | None:  # fmt: skip
+            key = (picture.passes[number].spec.scale, picture.bits)
+            handover = self._handovers.get(key)
+            successor = None if handover is None else handover.check(luma, out, state, following, stream=stream)
+            if successor is not None:
+                self._retired.append(self._networks[key])
+                self._networks[key] = successor
+            return successor
+
+        return Flight(
+            self.gpu, picture, engines, rung=rung, surfaces=self.surfaces, continuity=continuity, tell=self.note,
+            succeed=succeed if self._handovers else None,
+        )  # fmt: skip
 
     def landed(self, flight: Flight) -> None:
         """How a flight went, for `reason`."""
@@ -226,6 +254,9 @@ class _Run:
 
     def put(self, video: av.VideoFrame) -> Iterator[av.VideoFrame]:
         """Take the next frame; gives those that are done, in order. Frames before one that fails come out first."""
+        is_odd = video.width % 2 or video.height % 2  # of which PyAV hands on no surface
+        if is_on_device(video) and is_odd:
+            video = fetch(video)
         if picture_format(video) != self._pix_fmt:
             video = self._convert(fetch(video))
         elif not is_on_device(video) and video.format.name != self._pix_fmt:

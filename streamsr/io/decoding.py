@@ -44,6 +44,8 @@ class Decoder:
     thread.
     """
 
+    is_trusted = True  # gives every frame at the end, where no packet was damaged
+
     def __init__(
         self, stream: av.VideoStream, count: SourceCount, *, url: str, max_errors: int, threads: int, low_delay: bool = False
     ) -> None:
@@ -115,7 +117,7 @@ class Decoder:
         """See Note [Last frames]."""
         known = set(self._delivered)
         packets = [packet for group in self._groups for packet in group]
-        if not self.count.num_corrupt_packets or all(packet.pts is None or packet.pts in known for packet in packets):
+        if (self.is_trusted and not self.count.num_corrupt_packets) or all(packet.pts is None or packet.pts in known for packet in packets):
             return []
         context = self._open_another()
         context.thread_type, context.thread_count = ThreadType.SLICE, 1

@@ -9,6 +9,8 @@ from fractions import Fraction
 import av
 from av.filter import Graph
 
+from ..frame import fetch, sample_format
+
 _Times = tuple[int | None, int | None, Fraction | None]  # pts, duration, time base
 
 
@@ -18,14 +20,14 @@ def deinterlace(frames: Iterable[av.VideoFrame], *, every_frame: bool = False) -
     every_frame: treat all frames as interlaced, whatever their flags say.
     A stream without interlaced frames passes through untouched; bwdif starts at the first interlaced frame, and anew
     where the size or pixel format changes. It sees the frame before the first interlaced one too: so each frame depends
-    on its two neighbours alone, wherever the decoding began (streamsr.jobs).
+    on its two neighbours alone, wherever the decoding began (streamsr.jobs). What it makes is in host memory.
     """
     graph: Graph | None = None
     before: av.VideoFrame | None = None  # the last frame that passed
     shape: tuple[int, int, str] | None = None
     times: deque[_Times | None] = deque()
     for frame in frames:
-        new_shape = (frame.width, frame.height, frame.format.name)
+        new_shape = (frame.width, frame.height, sample_format(frame))
         if graph is not None and new_shape != shape:
             graph.vpush(None)
             yield from _drain(graph, times)
@@ -35,13 +37,13 @@ def deinterlace(frames: Iterable[av.VideoFrame], *, every_frame: bool = False) -
                 yield frame
                 before = frame
                 continue
-            graph, shape = _open_bwdif(frame, every_frame=every_frame), new_shape
-            if before is not None and (before.width, before.height, before.format.name) == shape:
+            graph, shape = _open_bwdif(fetch(frame), every_frame=every_frame), new_shape
+            if before is not None and (before.width, before.height, sample_format(before)) == shape:
                 times.append(None)
-                graph.vpush(before)
+                graph.vpush(fetch(before))
             before = None
         times.append((frame.pts, frame.duration, frame.time_base))
-        graph.vpush(frame)
+        graph.vpush(fetch(frame))
         yield from _drain(graph, times)
     if graph is not None:
         graph.vpush(None)

@@ -31,6 +31,8 @@ class EncoderOptions:
     realtime: bool = False  # favour speed
     live: bool = False  # favour delay: no look-ahead, a key frame every LIVE_GOP_S, headers with each of them
     max_bit_rate_bps: int | None = None  # with `live`: what a network may be asked to carry
+    gpu: int | None = None  # that frames are on, for encoders there; None: frames are in host memory
+    nvenc: tuple[str, ...] = ()  # FFmpeg's names of this GPU's encoders, which "auto" prefers
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,8 @@ def _av1_hdr(tags: Tags) -> dict[str, str]:
 
 LIVE_GOP_S = 2
 LIVE_CRF = 5  # added to the quality's number: a network carries it, and no two viewers wait for the other
+# constant quality: with `cq` and without a bit rate, NVENC's "variable bit rate" aims at that quality alone
+_NVENC_QUALITY = (("rc", "vbr"), ("b", "0"))
 _NVENC_LIVE = (("tune", "ull"), ("zerolatency", "1"), ("delay", "0"), ("bf", "0"), ("forced-idr", "1"))
 
 # Note [x264 and AVX-512]: where the width is no multiple of 8 macroblocks (128 pixels), x264's AVX-512 code for the
@@ -111,9 +115,9 @@ ENCODERS = {
     "libvpx-vp9": _Encoder("crf", 24, "cpu-used", "4", "8", fixed=(("b", "0"), ("row-mt", "1")),
                            live=(("lag-in-frames", "0"), ("error-resilient", "1"))),
     "libvpx": _Encoder("crf", 10, "cpu-used", "4", "8", fixed=(("b", "5M"),), live=(("lag-in-frames", "0"),)),
-    "h264_nvenc": _Encoder("cq", 20, "preset", "p5", "p1", live=_NVENC_LIVE, vbv=True),
-    "hevc_nvenc": _Encoder("cq", 22, "preset", "p5", "p1", live=_NVENC_LIVE, vbv=True),
-    "av1_nvenc": _Encoder("cq", 26, "preset", "p5", "p1", live=_NVENC_LIVE, vbv=True),
+    "h264_nvenc": _Encoder("cq", 20, "preset", "p5", "p1", fixed=_NVENC_QUALITY, max_side=4096, live=_NVENC_LIVE, vbv=True),
+    "hevc_nvenc": _Encoder("cq", 22, "preset", "p5", "p1", fixed=_NVENC_QUALITY, max_side=8192, live=_NVENC_LIVE, vbv=True),
+    "av1_nvenc": _Encoder("cq", 26, "preset", "p5", "p1", fixed=_NVENC_QUALITY, max_side=8192, live=_NVENC_LIVE, vbv=True),
     "prores_ks": _Encoder(fixed=(("profile", "4444"),)),
     "ffv1": _Encoder(fixed=(("level", "3"), ("g", "1"), ("slicecrc", "1"))),
     "mjpeg": _Encoder(fixed=(("q:v", "2"), ("qmin", "1"))),
@@ -127,6 +131,35 @@ def choose_encoder(tags: Tags, output: OutputFormat, wanted: EncoderOptions) -> 
         return wanted.encoder
     if output.raw is not None:
         return output.raw
+    encoder = _choose_cpu_encoder(tags, output, wanted)
+    return find_nvenc(encoder, tags, wanted) or encoder
+
+
+# what stands for an encoder of the CPU on a GPU, the first that the GPU has, for 4:2:0 of 8 and of 10 bits; H.264 of 10 bits
+# is what no GPU before Blackwell encodes and few players take
+_ON_GPU = {
+    ("libx264", 8): ("h264_nvenc",), ("libx264", 10): ("hevc_nvenc",), ("libx265", 8): ("hevc_nvenc",), ("libx265", 10): ("hevc_nvenc",),
+    ("libsvtav1", 8): ("av1_nvenc",), ("libsvtav1", 10): ("av1_nvenc",),
+}  # fmt: skip
+
+
+def find_nvenc(encoder: str, tags: Tags, wanted: EncoderOptions) -> str | None:
+    """The encoder of the GPU that stands for one of the CPU; None where the GPU has none for such pictures."""
+    layout = find_layout(wanted.pix_fmt or tags.pix_fmt)
+    if wanted.gpu is None or layout is None or layout.kind != "yuv" or layout.log2_chroma != (1, 1) or layout.alpha:
+        return None
+    found = [name for name in _ON_GPU.get((encoder, layout.bits), ()) if name in wanted.nvenc and name in av.codecs_available]
+    return next((name for name in found if max(tags.width, tags.height) <= ENCODERS[name].max_side), None)
+
+
+def surface_format(encoder: str, pix_fmt: str, wanted: EncoderOptions) -> str | None:
+    """The kind of surface that the encoder takes from the GPU's memory; None for one that takes frames in host memory."""
+    if wanted.gpu is None or not encoder.endswith("_nvenc"):
+        return None
+    return {"yuv420p": "nv12", "nv12": "nv12", "yuvj420p": "nv12", "yuv420p10le": "p010le", "p010le": "p010le"}.get(pix_fmt)
+
+
+def _choose_cpu_encoder(tags: Tags, output: OutputFormat, wanted: EncoderOptions) -> str:
     layout = find_layout(tags.pix_fmt)
     alpha = layout is not None and layout.alpha
     if output.muxer == "webm":

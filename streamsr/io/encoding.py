@@ -10,11 +10,13 @@ from typing import Protocol
 import av
 import av.error
 from av.codec.context import Flags
+from av.codec.hwaccel import HWAccel
 
 from ..errors import SinkError
+from ..frame import is_on_device
 from .containers import OutputFormat
 from .conversion import JFIF, convert, encoded_tags
-from .encoders import ENCODERS, EncoderOptions, check_size, choose_encoder, choose_pix_fmt, closest_rate, encoder_options
+from .encoders import ENCODERS, EncoderOptions, check_size, choose_encoder, choose_pix_fmt, closest_rate, encoder_options, surface_format
 from .tags import Tags, scaled_tags
 
 
@@ -53,14 +55,26 @@ class Encoding:
         check_size(encoder, *size)
         return cls(encoder, encoded, recoloured, tuple(losses), closest_rate(source.rate), source.time_base, output, wanted)
 
+    @property
+    def surface(self) -> str | None:
+        """The kind of surface that frames may have, in the memory of GPU `wanted.gpu`; None: frames are in host memory.
+
+        An encoder that takes surfaces takes frames of host memory as well: PyAV uploads them.
+        """
+        return surface_format(self.encoder, self.tags.pix_fmt, self.wanted)
+
     def add_stream(self, container: av.container.OutputContainer) -> av.VideoStream:
         """The video stream of an output, its encoder not open yet."""
         tags = self.tags
         options = encoder_options(self.encoder, tags, self.wanted, rate=self.rate)
-        stream = container.add_stream(self.encoder, rate=self.rate, options=options)
+        accelerator = None
+        if self.surface is not None:
+            # the context that CuPy and NVDEC work in, too
+            accelerator = HWAccel("cuda", device=str(self.wanted.gpu), options={"primary_ctx": "1"}, is_hw_owned=True)
+        stream = container.add_stream(self.encoder, rate=self.rate, options=options, hwaccel=accelerator)
         assert isinstance(stream, av.VideoStream)
         context = stream.codec_context
-        context.width, context.height, context.pix_fmt = tags.width, tags.height, tags.pix_fmt
+        context.width, context.height, context.pix_fmt = tags.width, tags.height, self.surface or tags.pix_fmt
         context.sample_aspect_ratio = tags.sar
         context.colorspace, context.color_primaries, context.color_trc = tags.matrix, tags.primaries, tags.transfer
         context.color_range = tags.range
@@ -85,6 +99,8 @@ class Encoding:
 
     def prepare(self, frame: av.VideoFrame) -> av.VideoFrame:
         """`frame` as the encoder takes it."""
+        if is_on_device(frame):
+            return frame
         if frame.format.name != self.tags.pix_fmt or self.recoloured:
             return convert(frame, self.tags, recoloured=self.recoloured)
         return frame
@@ -114,6 +130,8 @@ def has_constant_quality(encoding: Encoding) -> bool:
     options = encoder_options(encoding.encoder, encoding.tags, encoding.wanted)
     if encoding.encoder not in ENCODERS and not options.keys() & _QUALITIES:
         return False  # FFmpeg's own encoders spread a bit rate where they are told nothing
+    if encoding.encoder.endswith("_nvenc") and "cq" in options:
+        options = {key: value for key, value in options.items() if (key, value) != ("rc", "vbr")}  # of that quality: _NVENC_QUALITY
     words = dict(pair.partition("=")[::2] for key, text in options.items() if key.endswith("-params") for pair in text.split(":"))
     return not {key for key, value in {**options, **words}.items() if key in _RATES and value != "0"}
 

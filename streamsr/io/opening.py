@@ -32,6 +32,8 @@ class SourceOptions:
     input_pix_fmt: str | None = None  # rawvideo only
     input_rate: Fraction | None = None  # rawvideo and image sequences, frames per second
     timeout_s: float | None = None  # of opening and of each read; None: forever
+    decoder: Literal["auto", "nvdec", "cpu", "dali"] = "auto"
+    gpu: int | None = None  # that frames are decoded on and stay on, where it can; None: frames are in host memory
 
 
 class BinaryFile(Protocol):

@@ -19,7 +19,7 @@ import av
 import av.error
 
 from ..errors import SinkError, UsageError
-from ..frame import find_layout
+from ..frame import find_layout, sample_format
 from .containers import OutputFormat, find_format, is_pattern
 from .encoders import EncoderOptions, choose_encoder
 from .encoding import Encoding, explain_disk, reason_of
@@ -156,7 +156,7 @@ class Sink:
 
     def _open(self, source: Source, first: av.VideoFrame) -> None:
         self.encoding = Encoding.choose(
-            source, (first.width, first.height), first.format.name, output=self.format, wanted=self.options.encode
+            source, (first.width, first.height), sample_format(first), output=self.format, wanted=self.options.encode
         )  # fmt: skip
         muxer_options = dict(self.format.options)
         if self.format.muxer in ("mp4", "mov") and source.container.metadata.keys() - _MP4_TAGS - _BRANDS:

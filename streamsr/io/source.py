@@ -19,8 +19,10 @@ import av
 import av.error
 
 from ..errors import SourceError
-from .decoding import Decoder, SourceCount, packet_seconds
+from ..frame import fetch
+from .decoding import SourceCount, packet_seconds
 from .deinterlace import deinterlace
+from .nvdec import open_decoder
 from .opening import SourceOptions, open_input, pick_video
 from .seeking import seek_key_frame
 from .tags import Tags, read_tags
@@ -57,7 +59,7 @@ class Source:
             # whether the clock began before the recording, so that its start means nothing
             self.is_broadcast = self.container.format.name in ("mpegts", "mpeg", "vob")
             options = self.options
-            self._decoder = Decoder(self.stream, self.count, url=self.url, max_errors=options.max_errors, threads=options.threads)
+            self._decoder = open_decoder(self.stream, self.count, url=self.url, options=options)
             self.other_streams = [stream for stream in self.container.streams if stream.index != self.stream.index]
             self._packets: deque[av.Packet] = deque()
             self._copied: set[int] = set()
@@ -71,7 +73,7 @@ class Source:
             self._frames = self._progressive()
             self._first: av.VideoFrame | None = next(self._frames, None)
             if self._first is not None:
-                self.tags: Tags = read_tags(self.stream, self._first)
+                self.tags: Tags = read_tags(self.stream, fetch(self._first))
             elif window is None:
                 raise SourceError(self._why_no_frame(), hint="see what FFmpeg says with `streamsr info`")
         except BaseException:

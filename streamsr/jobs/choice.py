@@ -18,7 +18,7 @@ from .spec import Spec
 
 def make_spec(
     source: Source, upscaler: Upscaler, options: SinkOptions, target: str, folder: str, device: str, precision: str, threads: int,
-    segment_seconds: float,
+    segment_seconds: float, frames_in_flight: int | None = None, batch: int = 1,
 ) -> Spec:  # fmt: skip
     """What workers have to know. Raises Uncut where segments cannot be or are of no use."""
     url = source.url
@@ -47,7 +47,7 @@ def make_spec(
     return Spec(
         url if is_url else str(Path(url).absolute()), source.options, folder, target, options.format, options.encode, source.tags,
         source.time_base, source.rate, shape, upscaler.model, upscaler.scale, upscaler.size, upscaler.engine, device, precision,
-        threads, warmup_frames(upscaler.specs),
+        threads, warmup_frames(upscaler.specs), frames_in_flight, batch,
     )  # fmt: skip
 
 

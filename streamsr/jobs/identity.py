@@ -47,6 +47,8 @@ def describe_job(spec: Spec, upscaler: Upscaler, options: SinkOptions) -> dict[s
         "place of the segments": spec.folder,
         "streamsr": __version__,
         "PyAV": av.__version__,
+        **({"--batch": str(spec.batch)} if spec.batch > 1 else {}),
+        **({"encoders of the GPU": " ".join(encode.nvenc)} if encode.nvenc else {}),
     }
 
 

@@ -16,10 +16,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from ..device.opening import open_upscaler, settle_delivery
+from ..device.place import find_devices, settle
 from ..engines import Precision
 from ..errors import AccountError, Interrupted, SinkError, StreamsrError, UsageError
 from ..io.compression import is_clean
-from ..io.encoding import explain_disk, reason_of
+from ..io.containers import find_format
+from ..io.encoding import Encoding, explain_disk, reason_of
 from ..io.sink import Sink, SinkOptions, check_output
 from ..io.source import Source, SourceOptions
 from ..pipeline import Progress, Report, balance, fill, fit_scale, fit_size, open_in_thread, upscale_source
@@ -59,6 +62,8 @@ def run(
     cluster: str | None = None,
     work: str | None = None,
     restart: bool = False,
+    frames_in_flight: int | None = None,
+    batch: int = 1,
     upscaler: Upscaler | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     stop: threading.Event | None = None,
@@ -69,7 +74,8 @@ def run(
     aspect kept; else `scale` times the source. stop: when set, the run ends early and raises Interrupted.
     segment_seconds: a long file is made in segments of about this length, in the folder DST.streamsr, and the same call
     goes on where an earlier one ended; 0: in one piece. workers: processes that make segments at the same time; "auto": one
-    a device where `device` names several, else one for four cores. cluster: "auto" or "ray://HOST:PORT", a Ray cluster
+    a device where `device` names several ("cuda:all": all GPUs), else one for four cores. frames_in_flight, batch: on a GPU, how
+    many frames are on their way and how many the network takes at once. cluster: "auto" or "ray://HOST:PORT", a Ray cluster
     whose nodes make the segments (streamsr.jobs.cluster); workers is then of no use. work: where segments go instead, a
     folder or a store's URL that all workers reach. restart: throw away what an earlier call has done. upscaler: one that
     serves several runs in turn, and whose model, engine, device, precision and threads are those of this call; it stays
@@ -78,9 +84,15 @@ def run(
     """
     started = time.perf_counter()
     stop = stop or threading.Event()
+    if device == "cuda:all" and workers == 1:
+        workers = "auto"
+    device = find_devices(device, engine=engine, model=model)
+    first_device = device.split(",")[0]
     num_workers = count_workers(workers, device)
     url, target = str(src), str(dst)
-    source_options, sink_options = source or SourceOptions(), sink or SinkOptions()
+    sink_options = sink or SinkOptions()
+    source_options, encode = settle(source or SourceOptions(), sink_options.encode, model=model, engine=engine, device=first_device)
+    sink_options = replace(sink_options, encode=encode)
     folder = work_folder(target)
     if cluster is not None and num_workers > 1:
         raise UsageError(f"--workers {workers} are of this machine, and --cluster {cluster} has its own.", hint="leave one of them out")
@@ -92,15 +104,16 @@ def run(
     with (
         connected(cluster) if cluster else nullcontext(),
         open_in_thread(url, source_options, stop) as opened,
-        nullcontext(upscaler) if upscaler else Upscaler(
-            model, engine=engine, device=device.split(",")[0], precision=precision, threads=threads
+        nullcontext(upscaler) if upscaler else open_upscaler(
+            model, engine=engine, device=first_device, precision=precision, threads=threads, frames_in_flight=frames_in_flight, batch=batch
         ) as upscaler,
     ):  # fmt: skip
         factor, box = (scale, None) if size is None else (fit_scale(opened, size), fit_size(opened, size))
         upscaler.turn_to(factor, size=box, clean=is_clean(opened))
         try:
             place = parcel_folder(target, work)
-            spec = make_spec(opened, upscaler, sink_options, target, place, device, precision, threads, segment_seconds)
+            spec = make_spec(opened, upscaler, sink_options, target, place, device, precision, threads, segment_seconds,
+                             frames_in_flight, batch)  # fmt: skip
             at = time.perf_counter()
             plan = None if folder.is_dir() and not restart else make_plan(opened, spec, segment_seconds, stop)
             report.stage_s["plan"] = time.perf_counter() - at
@@ -109,6 +122,11 @@ def run(
                 discard(folder, str(reason), restart=restart)
             if workers not in (1, "auto") or cluster is not None:
                 report.notes.append(f"one worker{' of this machine' if cluster else ''} made the video in one piece: {reason}")
+            if "," in device:
+                report.notes.append(f"one GPU of {device} made the video, in one piece: {reason}")
+            shape = upscaler.output_size(opened.tags.width, opened.tags.height, planar_format(opened.tags.pix_fmt))
+            output = find_format(target, sink_options.format)
+            settle_delivery(upscaler, Encoding.choose(opened, shape, planar_format(opened.tags.pix_fmt), output=output, wanted=encode))
             upscale_source(opened, upscaler, sink_options, report, started=started, on_progress=on_progress, stop=stop)
             return report
         spec, open_crew = hire(spec, upscaler, num_workers, cluster)
@@ -229,6 +247,7 @@ class Job:
         report.stage_s["join"] = time.perf_counter() - at
         last = next(result for result in reversed(results) if result.engine)
         report.model, report.engine, report.reason = self.upscaler.model, last.engine, last.reason
+        report.notes += self.upscaler.notes
         fill(report, self.source, sink, self.started)
         report.num_segments = len(segments)
         report.num_reused = sum(result.num_reused for result in results)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from ..device.place import settle
 from ..engines import count_threads
 from ..errors import EngineError, StreamsrError
 from .plan import Segment
@@ -43,10 +44,12 @@ def share_out(spec: Spec, number: int, num_workers: int) -> tuple[Spec, list[int
     each = max(1, len(cores) // num_workers)
     own = [cores[(number * each + index) % len(cores)] for index in range(each)]
     devices = spec.device.split(",")
+    device = devices[number % len(devices)]
     threads = spec.threads or each
     source = replace(spec.source, threads=spec.source.threads or each)
     encode = replace(spec.encode, threads=spec.encode.threads or each)
-    return replace(spec, device=devices[number % len(devices)], threads=threads, source=source, encode=encode), own
+    source, encode = settle(source, encode, model=spec.model, engine=spec.engine, device=device)
+    return replace(spec, device=device, threads=threads, source=source, encode=encode), own
 
 
 @dataclass(slots=True)

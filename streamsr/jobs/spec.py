@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Protocol
 
+from ..device.opening import open_upscaler
 from ..io.encoders import EncoderOptions
 from ..io.opening import SourceOptions
 from ..io.tags import Tags
@@ -41,11 +42,13 @@ class Spec:
     precision: str
     threads: int
     warmup: int  # frames that the network sees before a segment
+    frames_in_flight: int | None = None  # on a GPU; None: the usual number
+    batch: int = 1  # frames that the network takes at once, on a GPU
 
     def open_upscaler(self) -> Upscaler:
-        return Upscaler(
+        return open_upscaler(
             self.model, self.scale, size=self.size, engine=self.engine, device=self.device,
-            precision=self.precision, threads=self.threads,  # type: ignore[arg-type]
+            precision=self.precision, threads=self.threads, frames_in_flight=self.frames_in_flight, batch=self.batch,  # type: ignore[arg-type]
         )  # fmt: skip
 
 

@@ -14,9 +14,13 @@ from contextlib import closing
 
 import av
 
+from ..device.opening import settle_delivery
 from ..errors import StreamsrError
 from ..flow import prefetch
+from ..io.containers import find_format
+from ..io.encoding import Encoding
 from ..pipeline import AHEAD, Timed, upscaled
+from ..resample import planar_format
 from ..upscale import Upscaler
 from .plan import Segment
 from .reading import Reading
@@ -31,6 +35,11 @@ class Worker:
         self.spec = spec
         self.upscaler = upscaler or spec.open_upscaler()
         self._is_owner = upscaler is None
+        width, height, pix_fmt = spec.shape
+        pix_fmt = planar_format(pix_fmt)
+        output = find_format(spec.target, spec.format)
+        size = self.upscaler.output_size(width, height, pix_fmt)
+        settle_delivery(self.upscaler, Encoding.choose(spec, size, pix_fmt, output=output, wanted=spec.encode))
         self.stage_s: dict[str, float] = {}
         self.num_workers, self.num_retried = 1, 0
         self.unfinished: list[Result] = []  # what the last run got done of a segment before it ended early

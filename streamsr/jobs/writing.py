@@ -11,6 +11,7 @@ import av
 import av.error
 
 from ..errors import SinkError
+from ..frame import sample_format
 from ..io.containers import find_format
 from ..io.encoding import Encoding
 from .parcel import write_magic, write_packet
@@ -36,7 +37,7 @@ class SegmentWriter:
         self._times = array("q")  # pts of each frame encoded
         self._packet_times = array("q")
         output = find_format(spec.target, spec.format)
-        self.encoding = Encoding.choose(spec, (first.width, first.height), first.format.name, output=output, wanted=spec.encode)
+        self.encoding = Encoding.choose(spec, (first.width, first.height), sample_format(first), output=output, wanted=spec.encode)
         self._draft: Draft | None = None
         try:
             # nothing is written to it: it gives the encoder the settings that the output's container will ask for

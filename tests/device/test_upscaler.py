@@ -49,14 +49,35 @@ def make_frames(num: int, *, size: tuple[int, int] = (64, 48), pix_fmt: str = "y
     return frames
 
 
+class Handover:
+    """Stands for `streamsr.engines.handover.DeviceHandover`: a successor of another type takes over after some frames."""
+
+    def __init__(self, networks: list[SimNetwork], successor: tuple[int, Any]) -> None:
+        self.networks, (self.after, self.dtype) = networks, successor
+        self.num_checks = 0
+
+    def check(self, luma: np.ndarray, out: np.ndarray, state: Any = (), following: Any = (), *, stream: int) -> SimNetwork | None:
+        self.num_checks += 1
+        if self.num_checks != self.after:
+            return None
+        first = self.networks[0]
+        first.sim.synchronise(first.sim.record(first.sim.stream_of(stream)))
+        assert len(state) == len(following) == len(first.states)
+        assert int(np.rint(luma.astype(np.float32) * 255).sum()) in first.seen, "not a frame that ran"
+        self.networks.append(SimNetwork(first.spec, first.sim, bits=first.bits, dtype=self.dtype))
+        return self.networks[-1]
+
+    def close(self) -> None: ...
+
+
 def on_device(model: Path | str, scale: float = 2, *, sim: SimDevice | None = None, dtype: Any = "float32", broken_at: int | None = None,
-              **options: Any) -> tuple[DeviceUpscaler, SimDevice, list[SimNetwork]]:  # fmt: skip
+              successor: tuple[int, Any] | None = None, **options: Any) -> tuple[DeviceUpscaler, SimDevice, list[SimNetwork]]:  # fmt: skip
     sim = sim or SimDevice()
     networks: list[SimNetwork] = []
 
-    def open_network(spec: Any, bits: int, device: Any) -> SimNetwork:
-        networks.append(SimNetwork(spec, device, bits=bits, dtype=dtype, broken_at=broken_at))
-        return networks[-1]
+    def open_network(spec: Any, bits: int, shape: tuple[int, int, int]) -> tuple[SimNetwork, Any]:
+        networks.append(SimNetwork(spec, sim, bits=bits, dtype=dtype, broken_at=broken_at))
+        return networks[-1], None if successor is None else Handover(networks, successor)
 
     upscaler = DeviceUpscaler(
         model, scale, open_device=lambda: sim, open_network=open_network, engine="openvino", precision="f32", threads=1, **options
@@ -355,3 +376,22 @@ def test_the_simulation_sees_a_missing_event(recurrent: Path, monkeypatch: pytes
     upscaler, _, _ = on_device(recurrent)
     with pytest.raises(HazardError):
         list(upscaler(iter(make_frames(5))))
+
+
+@pytest.mark.parametrize("recurrence", [False, True])
+@pytest.mark.parametrize("before", ["float32", "float16"])
+def test_another_engine_takes_over_between_two_frames(model: Path, recurrent: Path, recurrence: bool, before: str) -> None:
+    path, frames = (recurrent if recurrence else model), make_frames(12)
+    upscaler, sim, networks = on_device(path, dtype=before, successor=(5, "float32"))
+    with upscaler:
+        results, wanted = list(upscaler(iter(frames))), on_cpu(path, 2, frames)
+    assert len(networks) == 2
+    assert len(networks[0].seen) == 5
+    seen, sums = [*networks[0].seen, *networks[1].seen], [int(Frame(frame).luma.sum(dtype=np.int64)) for frame in frames]
+    assert seen == sums if recurrence else sorted(seen) == sorted(sums)
+    assert all(network.is_closed for network in networks)
+    if before == "float32":
+        assert_same(results, wanted)
+    assert [frame.pts for frame in results] == [frame.pts for frame in frames]
+    del networks[:]
+    assert sim.used == 0

@@ -1,0 +1,75 @@
+"""Opens upscalers: on a GPU where the device is one, else on the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..engines import Hint, Precision, open_engine
+from ..engines.device import DeviceEngine
+from ..engines.handover import DeviceHandover
+from ..io.encoding import Encoding
+from ..models import ModelSpec
+from ..upscale import Upscaler
+from .device import Device
+from .place import find_gpu_of_frames
+
+
+def open_upscaler(
+    model: str | Path = "lite",
+    scale: float = 2,
+    *,
+    size: tuple[int, int] | None = None,
+    engine: str = "auto",
+    device: str = "auto",
+    precision: Precision = "auto",
+    threads: int = 0,
+    hint: Hint = "throughput",
+    frames_in_flight: int | None = None,
+    batch: int = 1,
+    opener: Any = open_engine,
+) -> Upscaler:
+    """A DeviceUpscaler for "cuda:N", where CuPy is installed; else an Upscaler, which keeps frames in host memory.
+
+    The options are those of Upscaler; frames_in_flight and batch count on a GPU alone, None is the usual number.
+    """
+    options: dict[str, Any] = {"size": size, "engine": engine, "device": device, "precision": precision, "threads": threads, "hint": hint}
+    index = find_gpu_of_frames(model=str(model), engine=engine, device=device)
+    if index is None:
+        return Upscaler(model, scale, **options, opener=opener)
+    from .upscaler import FRAMES_IN_FLIGHT, DeviceUpscaler
+
+    def open_network(spec: ModelSpec, bits: int, shape: tuple[int, int, int]) -> tuple[DeviceEngine, DeviceHandover | None]:
+        return open_on_gpu(spec, shape, bits=bits, engine=engine, device=device, precision=precision)
+
+    return DeviceUpscaler(
+        model, scale, **options, open_device=lambda: open_device(index), open_network=open_network,
+        frames_in_flight=frames_in_flight or FRAMES_IN_FLIGHT, batch=batch,
+    )  # fmt: skip
+
+
+def open_device(index: int) -> Device:
+    """GPU number `index`. Raises EngineError."""
+    from .cuda import CudaDevice
+
+    return CudaDevice(index)
+
+
+def open_on_gpu(
+    spec: ModelSpec, shape: tuple[int, int, int], *, bits: int, engine: str, device: str, precision: Precision
+) -> tuple[DeviceEngine, DeviceHandover | None]:  # fmt: skip
+    """The network on planes of the GPU, and what hands over to a faster one: see `streamsr.engines.opening`."""
+    from ..engines.opening import open_on_device
+
+    return open_on_device(spec, shape, engine="auto" if engine == "cuda" else engine, device=device, precision=precision, bits=bits)
+
+
+
+
+def settle_delivery(upscaler: Upscaler, encoding: Encoding) -> None:
+    """Let results stay on the GPU where the encoder takes them from there."""
+    if type(upscaler) is not Upscaler:
+        from .upscaler import DeviceUpscaler
+
+        if isinstance(upscaler, DeviceUpscaler):
+            upscaler.surfaces = encoding.surface is not None
