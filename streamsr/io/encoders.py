@@ -135,18 +135,23 @@ def choose_encoder(tags: Tags, output: OutputFormat, wanted: EncoderOptions) -> 
     return find_nvenc(encoder, tags, wanted) or encoder
 
 
-# what stands for an encoder of the CPU on a GPU, the first that the GPU has, for 4:2:0 of 8 and of 10 bits; H.264 of 10 bits
-# is what no GPU before Blackwell encodes and few players take
+# what stands for an encoder of the CPU on a GPU, by bits of 4:2:0: the first that the GPU has and that takes the size. H.264 of
+# 10 bits is what no GPU before Blackwell encodes
 _ON_GPU = {
-    ("libx264", 8): ("h264_nvenc",), ("libx264", 10): ("hevc_nvenc",), ("libx265", 8): ("hevc_nvenc",), ("libx265", 10): ("hevc_nvenc",),
-    ("libsvtav1", 8): ("av1_nvenc",), ("libsvtav1", 10): ("av1_nvenc",),
+    ("libx264", 8): ("h264_nvenc", "hevc_nvenc"), ("libx264", 10): ("hevc_nvenc",), ("libx265", 8): ("hevc_nvenc",),
+    ("libx265", 10): ("hevc_nvenc",), ("libsvtav1", 8): ("av1_nvenc",), ("libsvtav1", 10): ("av1_nvenc",),
 }  # fmt: skip
 
 
 def find_nvenc(encoder: str, tags: Tags, wanted: EncoderOptions) -> str | None:
-    """The encoder of the GPU that stands for one of the CPU; None where the GPU has none for such pictures."""
+    """The encoder of the GPU that stands for one of the CPU; None where the GPU has none for such pictures.
+
+    Static HDR metadata is for the encoders of the CPU: FFmpeg gives NVENC none that is not on every frame.
+    """
     layout = find_layout(wanted.pix_fmt or tags.pix_fmt)
     if wanted.gpu is None or layout is None or layout.kind != "yuv" or layout.log2_chroma != (1, 1) or layout.alpha:
+        return None
+    if tags.mastering is not None or tags.light_level is not None:
         return None
     found = [name for name in _ON_GPU.get((encoder, layout.bits), ()) if name in wanted.nvenc and name in av.codecs_available]
     return next((name for name in found if max(tags.width, tags.height) <= ENCODERS[name].max_side), None)

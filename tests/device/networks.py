@@ -84,7 +84,7 @@ class SimLane:
             codes = np.rint(luma[number, 0].astype(np.float32) * most).astype(dtype)
             network.seen.append(int(codes.sum()))
             made = np.empty(out.shape[2:], dtype)
-            after = network.inner.infer(codes, made, tuple(array[number] for array in state))
+            after = network.inner.infer(codes, made, tuple(array[number].astype(np.float32) for array in state))
             out[number, 0] = made / most
             for array, new in zip(following, after, strict=True):
                 array[number] = new

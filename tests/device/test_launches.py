@@ -57,11 +57,14 @@ class Late:
     def __getattr__(self, name: str) -> Any:
         def put(*arrays: Any, stream: SimStream, **options: Any) -> None:
             reads, writes = {"look": (arrays[:1], arrays[1:])}.get(name, (arrays[:1], arrays[1:2]))
-            flat = [[array for part in parts for array in (part if isinstance(part, (list, tuple)) else [part])] for parts in (reads, writes)]
             work = getattr(self._kernels, name)
-            self._device.put(stream, name, lambda: work(*arrays, stream=nullcontext(), **options), reads=flat[0], writes=flat[1])
+            self._device.put(stream, name, lambda: work(*arrays, stream=nullcontext(), **options), reads=flat(reads), writes=flat(writes))
 
         return put
+
+
+def flat(parts: Any) -> list[np.ndarray]:
+    return [array for part in parts for array in (part if isinstance(part, (list, tuple)) else [part])]
 
 
 @pytest.fixture(scope="module")

@@ -77,7 +77,9 @@ VFR = ["-vf", "setpts='N*N/50/TB'", "-fps_mode", "passthrough"]
 CLIPS: dict[str, Callable[[Path], Path]] = {
     "plain": lambda folder: make_clip(folder / "in.mp4", num_frames=20),
     "vfr": lambda folder: make_clip(folder / "in.mkv", *VFR, num_frames=12),
-    "odd": lambda folder: make_clip(folder / "in.mkv", "-c:v", "ffv1", "-pix_fmt", "yuv420p", size="63x47", num_frames=8),
+    "odd": lambda folder: make_clip(
+        folder / "in.mkv", "-vf", "format=yuv444p,crop=63:47,format=yuv420p", "-c:v", "ffv1", "-pix_fmt", "yuv420p", num_frames=8
+    ),
     "10 bit": lambda folder: make_clip(folder / "in.mkv", "-c:v", "ffv1", "-pix_fmt", "yuv420p10le", num_frames=8),
     "4:4:4": lambda folder: make_clip(folder / "in.mkv", "-c:v", "ffv1", "-pix_fmt", "yuv444p", num_frames=8),
     "packed": lambda folder: make_clip(folder / "in.mkv", "-c:v", "rawvideo", "-pix_fmt", "uyvy422", num_frames=6),

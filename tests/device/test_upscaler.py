@@ -15,6 +15,7 @@ from make_model import make_network, write_model
 from make_recurrent import write_recurrent
 from networks import SimNetwork, count_words
 from simulation import SimDevice
+from surfaces import Surface
 
 from streamsr import Upscaler
 from streamsr.device.upscaler import DeviceUpscaler
@@ -292,6 +293,72 @@ def test_numbers_that_cannot_be_are_refused(model: Path) -> None:
     for options in ({"frames_in_flight": 0}, {"frames_in_flight": 5}, {"batch": 0}):
         with pytest.raises(UsageError, match=next(iter(options))):
             on_device(model, **options)
+
+
+def dressed(frames: list[av.VideoFrame]) -> list[Any]:
+    return [Surface(frame) for frame in frames]
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv420p10le"])
+@pytest.mark.parametrize("recurrence", [False, True])
+def test_surfaces_of_a_decoder_never_come_to_the_host(model: Path, recurrent: Path, pix_fmt: str, recurrence: bool) -> None:
+    path, frames = (recurrent if recurrence else model), make_frames(14, pix_fmt=pix_fmt)
+    for number in (4, 5, 11):
+        for plane, samples in zip(Frame(frames[number]).planes, Frame(frames[number - 1]).planes, strict=True):
+            plane[:] = samples
+    for plane in Frame(frames[8]).planes:
+        plane[:] = plane[::-1]  # another scene
+    wanted = on_cpu(path, 2, frames)
+    upscaler, sim, networks = on_device(path)
+    with upscaler:
+        assert_same(list(upscaler.stream(iter(dressed(frames)))), wanted)
+        assert len(networks[0].seen) == (11 if recurrence else 14), "frames that repeat"
+    words = count_words(sim.log)
+    assert words["deinterleave"] == 14
+    assert words["upload"] == 0
+
+
+def test_surfaces_and_host_frames_in_one_stream(recurrent: Path) -> None:
+    frames = make_frames(9)
+    upscaler, _, _ = on_device(recurrent)
+    mixed = [*dressed(frames[:4]), *frames[4:6], *dressed(frames[6:])]
+    with upscaler:
+        results = list(upscaler.stream(iter(mixed)))
+    assert [frame.pts for frame in results] == [frame.pts for frame in frames]
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv420p10le"])
+def test_results_that_stay_on_the_gpu_are_the_same(model: Path, pix_fmt: str) -> None:
+    frames = make_frames(8, pix_fmt=pix_fmt)
+    upscaler, sim, _ = on_device(model)
+    upscaler.surfaces = True
+    with upscaler:
+        results = list(upscaler(iter(frames)))
+    assert_same(results, on_cpu(model, 2, frames))
+    words = count_words(sim.log)
+    assert (words["interleave"], words["download"]) == (8, 0)
+
+
+def test_a_frame_with_captions_leaves_by_the_host(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from streamsr.device import slot, words
+
+    frames = make_frames(6)
+    for module in (slot, words):
+        monkeypatch.setattr(module, "needs_host", lambda video: video.pts == frames[2].pts)
+    upscaler, sim, _ = on_device(model)
+    upscaler.surfaces = True
+    with upscaler:
+        assert_same(list(upscaler(iter(frames))), on_cpu(model, 2, frames))
+    assert count_words(sim.log)["interleave"] == 5
+
+
+def test_a_format_that_no_surface_has_leaves_by_the_host(model: Path) -> None:
+    frames = make_frames(4, pix_fmt="yuv422p")
+    upscaler, sim, _ = on_device(model)
+    upscaler.surfaces = True
+    with upscaler:
+        assert_same(list(upscaler(iter(frames))), on_cpu(model, 2, frames))
+    assert count_words(sim.log)["interleave"] == 0
 
 
 def failing(kind: str, *calls: int) -> SimDevice:
