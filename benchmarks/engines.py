@@ -27,13 +27,10 @@ from streamsr.engines.cuda import list_gpus
 from streamsr.errors import StreamsrError
 from streamsr.models import ModelSpec, find_model
 
-CASES: dict[str, tuple[str, Precision]] = {
-    f"{engine} {precision}": (engine, precision)
-    for engine, precisions in {
-        "openvino": ("f32", "bf16", "int8"), "onnxruntime": ("f32", "int8"), "torch": ("f32", "bf16", "f16"), "tensorrt": ("f16", "f32"),
-    }.items()
-    for precision in precisions  # type: ignore[attr-defined]
+PRECISIONS: dict[str, tuple[Precision, ...]] = {
+    "openvino": ("f32", "bf16", "int8"), "onnxruntime": ("f32", "int8"), "torch": ("f32", "bf16", "f16"), "tensorrt": ("f16", "f32"),
 }  # fmt: skip
+CASES = {f"{engine} {precision}": (engine, precision) for engine, precisions in PRECISIONS.items() for precision in precisions}
 Run = Callable[[], float]  # one round: seconds a plane
 
 
