@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 
@@ -76,6 +77,9 @@ class NumpyArrays:
     def __init__(self, device: FakeDevice) -> None:
         self.fake = device
         self._num_streams = 100
+
+    def current(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def open_stream(self) -> int:
         self._num_streams += 1

@@ -52,8 +52,8 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _build(options: argparse.Namespace) -> int:
-    from ..engines.building import Wish, build_plan
-    from ..engines.cuda import find_gpu
+    from ..engines.building import Wish, build_plan, building_on
+    from ..engines.cuda import Gpu, find_gpu
     from ..engines.flavours import load_flavour
     from ..engines.plans import ANY_GPU, PlanCache
     from ..engines.tensorrt import tell
@@ -62,19 +62,18 @@ def _build(options: argparse.Namespace) -> int:
 
     spec, cache = find_model(options.model, options.scale), PlanCache()
     if options.compute_capability:
-        targets = [(values.capability(text), ANY_GPU) for text in options.compute_capability]
+        targets = [Gpu(0, ANY_GPU, values.capability(text), 0) for text in options.compute_capability]
     else:
-        gpu = find_gpu(options.device)
-        targets = [(gpu.capability, gpu.name)]
-    for capability, name in targets:
-        flavour = load_flavour(capability, without_gpu=name == ANY_GPU)
+        targets = [find_gpu(options.device)]
+    for gpu in targets:
+        flavour = load_flavour(gpu.capability, without_gpu=gpu.name == ANY_GPU)
         for width, height in options.size:
             wish = Wish((options.batch, *padded_shape((height, width), spec.size_multiple)), options.precision, options.dynamic)
-            key = wish.key(spec, flavour, name, capability)
-            with cache.locked(key):
+            key = wish.key(spec, flavour, gpu.name, gpu.capability)
+            with cache.locked(key), building_on(gpu, flavour):
                 build_plan(spec, key, flavour, cache=cache, say=tell)
             path = cache.path(key)
-            print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB for compute capability {capability}")
+            print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB for compute capability {gpu.capability}")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +15,9 @@ INSTALL_CUPY = "pip install 'streamsr[cuda12]', or 'streamsr[cuda13]' for CUDA 1
 
 class Arrays(Protocol):
     """Arrays of one device. All work goes to the stream that is given, a cudaStream_t as an integer."""
+
+    def current(self) -> AbstractContextManager[Any]:
+        """Makes the device the one that this thread's CUDA calls are for, TensorRT's among them."""
 
     def open_stream(self) -> int:
         """A stream that waits for no other one. It stays until the process ends."""
@@ -42,14 +46,17 @@ class CupyArrays:
         self._cupy, self._index = cupy, index
         self._streams: dict[int, Any] = {}
 
+    def current(self) -> AbstractContextManager[Any]:
+        return self._cupy.cuda.Device(self._index)  # type: ignore[no-any-return]
+
     def open_stream(self) -> int:
-        with self._device():
+        with self.current():
             stream = self._cupy.cuda.Stream(non_blocking=True)
         self._streams[stream.ptr] = stream
         return int(stream.ptr)
 
     def zeros(self, shape: tuple[int, ...], dtype: DType) -> DeviceArray:
-        with self._device():
+        with self.current():
             try:
                 array = self._cupy.zeros(shape, dtype)
             except self._cupy.cuda.memory.OutOfMemoryError as error:
@@ -58,22 +65,19 @@ class CupyArrays:
             return array
 
     def upload(self, host: np.ndarray, array: DeviceArray, factor: float, *, stream: int) -> None:
-        with self._device(), self._on(stream):
+        with self.current(), self._on(stream):
             given = self._cupy.asarray(host)  # through pageable memory: done with `host` when it returns
-            self._cupy.multiply(given, np.float32(factor), out=array, dtype=np.float32, casting="unsafe")
+            self._cupy.copyto(array, given.astype(np.float32) * np.float32(factor), casting="unsafe")
 
     def codes(self, array: DeviceArray, max_code: int, sample: np.dtype, *, stream: int) -> np.ndarray:
-        with self._device(), self._on(stream):
+        with self.current(), self._on(stream):
             scaled = array.astype(np.float32) * np.float32(max_code)
             rounded = self._cupy.clip(self._cupy.rint(scaled), 0, max_code).astype(sample)
             return np.asarray(rounded.get())
 
     def download(self, array: DeviceArray, *, stream: int) -> np.ndarray:
-        with self._device(), self._on(stream):
+        with self.current(), self._on(stream):
             return np.asarray(array.astype(np.float32).get())
-
-    def _device(self) -> Any:
-        return self._cupy.cuda.Device(self._index)
 
     def _on(self, stream: int) -> Any:
         return self._cupy.cuda.ExternalStream(stream)

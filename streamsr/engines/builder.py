@@ -121,7 +121,7 @@ def main() -> int:
 
 def build(order: Order, *, say: Say) -> None:
     """Build into the cache, unless another process was faster."""
-    from streamsr.engines.building import Wish, build_plan
+    from streamsr.engines.building import Wish, build_plan, building_on
     from streamsr.engines.flavours import load_flavour
     from streamsr.engines.plans import PlanCache
 
@@ -129,7 +129,7 @@ def build(order: Order, *, say: Say) -> None:
     flavour = load_flavour(gpu.capability)
     n, height, width = order.shape
     key = Wish((n, height, width), order.precision).key(spec, flavour, gpu.name, gpu.capability)
-    with cache.locked(key):
+    with cache.locked(key), building_on(gpu, flavour):
         if not cache.path(key).is_file():
             build_plan(spec, key, flavour, cache=cache, say=say)
 

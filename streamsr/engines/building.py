@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from streamsr.engines.cuda import Gpu
 from streamsr.engines.flavours import Flavour
 from streamsr.engines.plans import ANY_GPU, Plan, PlanCache, PlanKey, PlanPart, PlanStep
 from streamsr.engines.steps import Attention
@@ -43,6 +45,18 @@ class Wish:
         smallest = (1, min(h, 16), min(w, 16)) if self.is_dynamic else self.shape
         return PlanKey(f"{spec.name}_x{spec.scale}", sha256, smallest, (n, h, w), (n, h, w), self.precision,
                        flavour.name, flavour.version, gpu, capability)  # fmt: skip
+
+
+@contextmanager
+def building_on(gpu: Gpu, flavour: Flavour) -> Iterator[None]:
+    """The GPU that a plan is for is the current one: `tensorrt` measures kernels on it, `tensorrt_rtx` needs none."""
+    if flavour.is_rtx:
+        yield
+        return
+    from streamsr.engines.arrays import CupyArrays
+
+    with CupyArrays(gpu.index).current():
+        yield
 
 
 def build_plan(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from streamsr.engines.arrays import Arrays, CupyArrays
@@ -81,7 +82,7 @@ class TensorRtEngine:
         if not 1 <= n <= self.max_batch:
             raise UsageError(f"A batch of {n} planes; this engine takes 1 to {self.max_batch}.")
         shape = (n, height, width)
-        with self._lock:
+        with self._lock, self._arrays.current():
             loaded = next((found for key, found in self._loaded.items() if key.takes(shape)), None)
             if loaded is None:
                 plan = self._find_or_build(shape)
@@ -92,8 +93,9 @@ class TensorRtEngine:
         """Keep what TensorRT compiled while it ran, and free the plans."""
         with self._lock:
             loaded, self._loaded = list(self._loaded.values()), {}
-        for each in loaded:
-            each.close()
+        with self._arrays.current():
+            for each in loaded:
+                each.close()
 
     def _wish(self, shape: tuple[int, int, int]) -> PlanKey:
         return Wish(shape, self.precision).key(self._spec, self._flavour, self._gpu.name, self._gpu.capability)
@@ -178,7 +180,7 @@ class _Loaded:
         for tensor in part.inputs:
             if not context.set_input_shape(part.bindings[tensor.name], tensor.shape(*shape)):
                 raise EngineError(f"The plan {self._plan.key.file_name} refuses {tensor.name} of {tensor.shape(*shape)}.")
-        return launch_part(context, part.bindings, self._logger.words)
+        return launch_part(context, part.bindings, self._logger.words, self._arrays.current)
 
     def _context(self, engine: Any) -> Any:
         if not self._flavour.is_rtx:
@@ -201,8 +203,10 @@ class _Loaded:
         self._engines, self._kernels = [], None
 
 
-def launch_part(context: Any, bindings: Mapping[str, str], words: Callable[[], str]) -> Launch:
-    """What puts an execution context on a stream."""
+def launch_part(
+    context: Any, bindings: Mapping[str, str], words: Callable[[], str], current: Callable[[], AbstractContextManager[Any]]
+) -> Launch:
+    """What puts an execution context on a stream. current: makes its device the current one."""
     bound: dict[str, int] = {}
 
     def launch(arrays: Mapping[str, DeviceArray], stream: int) -> None:
@@ -211,7 +215,9 @@ def launch_part(context: Any, bindings: Mapping[str, str], words: Callable[[], s
             if bound.get(binding) != pointer:
                 context.set_tensor_address(binding, pointer)
                 bound[binding] = pointer
-        if not context.execute_async_v3(stream):
+        with current():
+            done = context.execute_async_v3(stream)
+        if not done:
             raise EngineError(f"TensorRT failed: {words() or 'it does not say why'}")
 
     return launch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -146,6 +147,9 @@ class TorchArrays:
     def __init__(self, device: str) -> None:
         self._device = device
         self._streams: list[torch.cuda.Stream] = []
+
+    def current(self) -> AbstractContextManager[Any]:
+        return torch.cuda.device(self._device)
 
     def open_stream(self) -> int:
         self._streams.append(torch.cuda.Stream(self._device))

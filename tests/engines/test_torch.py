@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -164,6 +166,36 @@ def test_network_compiles_without_a_break(tmp_path: Path) -> None:
     with torch.inference_mode():
         for have, want in zip(compiled(*given), network(*given), strict=True):
             np.testing.assert_allclose(have.numpy(), want.numpy(), atol=1e-6)
+
+
+def test_the_kernel_is_an_operator_that_torch_can_compile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Registered as on a GPU, with the function's body in the kernel's place: torch traces it without looking inside."""
+    import streamsr_kernels
+
+    from streamsr.engines import torch_device
+
+    spec = load_spec(attentive_model(tmp_path).with_suffix(".json"))
+    model, streams = onnx.load(spec.path), []
+
+    def kernel(query: Any, key: Any, value: Any, *, radius: int, out: Any, stream: int) -> None:
+        assert radius == 3
+        assert all(side.is_contiguous() for side in (query, key, value, out))
+        streams.append(stream)
+        out.copy_(torch.from_numpy(run_body(model, [side.numpy() for side in (query, key, value)])))
+
+    monkeypatch.setitem(sys.modules, "cupy", ModuleType("cupy"))
+    monkeypatch.setattr(streamsr_kernels, "local_axial_attention", kernel)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: SimpleNamespace(cuda_stream=77))
+    monkeypatch.setattr(torch_device, "_REGISTERED", {})
+    network = load_network(spec, "f32", attend=torch_device.find_attention())
+    given = {"luma": torch.rand(1, 1, 12, 20), "state_0": torch.rand(1, 16, 12, 20) * 2 - 1}
+    session = ort.InferenceSession(spec.read(), providers=["CPUExecutionProvider"])
+    expected = session.run(None, {name: array.numpy() for name, array in given.items()})
+    compiled = torch.compile(network, fullgraph=True, dynamic=False, backend="eager")
+    with torch.inference_mode():
+        for have, want in zip(compiled(*(given[name] for name in network.inputs)), expected, strict=True):
+            np.testing.assert_allclose(have.numpy(), want, atol=2e-6)
+    assert streams == [77, 77]
 
 
 def test_devices_and_precisions_that_are_not_here_are_named(tmp_path: Path) -> None:
