@@ -170,6 +170,8 @@ class Export:
     metrics: pathlib.Path | None = None  # JSON file of further metrics, merged in
     quantised_run: pathlib.Path | None = None  # run of the same network with --quantised: the int8 file, without --data
     clean_form: str | None = None  # name of the model that takes its place for sources that have hardly been compressed
+    torch_tensorrt: bool = False  # also write TensorRT plans, compiled on this machine's GPU by torch-tensorrt
+    plan_sizes: tuple[str, ...] = ("1920x1080",)  # of the input, for those plans
 
     def run(self) -> None:
         from trainer.calibration import calibration_crops, calibration_runs
@@ -185,7 +187,12 @@ class Export:
         options = ExportOptions(
             self.name, self.trained_on, self.hardware, self.seeded_from, self.evaluate_on, self.metrics, self.quantised_run, self.clean_form
         )
-        export(self.run_folder, self.out, crops, options, runs=runs)
+        card = export(self.run_folder, self.out, crops, options, runs=runs)
+        if self.torch_tensorrt:
+            from trainer.tensorrt_plan import export_plans, parse_size
+
+            description = (self.out / card["file"]).with_suffix(".json")
+            export_plans(description, [parse_size(size) for size in self.plan_sizes])
 
 
 @dataclasses.dataclass(frozen=True)
