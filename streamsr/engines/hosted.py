@@ -75,16 +75,16 @@ class HostedEngine:
 
     def _take(self, height: int, width: int) -> _Slot:
         with self._changed:
-            slots = self._sizes.setdefault((height, width), _Slots())
-            self._sizes.move_to_end((height, width))
-            self._changed.wait_for(lambda: bool(slots.idle) or slots.num_open < CONCURRENCY)
-            if slots.idle:
-                return slots.idle.pop()
+            while True:  # a size may be dropped while a call waits for it
+                slots = self._sizes.setdefault((height, width), _Slots())
+                self._sizes.move_to_end((height, width))
+                if slots.idle:
+                    return slots.idle.pop()
+                if slots.num_open < CONCURRENCY:
+                    break
+                self._changed.wait()
             slots.num_open += 1
-            unused = [size for size, old in self._sizes.items() if len(old.idle) == old.num_open and size != (height, width)]
-            for size in unused[: max(0, len(self._sizes) - MAX_SIZES)]:
-                for slot in self._sizes.pop(size).idle:
-                    slot.lane.close()
+            self._drop_sizes()
         try:
             return self._open(height, width)
         except BaseException:
@@ -92,6 +92,13 @@ class HostedEngine:
                 slots.num_open -= 1
                 self._changed.notify_all()
             raise
+
+    def _drop_sizes(self) -> None:
+        """Free the lanes of the sizes that were not used for longest, beyond MAX_SIZES; the lock is held."""
+        unused = [size for size, slots in self._sizes.items() if len(slots.idle) == slots.num_open]
+        for size in unused[: max(0, len(self._sizes) - MAX_SIZES)]:
+            for slot in self._sizes.pop(size).idle:
+                slot.lane.close()
 
     def _open(self, height: int, width: int) -> _Slot:
         lane = self.inner.open_lane(1, height, width)
