@@ -48,7 +48,9 @@ class HostDevice:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def view(self, name: str, array: np.ndarray) -> View:
+    def view(self, name: str, array: Any) -> View:
+        """NumPy arrays, and torch tensors in host memory."""
+        array = np.asarray(array)
         return View(name, array.ctypes.data, array.shape, array.strides, array.dtype, array)
 
     def empty(self, name: str, shape: tuple[int, ...], dtype: Any) -> View:
