@@ -85,8 +85,11 @@ class DaliSampler:
         def pairs() -> tuple[Any, Any]:
             return graph(self.fn, self.types, self.source, side=recipe.crop, scale=recipe.scale, accelerated=accelerated)
 
-        pipeline = pairs(checkpoint=checkpoint) if checkpoint else pairs()
-        pipeline.build()
+        try:
+            pipeline = pairs(checkpoint=checkpoint) if checkpoint else pairs()
+            pipeline.build()
+        except RuntimeError as error:  # a library of its own is missing, or the files are
+            raise TrainerError(f"DALI could not build its pipeline: {_reason(error)}") from error
         return pipeline
 
     def draw(self) -> tuple[Tensor, Tensor]:
@@ -95,7 +98,7 @@ class DaliSampler:
             outputs = self.pipeline.run()
         except RuntimeError as error:
             raise TrainerError(
-                f"DALI could not make a batch: {error}. It skips nothing: take out pictures that are broken or below "
+                f"DALI could not make a batch: {_reason(error)}. It skips nothing: take out pictures that are broken or below "
                 f"{self.recipe.scale * self.recipe.crop} pixels a side (--loader stream names them), or give a smaller --crop."
             ) from error
         # a copy: DALI takes the memory back at the next run
@@ -115,6 +118,12 @@ class DaliSampler:
             raise TrainerError("The checkpoint was written with another --loader, and only that one can go on from it.")
         self.rng.bit_generator.state = state["rng"]
         self.pipeline = self._open(bytes(state["dali"].numpy()))
+
+
+def _reason(error: RuntimeError) -> str:
+    """The one line that says what went wrong, out of DALI's many."""
+    said = str(error).partition("encountered:")[2] or str(error)
+    return next(line.strip() for line in said.splitlines() if line.strip()).rstrip(".")
 
 
 def _luma(rgb_NHWC: Tensor) -> Tensor:

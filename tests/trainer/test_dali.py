@@ -1,6 +1,6 @@
 """The DALI loader: its graph as DALI would get it (recorded by a fake module), what is made of its output, and its words.
 
-What DALI itself computes is not tested here: that takes the real package (`test_the_real_package...`, skipped without it).
+What DALI itself computes takes the real package: the last tests, on the processor, skipped without it.
 """
 
 import dataclasses
@@ -142,3 +142,24 @@ def test_the_real_package_makes_aligned_pairs_on_the_processor(photos: pathlib.P
     again = DaliSampler(Photographs(list_photos(photos)), RECIPE, seed=0, device=torch.device("cpu"))
     again.restore(sampler.state())
     assert all(torch.equal(a, b) for a, b in zip(sampler.draw(), again.draw(), strict=True))
+
+
+def test_the_real_package_gives_the_photograph_and_names_what_it_cannot_read(tmp_path: pathlib.Path) -> None:
+    pytest.importorskip("nvidia.dali")
+    from PIL import Image
+
+    device, rng = torch.device("cpu"), np.random.default_rng(0)
+    picture = rng.integers(0, 256, (32, 32, 3)).astype(np.uint8)
+    Image.fromarray(picture).save(tmp_path / "exact.png")  # as large as the crop
+    recipe = dataclasses.replace(RECIPE, batch=16)
+    _, hr = DaliSampler(Photographs([tmp_path / "exact.png"]), recipe, seed=0, device=device).draw()
+    codes = np.rint(luma_of(picture))
+    looks = [codes, codes[::-1], codes[:, ::-1], codes[::-1, ::-1]]
+    found = [min(np.abs(one[0].numpy() * 255 - look).max() for look in looks) for one in hr[0]]
+    assert sum(gap < 1e-3 for gap in found) >= 8  # the others are stretched or barred
+    Image.fromarray(picture[:20]).save(tmp_path / "small.png")
+    (tmp_path / "broken.png").write_bytes(b"noise")
+    for name in ("small", "broken"):
+        sampler = DaliSampler(Photographs([tmp_path / f"{name}.png"]), RECIPE, seed=0, device=device)
+        with pytest.raises(TrainerError, match=r"DALI could not make a batch: (The cropping window|nvImageCodec failure)"):
+            sampler.draw()
