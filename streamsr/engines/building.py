@@ -175,7 +175,12 @@ def timing_name(key: PlanKey) -> str:
 
 
 def make_logger(trt: Any) -> Any:
-    """A logger that keeps what TensorRT complains of, for the error that is raised; nothing goes to the terminal."""
+    """The logger that keeps what TensorRT complains of, for the error that is raised; nothing goes to the terminal.
+
+    One for a process: TensorRT sends some of its words to the first logger that it was ever given.
+    """
+    if id(trt) in _LOGGERS:
+        return _LOGGERS[id(trt)][1]
 
     class Logger(trt.ILogger):  # type: ignore[name-defined,misc]
         def __init__(self) -> None:
@@ -187,9 +192,15 @@ def make_logger(trt: Any) -> Any:
                 self.kept = [*self.kept[-3:], message]
 
         def words(self) -> str:
-            return "; ".join(self.kept)
+            """What it complained of since it was last asked."""
+            kept, self.kept = self.kept, []
+            return "; ".join(kept)
 
-    return Logger()
+    _LOGGERS[id(trt)] = trt, Logger()
+    return _LOGGERS[id(trt)][1]
+
+
+_LOGGERS: dict[int, tuple[Any, Any]] = {}  # by the id of the module, which is kept with it
 
 
 @dataclass

@@ -146,7 +146,13 @@ def open_on_device(
     def build(size: tuple[int, ...], stop: threading.Event) -> DeviceEngine:
         n, height, width = size
         build_aside(spec, (n, height, width), chosen, gpu, stop=stop, say=say)
-        return open_tensorrt()
+        engine = open_tensorrt()
+        try:
+            engine.open_lane(n, height, width).close()  # loads the plan here, and not between two frames
+        except BaseException:
+            engine.close()
+            raise
+        return engine
 
     running = _open_torch(spec, gpu.device, chosen, bits, is_compiled=False)  # type: ignore[arg-type]
     handover = DeviceHandover(running, build, arrays=arrays, successor="tensorrt", say=say)

@@ -42,7 +42,7 @@ def choose_precision(precision: Precision, bits: int) -> tuple[str, str]:
     if precision in DTYPES:
         return precision, f"{precision}: as asked"
     if precision != "auto":
-        raise EngineError(f"GPUs run no {precision} here. Precisions that work: {', '.join(DTYPES)}.")
+        raise EngineError(f"GPUs run no {precision} here. Precisions that work: {', '.join(DTYPES)}.", hint="use --device cpu for the others")
     if bits > MAX_F16_BITS:
         return "f32", f"f32: {bits} bits are more than f16 keeps"
     return "f16", "f16: what GPUs are fast in"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_device import FakeDevice, NumpyArrays
+from fake_device import FakeDevice, FakeDeviceEngine, NumpyArrays
 from fake_tensorrt import GPU, fake_flavour, fake_plan
 from make_model import make_network, write_model
 from media import streamsr
@@ -229,3 +229,50 @@ def test_engine_command_says_what_is_wrong(
     monkeypatch.setenv(ENVIRONMENT, str(tmp_path))
     outcome = streamsr("engine", *arguments)
     assert (outcome.code, text in outcome.err) == (code, True), outcome.err
+
+
+def test_pipeline_on_the_gpu_takes_a_kept_plan_or_builds_first(
+    spec: ModelSpec, fake_gpu: FakeDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without torch there is nothing else on the device to start on."""
+    built = []
+
+    def build(model: ModelSpec, key: Any, flavour: Any, *, cache: PlanCache, say: Any) -> Any:
+        built.append(key.usual)
+        cache.write(fake_plan(model, flavour, key.usual))
+        return cache.find(key)
+
+    monkeypatch.setattr(tensorrt, "build_plan", build)
+    for _ in range(2):
+        engine, handover = opening.open_on_device(spec, (1, 24, 32), precision="f32")
+        assert (engine.name, engine.device, handover) == ("tensorrt", "cuda:0", None)
+        engine.open_lane(1, 24, 32).close()
+        engine.close()
+    assert built == [(1, 24, 32)]
+
+
+def test_pipeline_on_the_gpu_starts_on_torch_and_is_handed_over(
+    spec: ModelSpec, fake_gpu: FakeDevice, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.packages.add("torch")
+    may, running = threading.Event(), FakeDeviceEngine(fake_gpu, recurrent=False, dtype="float32")
+    running.open_lane(1, 24, 32).close()
+    monkeypatch.setattr(opening, "_open_torch", lambda *_, **__: running)
+    monkeypatch.setattr(opening, "build_aside", build_when(may, fake_gpu))
+    words: list[str] = []
+    engine, handover = opening.open_on_device(spec, (1, 24, 32), precision="f32", say=words.append)
+    assert engine is running
+    assert handover is not None
+    luma, out = np.zeros((1, 1, 24, 32), np.float32), np.zeros((1, 1, 48, 64), np.float32)
+    assert handover.check(luma, out, stream=1) is None
+    may.set()
+    while handover._succession.sizes[1, 24, 32].status == "building":
+        threading.Event().wait(0.01)
+    assert handover.check(luma, out + 0.5, stream=1) is None  # another picture than the network makes
+    assert "its result differs" in words[0]
+    handover.close()
+
+
+def test_engine_that_does_not_run_on_the_gpu_is_named(spec: ModelSpec, fake_gpu: FakeDevice) -> None:
+    with pytest.raises(EngineError, match=r"'openvino' does not run on 'cuda:0'\. Engines that do: tensorrt, torch"):
+        opening.open_on_device(spec, (1, 24, 32), engine="openvino")
