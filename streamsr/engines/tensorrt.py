@@ -42,7 +42,8 @@ def choose_precision(precision: Precision, bits: int) -> tuple[str, str]:
     if precision in DTYPES:
         return precision, f"{precision}: as asked"
     if precision != "auto":
-        raise EngineError(f"GPUs run no {precision} here. Precisions that work: {', '.join(DTYPES)}.", hint="use --device cpu for the others")
+        hint = "use --device cpu for the others"
+        raise EngineError(f"GPUs run no {precision} here. Precisions that work: {', '.join(DTYPES)}.", hint=hint)
     if bits > MAX_F16_BITS:
         return "f32", f"f32: {bits} bits are more than f16 keeps"
     return "f16", "f16: what GPUs are fast in"
@@ -75,7 +76,8 @@ class TensorRtEngine:
 
     def has_plan(self, n: int, height: int, width: int) -> bool:
         """Whether a lane of this shape opens without a build."""
-        return any(key.takes((n, height, width)) for key in self._kept_keys((n, height, width)))
+        shape = (n, height, width)
+        return bool(self._kept_keys(shape)) or read_exported(self._spec, self._wish(shape), lambda words: None) is not None
 
     def open_lane(self, n: int, height: int, width: int) -> StepLane:
         """See `DeviceEngine.open_lane`; builds a plan where none is kept."""

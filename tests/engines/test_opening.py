@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from media import streamsr
 
 from streamsr.commands.run import settled_engine
 from streamsr.engines import arrays, choose_engine, cuda, flavours, opening, tensorrt
+from streamsr.engines.builder import Order, build_in_process
 from streamsr.engines.cuda import Gpu, find_gpu
 from streamsr.engines.handover import Handover
 from streamsr.engines.plans import ENVIRONMENT, PlanCache
@@ -192,6 +195,27 @@ def test_build_that_fails_leaves_the_video_on_the_cpu(
         assert upscaler.device == "cpu"
     said = capsys.readouterr().err
     assert said.count("does not take over, openvino goes on: it cannot be built: TensorRT cannot build tiny_x2 (give it") == 1
+
+
+def test_closing_in_the_middle_of_a_build_leaves_no_process(
+    spec: ModelSpec, fake_gpu: FakeDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    number = tmp_path / "pid"
+    code = f"import os, time; open({str(number)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+
+    def build(spec: ModelSpec, shape: tuple[int, int, int], precision: str, gpu: Gpu, *, stop: threading.Event, say: Any) -> None:
+        build_in_process(Order.of(spec, shape, precision, gpu), stop=stop, say=say, command=[sys.executable, "-c", code])
+
+    monkeypatch.setattr(opening, "build_aside", build)
+    with Upscaler(spec.path) as upscaler:
+        upscaler(np.zeros((24, 32, 3), np.uint8))
+        while not (number.is_file() and number.read_text()):
+            threading.Event().wait(0.01)
+        os.kill(int(number.read_text()), 0)  # it is there
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(number.read_text()), 0)
+    assert "streamsr-succession" not in {thread.name for thread in threading.enumerate()}
+    assert capsys.readouterr().err == ""
 
 
 def test_engine_command_builds_lists_and_clears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -264,6 +264,8 @@ def test_exported_plan_beside_the_model_is_taken(plain: ModelSpec, cache: PlanCa
     write_plan(plain.path.parent / "tiny_x2.plan", fake_plan(plain, flavour, (1, H, W)))
     words: list[str] = []
     engine = engine_of(load_spec(description), cache, flavour, say=words.append)
+    assert engine.has_plan(1, H, W)
+    assert not engine.has_plan(2, H, W)
     luma, out = np.random.default_rng(1).random((1, 1, H, W), np.float32), np.empty((1, 1, 2 * H, 2 * W), np.float32)
     engine.open_lane(1, H, W).enqueue(luma, out, stream=1)
     device.synchronise(1)
