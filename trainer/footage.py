@@ -4,6 +4,7 @@ A run is read after a jump to a random time, and a few frames more, so that it m
 does not go on (Note [Scene cuts] of streamsr.continuity) it begins anew. No more frames than the run are held.
 """
 
+import contextlib
 import pathlib
 from collections.abc import Iterator
 
@@ -75,9 +76,10 @@ def _read(path: pathlib.Path, rng: np.random.Generator, *, num_frames: int, side
 
 
 def _jump(container: av.container.InputContainer, share: float) -> None:
-    duration = container.duration or 0  # microseconds
-    if duration:
-        container.seek((container.start_time or 0) + int(share * duration), backward=True)
+    """To a share of the duration. A file without one, or that cannot jump, is read on from where it is."""
+    if container.duration:  # microseconds
+        with contextlib.suppress(av.error.FFmpegError):
+            container.seek((container.start_time or 0) + int(share * container.duration), backward=True)
 
 
 def _run(frames: Iterator[av.VideoFrame], skip: int, num_frames: int, *, rgb: bool) -> list[Plane]:
