@@ -4,6 +4,7 @@ import dataclasses
 import json
 import pathlib
 import sys
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from trainer.cache import PairCache
     from trainer.loop import LoopOptions
     from trainer.recipes import Recipe
-    from trainer.sources import Source, SourceOptions
+    from trainer.sources import Source
 
 @dataclasses.dataclass(frozen=True)
 class Sr:
@@ -63,22 +64,23 @@ class Sr:
 
     def run(self) -> None:
         from trainer.loop import train
-        from trainer.pool import Pool
 
-        recipe, training, validation, options = self.prepare()
-        try:
+        recipe, options = self.prepare()
+        with self.open_pairs(recipe) as (training, validation):
             train(recipe, training, validation, options)
-        finally:
-            if isinstance(training, Pool):
-                training.close()
 
-    def prepare(self) -> "tuple[Recipe, Source, PairCache, LoopOptions]":
-        """The recipe with the options that were given, the pairs of training and validation, and how to run."""
+    def open_pairs(self, recipe: "Recipe") -> "AbstractContextManager[tuple[Source, PairCache]]":
+        """The pairs of training and validation."""
+        from trainer.sources import SourceOptions, open_sources
+
+        return open_sources(recipe, self.loader, SourceOptions(self.data, self.cache, self.cache_rounds, self.cache_mb * 10**6))
+
+    def prepare(self) -> "tuple[Recipe, LoopOptions]":
+        """The recipe with the options that were given, and how to run."""
         import torch
 
         from trainer.loop import LoopOptions
         from trainer.recipes import recipe_named
-        from trainer.sources import open_sources
 
         recipe = recipe_named(self.recipe)
         # every field of a recipe that is also an option replaces the recipe's when it is given
@@ -86,7 +88,6 @@ class Sr:
         recipe = dataclasses.replace(recipe, **{name: value for name, value in given.items() if value is not None})
         if self.threads:
             torch.set_num_threads(self.threads)
-        training, validation = open_sources(recipe, self.loader, self.source_options())
         options = LoopOptions(
             out=self.out or pathlib.Path("runs") / recipe.name,
             device=self.device,
@@ -99,12 +100,7 @@ class Sr:
             nodes=self.nodes,
             metric=self.metric,
         )
-        return recipe, training, validation, options
-
-    def source_options(self) -> "SourceOptions":
-        from trainer.sources import SourceOptions
-
-        return SourceOptions(self.data, self.cache, self.cache_rounds, self.cache_mb * 10**6)
+        return recipe, options
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,15 +111,10 @@ class Ablate(Sr):
 
     def run(self) -> None:
         from trainer.ablate import ablate, ablation_table
-        from trainer.sources import open_colours
 
-        recipe, training, validation, options = self.prepare()
+        recipe, options = self.prepare()
         out = self.out or pathlib.Path("runs") / f"{recipe.name}_ablation"
-        rows = ablate(
-            recipe, training, validation, dataclasses.replace(options, out=out), of=self.of,
-            open_colours=lambda: open_colours(recipe.scale, self.source_options()),
-        )  # fmt: skip
-        print(ablation_table(rows))
+        print(ablation_table(ablate(recipe, self.open_pairs, dataclasses.replace(options, out=out), of=self.of)))
 
 
 @dataclasses.dataclass(frozen=True)

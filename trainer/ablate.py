@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 
 from trainer.cache import PairCache
 from trainer.checkpoint import load_checkpoint
@@ -69,28 +70,23 @@ def variants(recipe: Recipe, of: Sequence[str] = ()) -> dict[str, Recipe]:
 
 def ablate(
     recipe: Recipe,
-    training: Source,
-    validation: PairCache,
+    open_pairs: Callable[[Recipe], AbstractContextManager[tuple[Source, PairCache]]],
     options: LoopOptions,
     *,
     of: Sequence[str] = (),
-    open_colours: Callable[[], tuple[PairCache, PairCache]] | None = None,
 ) -> list[dict[str, object]]:
     """Train every variant in a folder of its own under `options.out` and return a row for each; ablation.json keeps them.
 
-    open_colours: opens the RGB pairs of training and validation, for `colour`. With options.metric every variant is measured with it, and
-    with VMAF-NEG and MS-SSIM.
+    open_pairs: the pairs of training and validation of a variant, opened anew for each, so that all draw the same. With options.metric
+    every variant is measured with it, and with VMAF-NEG and MS-SSIM.
     """
     rows: list[dict[str, object]] = []
     for label, variant in variants(recipe, of).items():
         macs = build_network(variant).macs_per_pixel
         print(f"{label}: {macs} multiply-adds a pixel", flush=True)
         folder = options.out / label.replace(" ", "_")
-        caches: tuple[Source, PairCache] = (training, validation)
-        if variant.degradation == "colour":
-            assert open_colours is not None
-            caches = open_colours()
-        train(variant, *caches, dataclasses.replace(options, out=folder))
+        with open_pairs(variant) as (training, validation):
+            train(variant, training, validation, dataclasses.replace(options, out=folder))
         state = load_checkpoint(folder)
         rows.append({"variant": label, "macs_per_pixel": macs, "steps": state["step"], **state["metrics"]})
     (options.out / "ablation.json").write_text(json.dumps(rows, indent=2) + "\n")

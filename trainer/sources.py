@@ -1,7 +1,9 @@
 """Where a run's pairs come from: the folder of the user, through the loader that was chosen."""
 
+import contextlib
 import hashlib
 import pathlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,24 +34,21 @@ class SourceOptions:
         return open_folder(self.data, self.cache / f"listing_{name}.sqlite")
 
 
-def open_sources(recipe: Recipe, loader: Loader, options: SourceOptions) -> tuple[Source, PairCache]:
-    """The pairs of training and of validation. Close a Pool at the end. Raises TrainerError for what cannot be had."""
+@contextlib.contextmanager
+def open_sources(recipe: Recipe, loader: Loader, options: SourceOptions) -> Iterator[tuple[Source, PairCache]]:
+    """The pairs of training and of validation. Raises TrainerError for what cannot be had."""
     if loader == "dali":  # before an hour of preparing validation
         check_recipe(recipe)
         find_dali()
     training, validation = options.list_files()
     checks = _cache(recipe.degradation, recipe.scale, "validation", validation, options)
     if loader == "stream":
-        return Pool(training, make=pair_maker(recipe.degradation), scale=recipe.scale, seed=recipe.seed), checks
-    if loader == "dali":
-        return Photographs([path for path in training if not is_video(path)]), checks
-    return _cache(recipe.degradation, recipe.scale, "training", training, options), checks
-
-
-def open_colours(scale: int, options: SourceOptions) -> tuple[PairCache, PairCache]:
-    """RGB pairs of training and of validation."""
-    training, validation = options.list_files()
-    return _cache("colour", scale, "training", training, options), _cache("colour", scale, "validation", validation, options)
+        with contextlib.closing(Pool(training, make=pair_maker(recipe.degradation), scale=recipe.scale, seed=recipe.seed)) as pool:
+            yield pool, checks
+    elif loader == "dali":
+        yield Photographs([path for path in training if not is_video(path)]), checks
+    else:
+        yield _cache(recipe.degradation, recipe.scale, "training", training, options), checks
 
 
 def _cache(

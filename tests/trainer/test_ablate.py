@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+from contextlib import AbstractContextManager, nullcontext
 
 import pytest
 import torch
@@ -34,7 +35,7 @@ def changes(variant: Recipe, recipe: Recipe) -> set[str]:
 
 def test_memory_variants_train_alike(photos: pathlib.Path, tmp_path: pathlib.Path) -> None:
     cache = cached(photos, tmp_path / "c", sequence_pairs)
-    rows = ablate(MEMORY, cache, cache, LoopOptions(out=tmp_path, device="cpu"))
+    rows = ablate(MEMORY, lambda _: nullcontext((cache, cache)), LoopOptions(out=tmp_path, device="cpu"))
     assert [row["variant"] for row in rows] == ["attention", "no attention", "no recurrence"]
     assert {row["steps"] for row in rows} == {2}
     macs = [build_network(variant).macs_per_pixel for variant in variants(MEMORY).values()]
@@ -55,7 +56,7 @@ def test_losses_are_compared_from_equal_starts_and_by_equal_measures(
     (tmp_path / "metric.pt").write_bytes(b"stub")
     cache = cached(photos, tmp_path / "c", clean_pairs)
     options = LoopOptions(out=tmp_path, device="cpu", metric=tmp_path / "metric.pt")
-    rows = ablate(dataclasses.replace(SINGLE, lr=0.0), cache, cache, options, of=["loss"])
+    rows = ablate(dataclasses.replace(SINGLE, lr=0.0), lambda _: nullcontext((cache, cache)), options, of=["loss"])
     assert [row["variant"] for row in rows] == ["Efficient-PBAN", "feature distance", "neither"]
     # with a learning rate of 0 they are the same network: same start, same crops, same measures
     assert len({row["efficient_pban"] for row in rows}) == len({row["vmaf_neg"] for row in rows}) == 1
@@ -77,7 +78,14 @@ def test_one_thing_changes_between_losses_and_between_colours() -> None:
 
 def test_luma_and_rgb_learn_from_the_same_crops(photos: pathlib.Path, tmp_path: pathlib.Path) -> None:
     colours = cached(photos, tmp_path / "rgb", colour_pairs, 2)
-    rows = ablate(SINGLE, colours, colours, LoopOptions(out=tmp_path, device="cpu"), of=["colour"], open_colours=lambda: (colours, colours))
+    opened = []
+
+    def open_pairs(variant: Recipe) -> AbstractContextManager[tuple[PairCache, PairCache]]:
+        opened.append(variant.degradation)
+        return nullcontext((colours, colours))
+
+    rows = ablate(SINGLE, open_pairs, LoopOptions(out=tmp_path, device="cpu"), of=["colour"])
+    assert opened == ["colour", "colour"]
     assert [row["variant"] for row in rows] == ["luma", "RGB"]
     assert all(20 < float(row["psnr"]) < 60 for row in rows)  # type: ignore[arg-type]
 
