@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
+from .device.inventory import describe_codecs, inspect_gpus
+from .device.place import has_cupy
 from .engines import ENGINES, INSTALL, count_threads, is_installed
 from .engines.cuda import list_gpus
 from .engines.flavours import find_flavour, installed_flavours
@@ -41,8 +43,22 @@ def _machine() -> list[Finding]:
     cores = count_threads(0)
     return [
         Finding("machine", "cpu", True, f"{cores} cores, {platform.machine()}, {platform.system()}, Python {platform.python_version()}"),
-        Finding("machine", "gpu", False, "no CUDA engine in this version; work runs on the CPU"),
+        *_gpus(),
     ]
+
+
+def _gpus() -> list[Finding]:
+    gpus = inspect_gpus()
+    if not gpus:
+        return [Finding("machine", "gpu", False, "no NVIDIA GPU; work runs on the CPU")]
+    findings = []
+    for facts in gpus:
+        name = f"cuda:{facts.index}"
+        findings += [Finding("machine", name, True, facts.words), Finding("machine", f"{name} codecs", True, describe_codecs(facts.index))]
+    here = has_cupy()
+    words = "CuPy moves them" if here else "CuPy is not installed, so frames go through host memory"
+    findings.append(Finding("machine", "frames on a GPU", here, words, None if here else "pip install 'streamsr[cuda13]' (or [cuda12])"))
+    return findings
 
 
 def _engines() -> list[Finding]:

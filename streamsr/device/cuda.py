@@ -15,7 +15,7 @@ import numpy as np
 
 from ..engines.device import DeviceMemoryError
 from ..errors import EngineError
-from .device import CaptureError, DeviceArray
+from .device import CaptureError, DeviceArray, Kernels
 from .pinned import PinnedMemory, open_pinned
 
 INSTALL = "pip install 'streamsr[cuda12]', or 'streamsr[cuda13]' for CUDA 13"
@@ -41,7 +41,7 @@ class CudaDevice:
                 self._pinned: PinnedMemory = open_pinned(index)
         except self._failures as error:
             raise EngineError(f"{self.name} does not start: {error}.", hint="see `nvidia-smi` and `streamsr doctor`") from error
-        self.kernels = CupyKernels(cupy, self._on)
+        self.kernels: Kernels = CupyKernels(cupy, self._on)
         self._contexts: dict[int, av.video.frame.CudaContext] = {}
 
     def open_stream(self) -> Any:
