@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
+from ..device.place import deal, find_devices
 from ..errors import Interrupted, SinkError, SourceError, StreamsrError
 from .log import EventLog
 from .options import FOREVER
@@ -22,8 +24,12 @@ _TURN_S = 1.0
 class Member:
     """One stream of a fleet, in a thread."""
 
-    def __init__(self, order: StreamOrder, pool: EnginePool, watch: Watch, *, as_json: bool, quiet: bool, after: Sequence[Member]) -> None:
+    def __init__(
+        self, order: StreamOrder, pool: EnginePool, watch: Watch, *, as_json: bool, quiet: bool, after: Sequence[Member], device: str
+    ) -> None:  # fmt: skip
+        """device: which of several that the order may mean this stream has got."""
         self.order = order
+        self.device = device
         self.report: LiveReport | None = None
         self.failure: StreamsrError | None = None
         self.telemetry = StreamTelemetry(order.name)
@@ -78,7 +84,7 @@ class Member:
     def _once(self, tap: PreviewTap | None) -> None:
         """One run, whatever it ends with."""
         self.failure = None
-        order = self.order
+        order = self.order if self.device == self.order.device else replace(self.order, device=self.device)
         try:
             self.report = order.run(opener=self._pool.member(), telemetry=self.telemetry, tap=tap, log=self._log, stop=self._stop)
         except Interrupted:
@@ -149,7 +155,11 @@ class Fleet:
                 self._members[order.name] = before[order.name]
                 continue
             after = [member for member in going if member.order.name == order.name or member.order.place == order.place]
-            self._members[order.name] = Member(order, self._pool, self._watch, as_json=self._as_json, quiet=self._quiet, after=after)
+            others = [member.device for member in self.members]
+            others += [before[name].device for name in kept if name not in self._members]
+            self._members[order.name] = Member(
+                order, self._pool, self._watch, as_json=self._as_json, quiet=self._quiet, after=after, device=deal_stream(order, others)
+            )
         return {"started": [order.name for order in fresh], "drained": drained, "kept": kept}
 
     def drain(self) -> None:
@@ -162,3 +172,13 @@ class Fleet:
     def exit_code(self) -> int:
         """0, or that of the first stream that failed for good."""
         return next((member.failure.exit_code for member in self.members if member.failure is not None), 0)
+
+
+def deal_stream(order: StreamOrder, taken: Sequence[str]) -> str:
+    """The device of a stream: of several that its order names, or of all GPUs, the one that fewest streams have. taken: theirs.
+
+    Raises EngineError for "cuda:all" without a GPU.
+    """
+    if order.device == "auto":
+        return "auto"
+    return deal(find_devices(order.device, engine=order.engine, model=order.model).split(","), taken)

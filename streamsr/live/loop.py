@@ -12,6 +12,7 @@ from pathlib import Path
 
 import av
 
+from ..device.place import find_devices
 from ..engines import Precision, open_engine
 from ..errors import AccountError, Interrupted, SinkError, SourceError, StreamsrError, UsageError
 from ..io.opening import SourceOptions
@@ -71,6 +72,8 @@ def run_live(
     src, dst = str(src), str(dst)
     target = check_live(src, dst, source=source or SourceOptions(), sink=sink or SinkOptions(), live=live)
     name = redact(src)
+    if device != "auto":
+        device = find_devices(device, engine=engine, model=model).split(",")[0]
     models = LiveModels(model, scale, size, engine, device, precision, threads, fixed=live.fixed_model, opener=opener)
     stream = _Stream(
         src, target, LiveReport(name, redact(dst)), models,

@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..device.place import find_devices
 from ..engines import Precision
 from ..io.opening import SourceOptions
 from ..io.sink import SinkOptions
@@ -46,7 +47,8 @@ class StreamOrder:
     def check(self) -> None:
         """Find out before anything connects whether it can be. Raises UsageError, SinkError or EngineError."""
         check_live(self.src, self.dst, source=self.source, sink=self.sink, live=self.live)
-        LiveModels(self.model, self.scale, self.size, self.engine, self.device, self.precision, self.threads, fixed=self.live.fixed_model)
+        device = self.device if self.device == "auto" else find_devices(self.device, engine=self.engine, model=self.model).split(",")[0]
+        LiveModels(self.model, self.scale, self.size, self.engine, device, self.precision, self.threads, fixed=self.live.fixed_model)
 
     def run(
         self, *, opener: Opener, telemetry: StreamTelemetry, tap: PreviewTap | None, log: EventLog, stop: threading.Event
