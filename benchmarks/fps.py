@@ -23,6 +23,7 @@ from typing import Any
 
 import av
 import clips
+import fps_gpu
 import machine
 
 from streamsr import Upscaler
@@ -150,6 +151,10 @@ def main() -> None:
     results |= {"end_to_end": runs, "vapoursynth": peers, "network": networks, "first_frame_s": first}
     results |= {"peak_macs_per_s": peak, "share_of_peak": share, "ratio_to_vapoursynth": compare(runs, peers)}
     print_results(options.model, results)
+    if fps_gpu.is_here():
+        results["gpu"] = fps_gpu.measure(models=[options.model])
+        for line in results["gpu"]["not_run"]:
+            print(f"  not run on the GPU: {line}")
     if options.output:
         options.output.write_text(json.dumps(results, indent=2) + "\n")
 

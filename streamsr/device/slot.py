@@ -56,7 +56,6 @@ class Slot:
         self.done: Event | None = None
         self._graphs: dict[object, Graph] = {}
         self._surfaces: list[tuple[DeviceArray, ...]] = []  # of the results in flight
-        self.uncaptured = ""  # why there are no graphs
         self._has_run = False
         self.stream = device.open_stream()
         shapes, large = picture.shapes((picture.width, picture.height)), picture.shapes(picture.size)
@@ -69,6 +68,7 @@ class Slot:
         if self._surface_format is None:
             self._made = [self._pin_result() for _ in range(batch)]
         self.chain = Chain(device, picture, engines, batch=batch, limit=limit)
+        self.uncaptured = "" if self.chain.is_capturable else "the engine replays its own"  # why there are no graphs
 
     @property
     def is_full(self) -> bool:
@@ -148,7 +148,7 @@ class Slot:
         def work() -> None:
             self.chain.enqueue(self.sources, self.results, state, following, self.stream)
 
-        if key not in self._graphs and self._has_run and not self.uncaptured and self.chain.is_capturable:
+        if key not in self._graphs and self._has_run and not self.uncaptured:
             try:
                 self._graphs[key] = self._device.capture(self.stream, work)
             except CaptureError as error:

@@ -1,0 +1,330 @@
+"""The headline on a GPU: each model from 480p, 720p and 1080p, the network alone, with decoder, with encoder, and all of it.
+
+    python benchmarks/fps_gpu.py [--budget 240] [--models lite] [--engine auto] [--output results/NAME.json] [--plot NAME.png]
+
+Also latency, memory, the time that the host takes a frame, the share of the GPU's matrix rate and memory bandwidth (both measured
+in the same run), and the same network in plain torch, torch.compile and ONNX Runtime where they are installed. What does not fit
+into the budget or is not installed is listed as not run. `benchmarks/fps.py` calls this where there is a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import fps_peers
+import machine
+import numpy as np
+
+from streamsr.device.device import Device
+from streamsr.device.inventory import inspect_gpus
+from streamsr.device.opening import open_upscaler
+from streamsr.device.place import has_cupy
+from streamsr.device.upscaler import DeviceUpscaler
+from streamsr.engines import Hint
+from streamsr.engines.cuda import list_gpus
+from streamsr.errors import StreamsrError
+from streamsr.frame import Frame
+from streamsr.io.encoders import EncoderOptions
+from streamsr.io.opening import SourceOptions
+from streamsr.io.sink import SinkOptions
+from streamsr.io.source import Source
+from streamsr.jobs.job import run
+from streamsr.models import ModelSpec, list_models
+
+SIZES = {"480p": (854, 480), "720p": (1280, 720), "1080p": (1920, 1080)}
+NUM_FRAMES = 300  # of a measurement, at most
+SECONDS = 1.5  # of a measurement, at most
+NUM_DIFFERENT = 24  # pictures that are shown again and again
+
+
+@dataclass
+class Budget:
+    """Seconds that the whole may take, and what did not fit."""
+
+    seconds: float
+    started: float = field(default_factory=time.perf_counter)
+    not_run: list[str] = field(default_factory=list)
+
+    @property
+    def left(self) -> float:
+        return self.seconds - (time.perf_counter() - self.started)
+
+    def allows(self, what: str, needed: float) -> bool:
+        """Whether there is time for it; else it is listed."""
+        if self.left >= needed:
+            return True
+        self.not_run.append(f"{what}: no time left")
+        return False
+
+    def attempt(self, what: str, work: Callable[[], Any]) -> Any:
+        """What `work` gives; None, and a line, where it fails for a reason of the machine's."""
+        try:
+            return work()
+        except (StreamsrError, ImportError, OSError, RuntimeError) as error:
+            self.not_run.append(f"{what}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+            return None
+
+
+class Waiting:
+    """A Device that adds up how long the host waits for it: the rest of the time is the host's own work."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self.waited_s = 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._device, name)
+
+    def synchronise(self, event: Any) -> None:
+        at = time.perf_counter()
+        self._device.synchronise(event)
+        self.waited_s += time.perf_counter() - at
+
+
+def make_frames(width: int, height: int, num: int = NUM_DIFFERENT) -> list[av.VideoFrame]:
+    """Pictures that differ from each other."""
+    rng = np.random.default_rng(0)
+    frames = []
+    for number in range(num):
+        video = av.VideoFrame(width, height, "yuv420p")
+        video.pts, video.time_base = number, Fraction(1, 50)
+        for plane in Frame(video).planes:
+            rows, columns = plane.shape
+            blocks = rng.integers(16, 236, (-(-rows // 8), -(-columns // 8)), np.uint8)
+            plane[:] = blocks.repeat(8, 0).repeat(8, 1)[:rows, :columns]
+        frames.append(video)
+    return frames
+
+
+def shown(frames: list[av.VideoFrame], seconds: float = SECONDS, most: int = NUM_FRAMES) -> Iterator[av.VideoFrame]:
+    """The pictures in turn, with times that go on, for a while."""
+    until = time.perf_counter() + seconds
+    for number in range(most):
+        if number > NUM_DIFFERENT and time.perf_counter() > until:
+            return
+        video = frames[number % len(frames)]
+        video.pts = number
+        yield video
+
+
+def rate_of(results: Iterator[Any]) -> float:
+    """Items a second, the first few left out: they compile and capture."""
+    warm = 8
+    for _, _ in zip(range(warm), results, strict=False):
+        pass
+    started, count = time.perf_counter(), 0
+    for _ in results:
+        count += 1
+    return count / (time.perf_counter() - started) if count else 0.0
+
+
+def measure_pipeline(upscaler: DeviceUpscaler, frames: list[av.VideoFrame]) -> dict[str, float]:
+    """Without decoder and encoder: upload, network, chroma, download. Frames a second, and the host's own time a frame."""
+    device = Waiting(upscaler.gpu)
+    upscaler._gpu = device  # type: ignore[assignment]
+    before = device.memory()[0]
+    list(upscaler.stream(shown(frames, seconds=0.0, most=8)))
+    device.waited_s, count, started = 0.0, 0, time.perf_counter()
+    least = before
+    for count, _ in enumerate(upscaler.stream(shown(frames)), 1):
+        if count % 16 == 0:
+            least = min(least, device.memory()[0])
+    took = time.perf_counter() - started
+    return {"fps": count / took, "host_ms": (took - device.waited_s) / count * 1000, "vram_bytes": float(max(0, before - least))}
+
+
+def measure_latency(open_one: Callable[[], DeviceUpscaler], frames: list[av.VideoFrame], num: int = 120) -> dict[str, float]:
+    """Milliseconds from a frame in host memory to its result there, one frame at a time."""
+    with open_one() as upscaler:
+        taken = []
+        for video in shown(frames, seconds=SECONDS, most=num):
+            at = time.perf_counter()
+            upscaler(video)
+            taken.append((time.perf_counter() - at) * 1000)
+    taken = sorted(taken[8:])
+    return {"p50_ms": statistics.median(taken), "p99_ms": taken[min(len(taken) - 1, round(0.99 * len(taken)))]}
+
+
+def measure_files(model: str, scale: int, clip: Path, folder: Path, engine: str) -> dict[str, Any]:
+    """With decoder, with encoder, and both, as `streamsr run` does it."""
+    found: dict[str, Any] = {}
+    options: dict[str, Any] = {"device": "cuda:0", "engine": engine}
+    with open_upscaler(model, scale, **options) as upscaler, Source(clip, SourceOptions(gpu=0)) as source:
+        found["with_decoder_fps"] = rate_of(upscaler.stream(source.frames()))
+        found["decoder"] = source.count.notes[0] if source.count.notes else "NVDEC"
+    for name, encode in (("auto", EncoderOptions()), ("x264 ultrafast", EncoderOptions(encoder="libx264", preset="ultrafast"))):
+        report = run(clip, folder / "out.mp4", model=model, scale=scale, sink=SinkOptions(encode=encode, overwrite=True), **options)
+        assert report.account.ok
+        found[f"end_to_end {name}"] = {"fps": report.fps, "encoder": report.encoder, "first_frame_s": report.first_frame_s,
+                                       "stage_s": report.stage_s, "reason": report.reason, "account": report.account.line()}  # fmt: skip
+    return found
+
+
+def make_clip(folder: Path, name: str, size: tuple[int, int], num: int = 240) -> Path:
+    """An H.264 file of this size, from the pictures above."""
+    path = folder / f"{name}.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=50, options={"preset": "ultrafast", "crf": "23"})
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        for video in shown(make_frames(*size, num=12), seconds=60.0, most=num):
+            container.mux(stream.encode(video))
+        container.mux(stream.encode(None))
+    return path
+
+
+def measure_encoder(size: tuple[int, int], scale: int) -> float:
+    """x264 ultrafast alone at the size of the result: what the CPU allows at most."""
+    frames = make_frames(size[0] * scale, size[1] * scale, num=6)
+    context = av.CodecContext.create("libx264", "w")
+    context.width, context.height, context.pix_fmt = frames[0].width, frames[0].height, "yuv420p"
+    context.time_base, context.options = Fraction(1, 50), {"preset": "ultrafast", "crf": "18"}
+    return rate_of(len(context.encode(video)) for video in shown(frames, seconds=SECONDS, most=120))
+
+
+def share(spec: ModelSpec, size: tuple[int, int], fps: float, peaks: dict[str, float]) -> dict[str, float]:
+    """Of what this GPU reached on an easy case: of its multiply-adds, and of its memory if each layer is read and written once."""
+    pixels = size[0] * size[1]
+    flops = 2 * spec.macs_per_pixel * pixels * fps
+    moved = 2 * 2 * spec.channels * max(spec.layers, 1) * pixels * fps  # half precision, in and out
+    return {"matrix": flops / peaks["flops"], "memory": moved / peaks["bytes_per_s"]}
+
+
+def title_of(spec: ModelSpec, name: str) -> str:
+    return f"{spec.name} {name} x{spec.scale}"
+
+
+def measure_cell(
+    spec: ModelSpec, name: str, folder: Path, engine: str, budget: Budget, peaks: dict[str, float] | None
+) -> dict[str, Any]:  # fmt: skip
+    """One model at one scale from one size; None for each part that failed."""
+    size, title = SIZES[name], title_of(spec, name)
+    frames, clip = make_frames(*size), folder / f"{name}.mp4"
+    if not clip.exists():
+        make_clip(folder, name, size)
+
+    def open_one(hint: Hint) -> DeviceUpscaler:
+        upscaler = open_upscaler(spec.name, spec.scale, device="cuda:0", engine=engine, hint=hint)
+        assert isinstance(upscaler, DeviceUpscaler)
+        return upscaler
+
+    def pipeline() -> dict[str, float]:
+        with open_one("throughput") as upscaler:
+            assert isinstance(upscaler, DeviceUpscaler)
+            return measure_pipeline(upscaler, frames)
+
+    cell: dict[str, Any] = {"model": spec.name, "size": name, "scale": spec.scale}
+    cell["network"] = budget.attempt(f"{title}, network", lambda: fps_peers.measure_network(spec, size, engine))
+    cell["pipeline"] = budget.attempt(f"{title}, pipeline", pipeline)
+    cell["latency"] = budget.attempt(f"{title}, latency", lambda: measure_latency(lambda: open_one("latency"), frames))
+    cell["files"] = budget.attempt(f"{title}, files", lambda: measure_files(spec.name, spec.scale, clip, folder, engine))
+    cell["x264_alone_fps"] = budget.attempt(f"{title}, x264", lambda: measure_encoder(size, spec.scale))
+    if cell["network"] and peaks:
+        cell["share"] = share(spec, size, cell["network"]["fps"], peaks)
+    return cell
+
+
+def measure(
+    *, models: list[str] | None = None, engine: str = "auto", budget_s: float = 240.0, say: Callable[[str], None] = print
+) -> dict[str, Any]:
+    """Everything, in the order of its worth, as long as the budget lasts."""
+    budget = Budget(budget_s)
+    specs = [spec for spec in list_models() if models is None or spec.name in models]
+    peaks = budget.attempt("peaks of the GPU", fps_peers.measure_peaks)
+    cells: list[dict[str, Any]] = []
+    order = sorted(((spec, name) for spec in specs for name in SIZES), key=lambda cell: (cell[0].scale, -SIZES[cell[1]][1], cell[0].name))
+    with tempfile.TemporaryDirectory() as text:
+        for spec, name in order:
+            if budget.allows(title_of(spec, name), 12.0):
+                cells.append(measure_cell(spec, name, Path(text), engine, budget, peaks))
+                say(describe(cells[-1]))
+        peers = fps_peers.measure_peers(specs, SIZES, budget, say=say)
+    return {"gpus": [facts.words for facts in inspect_gpus()], "peaks": peaks, "cells": cells, "peers": peers, "not_run": budget.not_run,
+            "seconds": budget.seconds - budget.left}  # fmt: skip
+
+
+def describe(cell: dict[str, Any]) -> str:
+    """One line for people."""
+    parts = [f"{cell['model']} {cell['size']} x{cell['scale']}:"]
+    if cell["network"]:
+        parts.append(f"network {cell['network']['fps']:.0f} fps on {cell['network']['engine']},")
+    if cell["pipeline"]:
+        parts.append(f"pipeline {cell['pipeline']['fps']:.0f} ({cell['pipeline']['host_ms']:.2f} ms of the host,"
+                     f" {cell['pipeline']['vram_bytes'] / 2**20:.0f} MiB),")  # fmt: skip
+    if cell["files"]:
+        files = cell["files"]
+        ends = [f"{name.removeprefix('end_to_end ')} {value['fps']:.0f}" for name, value in files.items() if isinstance(value, dict)]
+        parts.append(f"with decoder {files['with_decoder_fps']:.0f}, end to end {', '.join(ends)} fps,")
+    if cell["latency"]:
+        parts.append(f"latency {cell['latency']['p50_ms']:.1f} ms (p99 {cell['latency']['p99_ms']:.1f})")
+    return " ".join(parts).rstrip(",:")
+
+
+def draw(results: dict[str, Any], path: Path) -> None:
+    """A bar for each cell: network, pipeline, end to end."""
+    from PIL import Image, ImageDraw
+
+    cells = results["cells"]
+    names, colours = ("network", "pipeline", "with decoder", "end to end"), ("#2c3e50", "#27ae60", "#2980b9", "#c0392b")
+    width, row, left = 1000, 64, 190
+    image = Image.new("RGB", (width, row * max(1, len(cells)) + 60), "white")
+    drawing = ImageDraw.Draw(image)
+
+    def values(cell: dict[str, Any]) -> list[float]:
+        files = cell["files"] or {}
+        ends = [value["fps"] for value in files.values() if isinstance(value, dict)]
+        return [(cell["network"] or {}).get("fps", 0.0), (cell["pipeline"] or {}).get("fps", 0.0),
+                files.get("with_decoder_fps", 0.0), max(ends, default=0.0)]  # fmt: skip
+
+    most = max((value for cell in cells for value in values(cell)), default=1.0) or 1.0
+    for number, cell in enumerate(cells):
+        top = 30 + number * row
+        drawing.text((8, top + 18), f"{cell['model']} {cell['size']} x{cell['scale']}", fill="black")
+        for place, (value, colour) in enumerate(zip(values(cell), colours, strict=True)):
+            y = top + place * 13
+            drawing.rectangle([left, y, left + value / most * (width - left - 80), y + 10], fill=colour)
+            drawing.text((left + value / most * (width - left - 80) + 6, y - 1), f"{value:.0f}", fill="black")
+    for place, (name, colour) in enumerate(zip(names, colours, strict=True)):
+        drawing.text((left + place * 150, 8), name, fill=colour)
+    image.save(path, optimize=True)
+
+
+def is_here() -> bool:
+    """Whether frames can be on a GPU of this machine."""
+    return bool(list_gpus()) and has_cupy()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--budget", type=float, default=240.0, metavar="S", help="seconds that it may take (default: 240)")
+    parser.add_argument("--models", nargs="*", metavar="M", help="default: all that are shipped")
+    parser.add_argument("--engine", default="auto", metavar="E")
+    parser.add_argument("--output", type=Path, help="write the results as JSON")
+    parser.add_argument("--plot", type=Path, help="write them as a picture")
+    options = parser.parse_args()
+    if not is_here():
+        raise SystemExit("There is no GPU that frames can be on here: see `streamsr doctor`.")
+    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv]
+    results = {"command": " ".join(words), "machine": machine.describe()}
+    results |= measure(models=options.models, engine=options.engine, budget_s=options.budget)
+    for line in results["not_run"]:  # type: ignore[attr-defined]
+        print(f"not run: {line}")
+    if options.output:
+        options.output.write_text(json.dumps(results, indent=2) + "\n")
+    if options.plot:
+        draw(results, options.plot)
+
+
+if __name__ == "__main__":
+    main()
