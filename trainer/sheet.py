@@ -27,7 +27,8 @@ class Sheet:
         """made: luma planes (H, W) in studio codes by method, of the original's size; a method may be missing."""
         y, x = spot(list(made.values()), self.side)
         planes = dict(made) | {"original": original}
-        self._rows.append((item, {name: plane[y : y + self.side, x : x + self.side] for name, plane in planes.items()}))
+        # copies: a view would keep the whole picture
+        self._rows.append((item, {name: plane[y : y + self.side, x : x + self.side].copy() for name, plane in planes.items()}))
 
     def save(self, path: pathlib.Path) -> None:
         """Write a picture. Raises TrainerError where the name or the place is wrong."""
