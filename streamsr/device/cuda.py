@@ -15,6 +15,7 @@ import numpy as np
 
 from ..engines.device import DeviceMemoryError
 from ..errors import EngineError
+from ..io.dlpack import Unstreamed
 from .device import CaptureError, DeviceArray, Kernels
 from .pinned import PinnedMemory, open_pinned
 
@@ -139,19 +140,3 @@ class CudaDevice:
 
     def close(self) -> None:
         self.trim()
-
-
-class Unstreamed:
-    """Gives a plane on by DLPack without a stream: PyAV takes none and gives none, and both sides are at rest here."""
-
-    def __init__(self, plane: Any) -> None:
-        self._plane = plane
-
-    def __dlpack__(self, **_: object) -> Any:
-        if hasattr(self._plane, "toDlpack"):  # a CuPy array, which would make the default stream wait for ours
-            return self._plane.toDlpack()
-        return self._plane.__dlpack__()
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        device: tuple[int, int] = self._plane.__dlpack_device__()
-        return device

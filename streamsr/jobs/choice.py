@@ -26,6 +26,8 @@ def make_spec(
     first = source.tags
     shape = (first.width, first.height, first.pix_fmt)
     output = find_format(target, options.format)
+    if source.options.decoder == "dali":
+        raise Uncut("DALI reads a file from its beginning")
     if segment_seconds <= 0:
         raise Uncut("--segment-seconds is 0")
     if not Path(url).is_file() and not (is_url and read_facts(url)):
