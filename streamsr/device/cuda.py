@@ -15,7 +15,7 @@ import numpy as np
 
 from ..engines.device import DeviceMemoryError
 from ..errors import EngineError
-from ..io.dlpack import Unstreamed
+from ..io.dlpack import NO_WAIT, Unstreamed
 from .device import CaptureError, DeviceArray, Kernels
 from .pinned import PinnedMemory, open_pinned
 
@@ -51,7 +51,7 @@ class CudaDevice:
 
     def record(self, stream: Any) -> Any:
         with self._on:
-            event = self._cupy.cuda.Event(disable_timing=True)
+            event = self._cupy.cuda.Event(block=True, disable_timing=True)  # a host that waits leaves its core to the encoder
             event.record(stream)
             return event
 
@@ -126,8 +126,9 @@ class CudaDevice:
 
     def export_surface(self, planes: Sequence[DeviceArray], pix_fmt: str) -> av.VideoFrame:
         context = self._contexts.setdefault(self.index, av.video.frame.CudaContext(self.index, primary_ctx=True))
+        given = tuple(Unstreamed(plane, stream=NO_WAIT) for plane in planes)
         with self._on:
-            return av.VideoFrame.from_dlpack(tuple(Unstreamed(plane) for plane in planes), format=pix_fmt, cuda_context=context)
+            return av.VideoFrame.from_dlpack(given, format=pix_fmt, cuda_context=context)
 
     def trim(self) -> None:
         with self._on:

@@ -17,7 +17,7 @@ import av
 
 from ..errors import SourceError, UsageError
 from .decoding import Decoder, SourceCount
-from .dlpack import Unstreamed
+from .dlpack import NO_WAIT, Unstreamed
 from .opening import SourceOptions
 
 INSTALL = "pip install nvidia-dali-cuda120, or nvidia-dali-cuda130 for CUDA 13"
@@ -103,7 +103,7 @@ def make_surface(picture: Any, gpu: int) -> av.VideoFrame:
     with cupy.cuda.Device(gpu):
         y, uv = halve_chroma(cupy.asarray(picture)[0], cupy)
         cupy.cuda.get_current_stream().synchronize()
-        return av.VideoFrame.from_dlpack((Unstreamed(y), Unstreamed(uv)), format="nv12")
+        return av.VideoFrame.from_dlpack((Unstreamed(y, stream=NO_WAIT), Unstreamed(uv, stream=NO_WAIT)), format="nv12")
 
 
 def halve_chroma(ycbcr: Any, xp: Any) -> tuple[Any, Any]:
