@@ -13,24 +13,11 @@ from PIL import Image
 
 from trainer.photos import Plane, luma_codes
 
-Kernel = Literal["sws_bicubic", "sws_area", "sws_lanczos", "bicubic", "lanczos", "box", "hamming"]
-# how often each is drawn: FFmpeg's default and Pillow's BICUBIC (the published protocols) most
-KERNEL_WEIGHTS: dict[Kernel, int] = {
-    "sws_bicubic": 4,
-    "bicubic": 3,
-    "sws_area": 1,
-    "sws_lanczos": 1,
-    "lanczos": 1,
-    "box": 1,
-    "hamming": 1,
-}
+Kernel = Literal["sws_bicubic", "sws_area", "sws_lanczos", "bicubic"]
+# how often each is drawn: FFmpeg's default makes most small video, Pillow's BICUBIC the published protocols
+KERNEL_WEIGHTS: dict[Kernel, int] = {"sws_bicubic": 9, "bicubic": 1, "sws_area": 1, "sws_lanczos": 1}
 
-_PILLOW = {
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-    "box": Image.Resampling.BOX,
-    "hamming": Image.Resampling.HAMMING,
-}
+_PILLOW = {"bicubic": Image.Resampling.BICUBIC}
 _SWSCALE = {"sws_bicubic": "BICUBIC", "sws_area": "AREA", "sws_lanczos": "LANCZOS"}
 
 

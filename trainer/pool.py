@@ -22,7 +22,6 @@ SLOTS = 64  # jobs whose pairs are held
 EVERY = 8  # batches between two jobs
 FIRST = 8  # jobs before the first batch
 TRIES = 12  # files that a job tries
-LARGEST = 768  # pixels a side of a target: larger ones are cut at random (sequences are smaller)
 NAMED = 1000  # unusable files that are named
 
 
@@ -119,24 +118,7 @@ def run_job(make: MakePairs, candidates: list[pathlib.Path], seed: int, scale: i
     reasons = []
     for path in candidates:
         try:
-            pairs = make(path, seed, scale)
+            return make(path, seed, scale), reasons
         except TrainerError as error:
             reasons.append(str(error))
-            continue
-        rng = np.random.default_rng(seed)
-        return [_cut(pair, scale, rng) for pair in pairs], reasons
     return [], reasons
-
-
-def _cut(pair: Pair, scale: int, rng: np.random.Generator) -> Pair:
-    """A large target cut to LARGEST a side. Runs of frames, stored below each other, are narrow and stay as they are."""
-    hr, versions = pair
-    height, width = versions[0].shape
-    side = LARGEST // scale
-    if width <= side:
-        return pair
-    h, w = min(height, side), side
-    y, x = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
-    distinct = {id(v): np.ascontiguousarray(v[y : y + h, x : x + w]) for v in versions}
-    cut = hr[scale * y : scale * (y + h), scale * x : scale * (x + w)]
-    return np.ascontiguousarray(cut), [distinct[id(v)] for v in versions]

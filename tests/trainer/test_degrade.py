@@ -1,8 +1,12 @@
 """Clean degradations keep studio range and stay centre-aligned."""
 
+import pathlib
+
 import numpy as np
 import pytest
+from PIL import Image
 
+from trainer.cache import NUM_SOFT, PIECE, clean_pairs
 from trainer.degrade import KERNEL_WEIGHTS, downscale_luma, downscale_rgb
 from trainer.photos import luma_codes
 
@@ -52,3 +56,21 @@ def test_luma_is_that_of_ffmpeg() -> None:
     frame = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(format="yuv444p", dst_colorspace="ITU601", dst_color_range="MPEG")
     theirs = frame.to_ndarray()[0].astype(int)
     assert np.abs(luma_codes(rgb).astype(int) - theirs).max() <= 1  # swscale rounds its coefficients to 15 bits
+
+
+def test_a_photograph_gives_one_sharp_piece_and_soft_ones(tmp_path: pathlib.Path) -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (200, 300, 3)).astype(np.uint8)
+    Image.fromarray(rgb).save(tmp_path / "noise.png")
+    pieces = clean_pairs(tmp_path / "noise.png", 7, 2)
+    assert len(pieces) == 1 + NUM_SOFT
+    (sharp, _), *soft = pieces
+
+    def roughness(plane: np.ndarray) -> float:
+        return float(np.abs(np.diff(plane.astype(float), axis=1)).mean() / plane.std())
+
+    for hr, versions in soft:
+        assert roughness(hr) < 0.8 * roughness(sharp)
+        assert hr.shape[0] == hr.shape[1] <= PIECE
+        assert all((2 * lr.shape[0], 2 * lr.shape[1]) == hr.shape for lr in versions)
+    assert len(sharp) == 200  # as it came, square
+    assert len({id(version) for version in pieces[0][1]}) == len(KERNEL_WEIGHTS)  # weights of the kernels cost no memory

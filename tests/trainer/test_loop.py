@@ -75,7 +75,7 @@ def test_a_run_seeded_from_another_starts_with_its_averaged_weights(caches: tupl
 
 def test_cache_returns_the_planes_that_were_made(caches: tuple[PairCache, PairCache], photos: pathlib.Path) -> None:
     first = split_photos(list_photos(photos))[0][0]
-    [(hr, versions)] = clean_pairs(first, 0, 2)
+    (hr, versions), *_ = clean_pairs(first, 0, 2)
     assert (caches[0].hr(0) == hr).all()
     assert all((caches[0].lr(0, i) == version).all() for i, version in enumerate(versions))
 
