@@ -25,7 +25,7 @@ class CupyKernels:
                 if bits == 8:
                     self._cupy.copyto(plane, samples)
                 else:
-                    self._cupy.right_shift(samples, 16 - bits, out=plane)
+                    self._cupy.right_shift(samples, plane.dtype.type(16 - bits), out=plane)  # a plain int may be taken for int64
 
     def interleave(self, planes: Sequence[DeviceArray], surface: Sequence[DeviceArray], *, bits: int, stream: Any) -> None:
         y, uv = surface
@@ -34,7 +34,7 @@ class CupyKernels:
                 if bits == 8:
                     self._cupy.copyto(samples, plane)
                 else:
-                    self._cupy.left_shift(plane, 16 - bits, out=samples)
+                    self._cupy.left_shift(plane, plane.dtype.type(16 - bits), out=samples)
 
     def unpack(self, plane: DeviceArray, luma: DeviceArray, *, bits: int, stream: Any) -> None:
         height, width = plane.shape
