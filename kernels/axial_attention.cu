@@ -43,8 +43,8 @@ __device__ __forceinline__ void turn(Lines<const half> from, Lines<half> to, Cor
 // q, k, v: (N, C, H, W) of any strides -> (N, C, W, pitch)
 extern "C" __global__ void transpose(
     const half* q, long long q_batch, long long q_channel, long long q_line, const half* k, long long k_batch, long long k_channel,
-    long long k_line, const half* v, long long v_batch, long long v_channel, long long v_line, half* turned_q, half* turned_k, half* turned_v,
-    long long pitch, int channels, int height, int width) {
+    long long k_line, const half* v, long long v_batch, long long v_channel, long long v_line, half* turned_q, half* turned_k,
+    half* turned_v, long long pitch, int channels, int height, int width) {
     const Corner corner = find_corner(channels);
     const long long channel = width * pitch, batch = channels * channel;
     turn({q, q_batch, q_channel, q_line}, {turned_q, batch, channel, pitch}, corner, height, width);
@@ -54,7 +54,8 @@ extern "C" __global__ void transpose(
 
 // rows: (N, C, H, W) float32; columns: (N, C, W, H) float32 -> out: (N, C, H, W) half of any strides
 extern "C" __global__ void average(
-    const float* rows, const float* columns, half* out, long long batch, long long channel, long long line, int channels, int height, int width) {
+    const float* rows, const float* columns, half* out, long long batch, long long channel, long long line, int channels, int height,
+    int width) {
     __shared__ float tile[SIDE][SIDE + 1];
     const Corner corner = find_corner(channels);
     const Lines<half> to = {out, batch, channel, line};
@@ -100,7 +101,8 @@ __device__ __forceinline__ void attend_tile(
     for (int c = 0; c < SUMS; c++) {
 #pragma unroll
         for (int j = 0; j < 4; j++)
-            if (first + 8 * c + 2 * t + j % 2 < channels && x + j / 2 * 8 < length) target[j % 2 * plane + j / 2 * 8] = sums[c][j] * share[j / 2];
+            if (first + 8 * c + 2 * t + j % 2 < channels && x + j / 2 * 8 < length)
+                target[j % 2 * plane + j / 2 * 8] = sums[c][j] * share[j / 2];
         target += 8 * plane;
     }
 }
@@ -118,13 +120,14 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS) attend_lines(
     const int block = along_rows ? (int)blockIdx.x : (int)blockIdx.x - num_row_blocks;
     const int tiles = along_rows ? tiles_of_row : tiles_of_column;
     const int lines = along_rows ? height : width, length = along_rows ? width : height;
-    Lines<const half> asking = {q, q_batch, q_channel, q_line}, keys = {k, k_batch, k_channel, k_line}, values = {v, v_batch, v_channel, v_line};
+    Lines<const half> asking = {q, q_batch, q_channel, q_line}, keys = {k, k_batch, k_channel, k_line};
+    Lines<const half> values = {v, v_batch, v_channel, v_line};
     if (!along_rows) {
         const long long channel = width * pitch, batch = channels * channel;
         asking = {turned_q, batch, channel, pitch};
         keys = {turned_k, batch, channel, pitch};
         values = {turned_v, batch, channel, pitch};
     }
-    attend_tile(asking, keys, values, along_rows ? rows : columns, block / tiles / lines, block / tiles % lines, block % tiles * ASKING, channels,
-                lines, length, scale);
+    const int n = block / tiles / lines, y = block / tiles % lines, start = block % tiles * ASKING;
+    attend_tile(asking, keys, values, along_rows ? rows : columns, n, y, start, channels, lines, length, scale);
 }

@@ -21,19 +21,8 @@ __device__ __forceinline__ void fetch(half* shared, Lines<const half> lines, int
     typedef Run<half, 8> Eight;
     for (int i = (int)threadIdx.x; i < COUNT * (WIDTH / 8); i += 32 * WARPS) {
         const int c = i / (WIDTH / 8), at = i % (WIDTH / 8) * 8, count = min(length - start - at, 8);
-        Eight run;
-#pragma unroll
-        for (int j = 0; j < 8; j++) run.at[j].bits = 0;
-        if (first + c < channels && count > 0) {
-            const half* source = lines.at(n, first + c, y) + start + at;
-            if (count == 8 && is_aligned<Eight>(source)) {
-                run = *(const Eight*)source;
-            } else {
-#pragma unroll
-                for (int j = 0; j < 8; j++)
-                    if (j < count) run.at[j] = source[j];
-            }
-        }
+        Eight run = {};
+        if (first + c < channels && count > 0) run = load_run<8>(lines.at(n, first + c, y) + start + at, count);
         *(Eight*)(shared + c * PITCH + at) = run;
     }
 }

@@ -68,3 +68,43 @@ template <typename Value, int COUNT> struct alignas(sizeof(Value) * COUNT > 16 ?
 };
 
 template <typename Packed> BOTH bool is_aligned(const void* pointer) { return (unsigned long long)pointer % alignof(Packed) == 0; }
+
+// COUNT values from `source` on, or the first `count` and zeros: one access where the address allows, else by twos (rows of an even
+// width, 854 say), else one by one.
+template <int COUNT, typename Value> BOTH Run<Value, COUNT> load_run(const Value* source, int count) {
+    typedef Run<Value, COUNT> Whole;
+    typedef Run<Value, 2> Two;
+    Whole run;
+    if (count >= COUNT && is_aligned<Whole>(source)) {
+        run = *(const Whole*)source;
+    } else if (count >= COUNT && is_aligned<Two>(source)) {
+#pragma unroll
+        for (int i = 0; i < COUNT; i += 2) {
+            const Two two = *(const Two*)(source + i);
+            run.at[i] = two.at[0], run.at[i + 1] = two.at[1];
+        }
+    } else {
+#pragma unroll
+        for (int i = 0; i < COUNT; i++) run.at[i] = i < count ? source[i] : Value();
+    }
+    return run;
+}
+
+// The same the other way; nothing is written behind `count`.
+template <int COUNT, typename Value> BOTH void store_run(Value* target, const Run<Value, COUNT>& run, int count) {
+    typedef Run<Value, COUNT> Whole;
+    typedef Run<Value, 2> Two;
+    if (count >= COUNT && is_aligned<Whole>(target)) {
+        *(Whole*)target = run;
+    } else if (count >= COUNT && is_aligned<Two>(target)) {
+#pragma unroll
+        for (int i = 0; i < COUNT; i += 2) {
+            const Two two = {{run.at[i], run.at[i + 1]}};
+            *(Two*)(target + i) = two;
+        }
+    } else {
+#pragma unroll
+        for (int i = 0; i < COUNT; i++)
+            if (i < count) target[i] = run.at[i];
+    }
+}

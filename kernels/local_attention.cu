@@ -5,8 +5,8 @@
 // query, key: (N, compared, H, W); value, out: (N, channels, H, W). A grid of (columns / 32, rows / 8, N * chunks of the value).
 extern "C" __global__ void local_attention(
     const VALUE* query, long long query_batch, long long query_channel, long long query_row, const VALUE* key, long long key_batch,
-    long long key_channel, long long key_row, const VALUE* value, long long value_batch, long long value_channel, long long value_row, VALUE* out,
-    long long out_batch, long long out_channel, long long out_row, int compared, int channels, int height, int width, int radius) {
+    long long key_channel, long long key_row, const VALUE* value, long long value_batch, long long value_channel, long long value_row,
+    VALUE* out, long long out_batch, long long out_channel, long long out_row, int compared, int channels, int height, int width, int radius) {
     const int x = (int)(blockIdx.x * blockDim.x + threadIdx.x), y = (int)(blockIdx.y * blockDim.y + threadIdx.y);
     const int chunks = (channels + CHUNK - 1) / CHUNK, n = (int)blockIdx.z / chunks, first = (int)blockIdx.z % chunks * CHUNK;
     if (x >= width || y >= height) return;

@@ -4,7 +4,7 @@
 
 const int CHUNK = 16;  // channels of the value that a thread sums
 
-// (N, channels, H, W) of any strides, in elements; `column` is 1 on the device, where positions lie side by side
+// (N, channels, H, W) of any strides, in elements; positions of a row lie side by side
 template <typename Value> struct Map {
     Value* first;
     long long batch, channel, row;
@@ -14,7 +14,8 @@ template <typename Value> struct Map {
 
 // query . key of (y, x) and the position `offset` further along the axis, 0 outside the picture
 template <typename Value>
-BOTH float score(Map<const Value> query, Map<const Value> key, int n, int y, int x, int down, int across, int compared, int height, int width) {
+BOTH float score(
+    Map<const Value> query, Map<const Value> key, int n, int y, int x, int down, int across, int compared, int height, int width) {
     const int at_y = y + down, at_x = x + across;
     if (at_y < 0 || at_y >= height || at_x < 0 || at_x >= width) return 0.0f;
     float sum = 0.0f;
@@ -25,8 +26,8 @@ BOTH float score(Map<const Value> query, Map<const Value> key, int n, int y, int
 // Adds half of what (y, x) learns along one axis (down, across: a unit step) to `sums`: `count` channels of the value from `first` on.
 template <typename Value>
 BOTH void attend_along(
-    Map<const Value> query, Map<const Value> key, Map<const Value> value, int n, int y, int x, int down, int across, int radius, int compared,
-    int first, int count, int height, int width, float* sums) {
+    Map<const Value> query, Map<const Value> key, Map<const Value> value, int n, int y, int x, int down, int across, int radius,
+    int compared, int first, int count, int height, int width, float* sums) {
     float maximum = score(query, key, n, y, x, 0, 0, compared, height, width), total = 0.0f, weighed[CHUNK];
     for (int offset = -radius; offset <= radius; offset++)
         maximum = fmaxf(maximum, score(query, key, n, y, x, down * offset, across * offset, compared, height, width));

@@ -19,6 +19,7 @@ VALUES = {np.dtype(np.float16): "half", np.dtype(np.float32): "float"}
 BLOCK, CHUNK = (32, 8), 16  # of local_attention.cu
 MAX_BATCHES = 65535  # of a grid's third axis
 TILE, TILE_THREADS = 16, 128  # of local_tiles.cu
+MAX_TILE_CHANNELS = 24  # with more of them, a thread's registers spill
 MAX_TILE_BYTES = 64 * 1024  # of shared memory, on compute capability 7.5
 
 
@@ -64,7 +65,7 @@ class Tiles:
     def of(cls, dtype: np.dtype, compared: int, channels: int, radius: int) -> Tiles | None:
         """None where the tiles do not fit: float32, a radius above 16, or more channels than shared memory and registers hold."""
         tiles = cls(-(-compared // 8) * 8, -(-channels // 8) * 8, 8 if radius <= 8 else 16)
-        fits = dtype == np.float16 and radius <= 16 and tiles.channels <= 32 and tiles.shared_bytes <= MAX_TILE_BYTES
+        fits = dtype == np.float16 and radius <= 16 and tiles.channels <= MAX_TILE_CHANNELS and tiles.shared_bytes <= MAX_TILE_BYTES
         return tiles if fits else None
 
     @property

@@ -23,23 +23,10 @@ struct Map {
 
 // 8 positions of a row from x on, zeros outside the picture and above `channels`. x is a multiple of 8, perhaps below 0.
 __device__ __forceinline__ Eight fetch(Map map, int n, int c, int y, int x, int channels, int height, int width) {
-    Eight run;
-#pragma unroll
-    for (int i = 0; i < 8; i++) run.at[i].bits = 0;
-    if (c >= channels || y < 0 || y >= height || x < 0 || x >= width) return run;
-    const half* source = map.first + n * map.batch + c * map.channel + y * map.row + x;
-    if (x + 8 <= width && is_aligned<Eight>(source)) return *(const Eight*)source;
-#pragma unroll
-    for (int i = 0; i < 8; i++)
-        if (x + i < width) run.at[i] = source[i];
+    Eight run = {};
+    if (c < channels && y >= 0 && y < height && x >= 0 && x < width)
+        run = load_run<8>(map.first + n * map.batch + c * map.channel + y * map.row + x, width - x);
     return run;
-}
-
-__device__ __forceinline__ Run<u32, 4> as_words(const Eight& run) {
-    Run<u32, 4> words;
-#pragma unroll
-    for (int i = 0; i < 4; i++) words.at[i] = pair(run.at[2 * i].bits, run.at[2 * i + 1].bits);
-    return words;
 }
 
 // scores -> weights of the 16 asking positions (rows g and g + 8), as the left side of the next product; 1 / their sum to `share`.

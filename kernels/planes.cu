@@ -2,8 +2,8 @@
 //
 // Note [Planes]
 //     Bound by memory: 3 bytes a sample from 8 bits to half, 4 from 16 bits. A thread moves 8 samples of a row: 8 or 16
-//     bytes of codes in, 16 bytes of half precision out, in one access each where addresses allow, else one by one (odd
-//     widths, views that start anywhere). Blocks are 32 threads wide, so a warp's accesses are 256 codes in a row.
+//     bytes of codes in, 16 bytes of half precision out, in one access each where addresses allow, else by twos or one by
+//     one (odd widths, views that start anywhere). Blocks are 32 threads wide, so a warp's accesses are 256 codes in a row.
 //     Interleaved chroma (CHANNELS 2) is taken apart in registers: both planes are written in whole runs. The division
 //     is a true one: level = code / (2^bits - 1) is the correctly rounded float, and then the nearest half.
 #include "planes.cuh"

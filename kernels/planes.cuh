@@ -16,55 +16,28 @@ template <typename Value> struct Plane {
     BOTH Value* at(int x, int y) const { return first + y * pitch + x; }
 };
 
-// PLANES planes whose samples alternate in memory (1: a plane of its own) -> levels. x, y: of the run's first sample.
+// PLANES planes whose samples alternate in memory (1: a plane of its own) -> levels. x, y: of the run's first sample; count: its samples.
 template <int PLANES, typename Sample, typename Level>
 BOTH void unpack_run(Plane<const Sample> samples, const Plane<Level>* levels, int x, int y, int count, int shift, float max_code) {
-    typedef Run<Sample, RUN * PLANES> Codes;
-    typedef Run<Level, RUN> Levels;
-    const Sample* source = samples.at(x * PLANES, y);
-    if (count == RUN && is_aligned<Codes>(source)) {
-        const Codes codes = *(const Codes*)source;
-        for (int channel = 0; channel < PLANES; channel++) {
-            Level* target = levels[channel].at(x, y);
-            Levels run;
+    const Run<Sample, RUN * PLANES> codes = load_run<RUN * PLANES>(samples.at(x * PLANES, y), count * PLANES);
 #pragma unroll
-            for (int i = 0; i < RUN; i++)
-                run.at[i] = from_float<Level>(code_to_level(codes.at[i * PLANES + channel] >> shift, max_code));
-            if (is_aligned<Levels>(target)) {
-                *(Levels*)target = run;
-            } else {
+    for (int plane = 0; plane < PLANES; plane++) {
+        Run<Level, RUN> run;
 #pragma unroll
-                for (int i = 0; i < RUN; i++) target[i] = run.at[i];
-            }
-        }
-        return;
+        for (int i = 0; i < RUN; i++) run.at[i] = from_float<Level>(code_to_level(codes.at[i * PLANES + plane] >> shift, max_code));
+        store_run(levels[plane].at(x, y), run, count);
     }
-    for (int i = 0; i < count; i++)
-        for (int channel = 0; channel < PLANES; channel++)
-            *levels[channel].at(x + i, y) = from_float<Level>(code_to_level(source[i * PLANES + channel] >> shift, max_code));
 }
 
 // Levels -> PLANES planes whose samples alternate in memory.
 template <int PLANES, typename Sample, typename Level>
 BOTH void pack_run(const Plane<const Level>* levels, Plane<Sample> samples, int x, int y, int count, int shift, float max_code) {
-    typedef Run<Sample, RUN * PLANES> Codes;
-    typedef Run<Level, RUN> Levels;
-    Sample* target = samples.at(x * PLANES, y);
-    bool whole = count == RUN && is_aligned<Codes>(target);
-    for (int channel = 0; channel < PLANES; channel++) whole = whole && is_aligned<Levels>(levels[channel].at(x, y));
-    if (whole) {
-        Codes codes;
+    Run<Sample, RUN * PLANES> codes;
 #pragma unroll
-        for (int channel = 0; channel < PLANES; channel++) {
-            const Levels run = *(const Levels*)levels[channel].at(x, y);
+    for (int plane = 0; plane < PLANES; plane++) {
+        const Run<Level, RUN> run = load_run<RUN>(levels[plane].at(x, y), count);
 #pragma unroll
-            for (int i = 0; i < RUN; i++)
-                codes.at[i * PLANES + channel] = (Sample)(level_to_code(to_float(run.at[i]), max_code) << shift);
-        }
-        *(Codes*)target = codes;
-        return;
+        for (int i = 0; i < RUN; i++) codes.at[i * PLANES + plane] = (Sample)(level_to_code(to_float(run.at[i]), max_code) << shift);
     }
-    for (int i = 0; i < count; i++)
-        for (int channel = 0; channel < PLANES; channel++)
-            target[i * PLANES + channel] = (Sample)(level_to_code(to_float(*levels[channel].at(x + i, y)), max_code) << shift);
+    store_run(samples.at(x * PLANES, y), codes, count * PLANES);
 }

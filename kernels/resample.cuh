@@ -8,7 +8,8 @@ BOTH int sum_bits(int bits) { return bits <= 14 ? 15 : 19; }
 // samples; columns: between a column's weights.
 template <int ROWS, typename Sample>
 BOTH void weigh_across(
-    const Sample* samples, long long pitch, long long stride, const short* weights, int columns, int taps, int shift, int bits, int (&sums)[ROWS]) {
+    const Sample* samples, long long pitch, long long stride, const short* weights, int columns, int taps, int shift, int bits,
+    int (&sums)[ROWS]) {
     for (int row = 0; row < ROWS; row++) sums[row] = 0;
     for (int tap = 0; tap < taps; tap++) {
         const int weight = weights[(long long)tap * columns];

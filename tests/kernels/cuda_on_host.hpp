@@ -108,8 +108,11 @@ inline void run_block() {
         const unsigned generation = block.generation;
         std::vector<unsigned> of_warps;
         for (const Barrier& warp : warps) of_warps.push_back(warp.generation);
-        for (current = 0; current < count; current++)
+        // every other block from the last thread on: what a barrier is missing for shows in one of the orders
+        for (int turn = 0; turn < count; turn++) {
+            current = blockIdx.x % 2 ? count - 1 - turn : turn;
             if (!fibres[current].done) resume(fibres[current]);
+        }
         bool moved = living != before || block.generation != generation;
         for (std::size_t i = 0; i < warps.size(); i++) moved = moved || warps[i].generation != of_warps[i];
         if (!moved) {
@@ -174,6 +177,7 @@ template <typename Value> void swap_in_warp(const Value& brought, Value* of_lane
     const int warp = host::current / 32;
     std::memcpy(&host::swapped[host::current * host::SWAP_BYTES], &brought, sizeof(Value));
     host::wait(host::warps[warp], 32);
-    for (int lane = 0; lane < 32; lane++) std::memcpy(&of_lanes[lane], &host::swapped[(32 * warp + lane) * host::SWAP_BYTES], sizeof(Value));
+    for (int lane = 0; lane < 32; lane++)
+        std::memcpy(&of_lanes[lane], &host::swapped[(32 * warp + lane) * host::SWAP_BYTES], sizeof(Value));
     host::wait(host::warps[warp], 32);
 }

@@ -24,7 +24,7 @@ KERNELS = [
     ),
     *(
         Kernel("local_tiles.cu", "local_tiles", (("COMPARED", compared), ("CHANNELS", channels), ("HALO", halo)))
-        for compared, channels, halo in ((8, 16, 8), (8, 16, 16), (16, 32, 8))
+        for compared, channels, halo in ((8, 16, 8), (8, 16, 16), (8, 24, 8), (8, 24, 16), (16, 24, 8))
     ),
     *(Kernel("local_attention.cu", "local_attention", (("VALUE", value),)) for value in ("half", "float")),
 ]
