@@ -16,6 +16,9 @@ from streamsr_kernels import chroma_site, find_surface, resample, resample_refer
 from streamsr_kernels.filters import ONE_ACROSS, ONE_DOWN, make_taps
 from streamsr_kernels.resample import LOCATIONS
 
+from streamsr.frame import Frame
+from streamsr.resample import Resampler
+
 # rounding inside swscale's vector code may differ from its C code's
 SWSCALE_CODES = 1
 FLAGS = "accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
@@ -104,6 +107,30 @@ def test_chroma_moves_from_one_site_to_another_as_in_swscale() -> None:
     across = make_taps(32, 64, 64, ONE_ACROSS, site=(before[0], after[0]))
     down = make_taps(24, 48, 48, ONE_DOWN, site=(before[1], after[1]))
     assert difference(resample_reference.resample(planes[1], across, down, bits=8), theirs[1]) <= SWSCALE_CODES
+
+
+@pytest.mark.parametrize("location", ["left", "topleft"])
+@pytest.mark.parametrize("size", [(161, 121), (35, 33)])
+def test_odd_sizes_are_those_of_the_carrier(size: tuple[int, int], location: str) -> None:
+    """Chroma of an odd size reaches beyond the picture: `extent` does what streamsr/resample.py does on a CPU."""
+    width, height = size
+    planes = [picture(shape[1], shape[0], 8, seed) for seed, shape in enumerate(find_surface("yuv420p").plane_shapes(width, height))]
+    video = av.VideoFrame(width, height, "yuv420p")
+    for plane, codes in zip(video.planes, planes, strict=True):
+        np.frombuffer(plane, np.uint8).reshape(len(codes), -1)[:, : codes.shape[1]] = codes
+    graph = Graph()
+    source = graph.add("buffer", video_size=f"{width}x{height}", pix_fmt="yuv420p", time_base="1/25")
+    graph.link_nodes(source, graph.add("setparams", chroma_location=location), graph.add("buffersink")).configure()
+    source.push(video)
+    sited = graph.pull()
+    assert isinstance(sited, av.VideoFrame)
+    carrier = Frame(Resampler(2 * width, 2 * height)(sited)).planes
+    site = chroma_site(location, (1, 1))
+    for plane, wanted in zip(planes[1:], carrier[1:], strict=True):
+        rows, columns = plane.shape
+        across = make_taps(columns, 2 * columns, width, ONE_ACROSS, site=(site[0], site[0]))
+        down = make_taps(rows, 2 * rows, height, ONE_DOWN, site=(site[1], site[1]))
+        assert difference(resample_reference.resample(plane, across, down, bits=8), wanted) <= SWSCALE_CODES
 
 
 @given(
