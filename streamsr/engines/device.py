@@ -50,7 +50,8 @@ class Lane(Protocol):
         out: (n, 1, scale * h, scale * w), written whole; neither clipped nor rounded.
         state: what the call for the frame before wrote to `following`, or `new_state`; read, left as it was.
         following: as many arrays of the same shapes, none of them one of `state`; written whole.
-        All are C-contiguous arrays of the engine's dtype on its device, and stay untouched until the stream has come by.
+        All are C-contiguous arrays of the engine's dtype on its device that begin where an allocation does (TensorRT wants
+        256 bytes of alignment), and stay untouched until the stream has come by.
         Raises ValueError for arrays that are not so, EngineError when the launch fails.
         """
 
