@@ -37,7 +37,7 @@ def has_tensorrt(gpu: Gpu) -> bool:
 def has_torch_for_gpus() -> bool:
     """Whether torch is installed in a build that sees GPUs."""
     try:
-        return _has("torch") and _has("onnx") and not version("torch").endswith("+cpu")
+        return _has("torch") and not version("torch").endswith("+cpu")
     except PackageNotFoundError:
         return False
 

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from streamsr.engines.onnx_file import OnnxModel, OnnxNode
 from streamsr.engines.torch_operators import OPERATORS, Node, Run
 from streamsr.errors import EngineError
 
-try:
-    import onnx
-    from onnx import numpy_helper
-except ImportError as error:
-    raise EngineError(f"Engine 'torch' needs {error.name}.", hint="pip install 'streamsr[torch]'") from error
-
 Attend = Callable[[Tensor, Tensor, Tensor, int], Tensor]  # query, key, value, radius
 ATTENTION = ("streamsr", "LocalAxialAttention")
+CONSTANTS = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
 
 
 class OnnxNetwork(nn.Module):
@@ -28,15 +23,14 @@ class OnnxNetwork(nn.Module):
     attend: what runs `streamsr.LocalAxialAttention`; None: the function's body in the file.
     """
 
-    def __init__(self, model: onnx.ModelProto, *, attend: Attend | None = None) -> None:
+    def __init__(self, model: OnnxModel, *, attend: Attend | None = None) -> None:
         super().__init__()
         self._functions = {(function.domain, function.name): function for function in model.functions}
         self._attend = attend
         self._runs: list[tuple[Run, list[str], list[str]]] = []
-        constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-        self.inputs = [given.name for given in model.graph.input if given.name not in constants]
-        self.outputs = [made.name for made in model.graph.output]
-        self._add(model.graph.node, {}, constants, prefix="")
+        self.inputs, self.outputs = model.inputs, model.outputs
+        constants = dict(model.constants)
+        self._add(model.nodes, {}, constants, prefix="")
         # the floats that operators work with; sizes and axes have gone into the operators
         used = {name for _, inputs, _ in self._runs for name in inputs}
         self._weights: dict[str, str] = {}
@@ -45,30 +39,31 @@ class OnnxNetwork(nn.Module):
                 self._weights[name] = f"weight{number}"
                 self.register_buffer(f"weight{number}", torch.from_numpy(np.array(value)))
 
-    def _add(self, nodes: Iterable[onnx.NodeProto], names: dict[str, str], constants: dict[str, np.ndarray], prefix: str) -> None:
+    def _add(self, nodes: Iterable[OnnxNode], names: dict[str, str], constants: dict[str, np.ndarray], prefix: str) -> None:
         """Append nodes; `names` are those of a function's inputs outside it, which keeps its own names apart by `prefix`."""
 
         def outer(name: str) -> str:
             return names.get(name, prefix + name) if name else ""
 
-        for index, proto in enumerate(nodes):
-            attributes = {each.name: _value(each) for each in proto.attribute}
-            inputs, outputs = [outer(name) for name in proto.input], [outer(name) for name in proto.output]
-            kind = (proto.domain, proto.op_type)
+        for index, node in enumerate(nodes):
+            inputs, outputs = [outer(name) for name in node.inputs], [outer(name) for name in node.outputs]
+            kind, is_standard = (node.domain, node.op), node.domain in ("", "ai.onnx")
             if kind == ATTENTION and self._attend is not None:
-                self._runs.append((_attention(self._attend, attributes["radius"]), inputs, outputs))
+                self._runs.append((_attention(self._attend, node.attributes["radius"]), inputs, outputs))
             elif kind in self._functions:
                 function = self._functions[kind]
-                inner = dict(zip(function.input, inputs, strict=True)) | dict(zip(function.output, outputs, strict=True))
-                self._add(function.node, inner, constants, prefix=f"{prefix}{proto.name or proto.op_type}{index}/")
-            elif proto.op_type == "Constant" and proto.domain in ("", "ai.onnx"):
-                constants[outputs[0]] = _constant(proto)
-            elif proto.op_type in OPERATORS and proto.domain in ("", "ai.onnx"):
-                node = Node(proto.op_type, proto.name, attributes, [constants.get(name) if name else None for name in inputs], len(outputs))
-                self._runs.append((OPERATORS[proto.op_type](node), inputs, outputs))
+                inner = dict(zip(function.inputs, inputs, strict=True)) | dict(zip(function.outputs, outputs, strict=True))
+                self._add(function.nodes, inner, constants, prefix=f"{prefix}{node.name or node.op}{index}/")
+            elif node.op == "Constant" and is_standard:
+                ((label, value),) = node.attributes.items()
+                constants[outputs[0]] = np.asarray(value, CONSTANTS.get(label))
+            elif node.op in OPERATORS and is_standard:
+                known = [constants.get(name) if name else None for name in inputs]
+                seen = Node(node.op, node.name, node.attributes, known, len(outputs))
+                self._runs.append((OPERATORS[node.op](seen), inputs, outputs))
             else:
-                known = ", ".join(OPERATORS)
-                raise EngineError(f"The torch engine has no operator {'.'.join(filter(None, kind))}. Those that it has: {known}.",
+                name = ".".join(filter(None, kind))
+                raise EngineError(f"The torch engine has no operator {name}. Those that it has: {', '.join(OPERATORS)}.",
                                   hint="use --engine openvino or onnxruntime")  # fmt: skip
 
     def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
@@ -84,19 +79,3 @@ class OnnxNetwork(nn.Module):
 
 def _attention(attend: Attend, radius: int) -> Run:
     return lambda query, key, value: attend(query, key, value, radius)
-
-
-def _value(attribute: onnx.AttributeProto) -> Any:
-    value = onnx.helper.get_attribute_value(attribute)
-    if isinstance(value, bytes):
-        return value.decode()
-    return list(value) if isinstance(value, Iterable) else value
-
-
-def _constant(proto: onnx.NodeProto) -> np.ndarray:
-    (attribute,) = proto.attribute
-    value = onnx.helper.get_attribute_value(attribute)
-    if attribute.name == "value":
-        return numpy_helper.to_array(value)
-    kinds: Mapping[str, Any] = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
-    return np.array(value, kinds[attribute.name])

@@ -1,30 +1,26 @@
-"""The engines on a real GPU, against the file in ONNX Runtime on the CPU: lanes, streams, states, graphs, handover."""
+"""The engines on a real GPU, against the file on the CPU, in ONNX Runtime or, where that is missing, in float32 by torch: lanes,
+streams, states, graphs, handover. With torch and CuPy alone a shipped model is run; with onnx also models with states."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from attentive import attentive_model
-from make_model import make_network, write_model
-from make_recurrent import write_recurrent
 from media import make_clip, streamsr, times
 
 from streamsr.engines import open_engine, zero_state
 from streamsr.engines.cuda import Gpu
 from streamsr.engines.device import DeviceEngine
-from streamsr.engines.flavours import find_flavour
-from streamsr.engines.opening import has_torch_for_gpus, open_on_device
+from streamsr.engines.opening import has_tensorrt, has_torch_for_gpus, open_on_device
 from streamsr.engines.plans import ENVIRONMENT, PlanCache
-from streamsr.models import ModelSpec, load_spec
+from streamsr.models import ModelSpec, find_model, load_spec
 
 pytestmark = pytest.mark.gpu
-ort = pytest.importorskip("onnxruntime")
 cupy = pytest.importorskip("cupy")
 H, W = 90, 160
 # largest difference of luma in [0, 1] and of states after five frames, on top of the planes' own rounding
@@ -39,30 +35,52 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module", params=["plain", "recurrent", "attentive"])
+@pytest.fixture(scope="module", params=["shipped", "recurrent", "attentive"])
 def spec(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
-    folder = tmp_path_factory.mktemp("model")
-    if request.param == "plain":
-        path = write_model(make_network(layers=4), folder, int8=False)
-    else:
-        path = write_recurrent(folder) if request.param == "recurrent" else attentive_model(folder)
-    return load_spec(path.with_suffix(".json"))
+    if request.param == "shipped":
+        return find_model("lite", 2)
+    pytest.importorskip("onnx")
+    from attentive import attentive_model
+    from make_recurrent import write_recurrent
+
+    write = write_recurrent if request.param == "recurrent" else attentive_model
+    return load_spec(write(tmp_path_factory.mktemp("model")).with_suffix(".json"))
+
+
+def open_reference(spec: ModelSpec) -> Callable[[list[str], dict[str, np.ndarray]], list[np.ndarray]]:
+    """(names of outputs, inputs) -> those outputs, in float32 on the CPU."""
+    try:
+        import onnxruntime
+    except ImportError:
+        torch = pytest.importorskip("torch")
+        from streamsr.engines.torch import load_network
+
+        network = load_network(spec, "f32")
+
+        def run(names: list[str], given: dict[str, np.ndarray]) -> list[np.ndarray]:
+            with torch.inference_mode():
+                made = network(*(torch.from_numpy(given[name]) for name in network.inputs))
+            return [made[network.outputs.index(name)].numpy() for name in names]
+
+        return run
+    session = onnxruntime.InferenceSession(spec.read(), providers=["CPUExecutionProvider"])
+    return lambda names, given: session.run(names, given)
 
 
 @pytest.fixture(params=["tensorrt", "torch"])
 def engine(request: pytest.FixtureRequest, gpu: Gpu) -> str:
-    if request.param == "tensorrt" and find_flavour(gpu.capability) is None:
-        pytest.skip("no TensorRT for this GPU")
+    if request.param == "tensorrt" and not has_tensorrt(gpu):
+        pytest.skip("no TensorRT for this GPU, or no onnx")
     if request.param == "torch" and not has_torch_for_gpus():
         pytest.skip("no torch for GPUs")
     return str(request.param)
 
 
 class Frames:
-    """Random frames through the file in ONNX Runtime: luma, the result, the next state."""
+    """Random frames through the file on the CPU: luma, the result, the next state."""
 
     def __init__(self, spec: ModelSpec, n: int, h: int = H, w: int = W) -> None:
-        self.spec, self.session = spec, ort.InferenceSession(spec.read(), providers=["CPUExecutionProvider"])
+        self.spec, self.run = spec, open_reference(spec)
         self.rng, self.shape = np.random.default_rng(0), (n, 1, h, w)
         self.state = [np.zeros((n, s.channels, s.scale * h, s.scale * w), np.float32) for s in spec.states]
 
@@ -70,7 +88,7 @@ class Frames:
         luma = self.rng.random(self.shape, np.float32)
         names = [self.spec.output, *(f"{s.name}_next" for s in self.spec.states)]
         given = {self.spec.input: luma} | {s.name: old for s, old in zip(self.spec.states, self.state, strict=True)}
-        luma_hr, *self.state = self.session.run(names, given)
+        luma_hr, *self.state = self.run(names, given)
         return luma, luma_hr, self.state
 
 
@@ -140,7 +158,7 @@ def test_planes_of_the_host_follow_the_file(spec: ModelSpec, engine: str) -> Non
         codes = np.rint(luma[0, 0] * 255).astype(np.uint8)
         given = {spec.input: (codes / np.float32(255))[None, None]}
         given |= {s.name: array[None] for s, array in zip(spec.states, state, strict=True)}
-        (exact,) = frames.session.run([spec.output], given)
+        (exact,) = frames.run([spec.output], given)
         out = np.empty((2 * H, 2 * W), np.uint8)
         state = opened.infer(codes, out, state)
         assert np.abs(out - np.clip(exact[0, 0] * 255, 0, 255)).max() <= 0.5 + 255 * TOLERANCE["f16"]
@@ -148,8 +166,8 @@ def test_planes_of_the_host_follow_the_file(spec: ModelSpec, engine: str) -> Non
 
 
 def test_auto_goes_over_to_tensorrt_while_frames_run(spec: ModelSpec, gpu: Gpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if find_flavour(gpu.capability) is None:
-        pytest.skip("no TensorRT for this GPU")
+    if not has_tensorrt(gpu):
+        pytest.skip("no TensorRT for this GPU, or no onnx")
     monkeypatch.setenv(ENVIRONMENT, str(tmp_path))
     opened = open_engine(spec, engine="auto", device="cuda:0")
     rng, state, names = np.random.default_rng(0), zero_state(spec, H, W), set()

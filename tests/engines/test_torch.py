@@ -23,6 +23,7 @@ from streamsr.models import ModelSpec, load_spec
 torch = pytest.importorskip("torch")
 ort = pytest.importorskip("onnxruntime")
 
+from streamsr.engines.onnx_file import read_onnx  # noqa: E402
 from streamsr.engines.torch import load_network  # noqa: E402
 from streamsr.engines.torch_network import OnnxNetwork  # noqa: E402
 from streamsr.engines.torch_operators import OPERATORS  # noqa: E402
@@ -90,7 +91,7 @@ def test_operator_does_what_onnx_runtime_does(name: str) -> None:
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     rng = np.random.default_rng(0)
     given = {port.name: rng.normal(size=(2, 4, 6, 8)).astype(np.float32) for port in model.graph.input}
-    made = OnnxNetwork(model)(*(torch.from_numpy(array) for array in given.values()))
+    made = OnnxNetwork(read_onnx(model.SerializeToString()))(*(torch.from_numpy(array) for array in given.values()))
     expected = session.run(None, given)
     assert len(made) == len(expected)
     for have, want in zip(made, expected, strict=True):
@@ -108,7 +109,7 @@ def test_operator_does_what_onnx_runtime_does(name: str) -> None:
 )
 def test_what_it_has_not_is_named(model: onnx.ModelProto, text: str) -> None:
     with pytest.raises(EngineError, match=text):
-        OnnxNetwork(model)
+        OnnxNetwork(read_onnx(model.SerializeToString()))
 
 
 def test_unknown_operator_is_named_when_the_engine_opens(tmp_path: Path) -> None:
