@@ -18,18 +18,17 @@ from ..continuity import Continuity
 from ..engines import Hint, Precision
 from ..engines.device import DeviceEngine
 from ..engines.handover import DeviceHandover
-from ..errors import StreamsrError, UsageError
-from ..frame import Frame, fetch, find_layout, is_on_device
+from ..errors import UsageError
+from ..frame import Frame, fetch, find_layout
 from ..models import ModelSpec
-from ..resample import CONVERT_FLAGS, Resampler, planar_format
-from ..stream import Stream
+from ..resample import planar_format
 from ..upscale import Upscaler
 from .chain import Planes
+from .course import Course
 from .device import Device, DeviceArray
 from .flight import Flight
 from .memory import Rung
 from .picture import Picture, describe_picture, find_reason_for_host, picture_format
-from .slot import Ticket
 
 FRAMES_IN_FLIGHT = 3  # one comes, one is computed, one goes
 MOST_IN_FLIGHT = 4
@@ -77,7 +76,7 @@ class DeviceUpscaler(Upscaler):
         self._networks: dict[tuple[int, int], DeviceEngine] = {}  # by scale and bits
         self._handovers: dict[tuple[int, int], DeviceHandover] = {}
         self._retired: list[DeviceEngine] = []  # engines that another one took over from
-        self._single: _Run | None = None  # of frames that come one by one
+        self._single: Course | None = None  # of frames that come one by one
         self._flight_words = ""
         self.surfaces = False
 
@@ -133,7 +132,7 @@ class DeviceUpscaler(Upscaler):
         if isinstance(frame, (av.VideoFrame, Frame)):
             video = _video(frame)
             if self._single is None:
-                self._single = _Run(self, (video.width, video.height, picture_format(video)), Rung(1))
+                self._single = Course(self, (video.width, video.height, picture_format(video)), Rung(1))
             results = [*self._single.put(video), *self._single.drain()]
             assert len(results) == 1
             return Frame(results[0]) if isinstance(frame, Frame) else results[0]
@@ -155,7 +154,7 @@ class DeviceUpscaler(Upscaler):
             yield from super().stream(map(_fetched, frames), like=like)
             return
         kind = Frame if isinstance(first, Frame) else _same
-        run = _Run(self, (width, height, pix_fmt), self._rung)
+        run = Course(self, (width, height, pix_fmt), self._rung)
         try:
             failure: Exception | None = None
             while failure is None:
@@ -236,86 +235,6 @@ class DeviceUpscaler(Upscaler):
         """How a flight went, for `reason`."""
         graphs = f"no CUDA graphs ({flight.uncaptured})" if flight.uncaptured else "CUDA graphs"
         self._flight_words = f"{flight.rung.words}, {graphs}"
-
-
-class _Run:
-    """One stream of frames: they all leave with the size and pixel format that the first one got (streamsr.stream)."""
-
-    def __init__(self, upscaler: DeviceUpscaler, like: tuple[int, int, str], rung: Rung) -> None:
-        self._upscaler, self._like, self._rung = upscaler, like, rung
-        self._continuity = Continuity() if upscaler.is_recurrent else None
-        self._pix_fmt = planar_format(like[2])
-        self._size = upscaler.output_size(like[0], like[1], self._pix_fmt)
-        self._convert = Resampler(pix_fmt=self._pix_fmt, flags=CONVERT_FLAGS)
-        self._host: Stream | None = None
-        self._kind: tuple[object, ...] = ()  # of the last frame; another one needs another flight
-        self._flight: Flight | None = None
-        self._num_put = self._num_done = 0  # in flights
-
-    def put(self, video: av.VideoFrame) -> Iterator[av.VideoFrame]:
-        """Take the next frame; gives those that are done, in order. Frames before one that fails come out first."""
-        is_odd = video.width % 2 or video.height % 2  # of which PyAV hands on no surface
-        if is_on_device(video) and is_odd:
-            video = fetch(video)
-        if picture_format(video) != self._pix_fmt:
-            video = self._convert(fetch(video))
-        elif not is_on_device(video) and video.format.name != self._pix_fmt:
-            video = self._convert(video)
-        kind = (video.width, video.height, video.format.name)
-        if kind != self._kind:
-            yield from self.drain()
-            self._close_flight()
-            self._open_flight(video)
-            self._kind = kind
-        if self._flight is None:
-            yield self._by_host(video)
-            return
-        try:
-            self._num_put += 1
-            self._flight.put(Ticket(self._num_put, video))
-        except StreamsrError:
-            self._flight.land()
-            yield from self._take()
-            raise
-        yield from self._take()
-
-    def drain(self) -> Iterator[av.VideoFrame]:
-        """What is still on its way."""
-        if self._flight is not None:
-            self._flight.drain()
-            yield from self._take()
-
-    def close(self) -> None:
-        self._close_flight()
-
-    def _open_flight(self, video: av.VideoFrame) -> None:
-        picture = self._upscaler.describe(video, self._size)
-        if picture is not None:
-            self._flight = self._upscaler.fly(picture, self._rung, self._continuity)
-
-    def _close_flight(self) -> None:
-        if self._flight is not None:
-            self._upscaler.landed(self._flight)
-            self._rung = self._flight.rung  # what did not fit does not fit the next one either
-            self._flight.close()
-            self._flight = None
-
-    def _take(self) -> Iterator[av.VideoFrame]:
-        assert self._flight is not None
-        while self._flight.ready:
-            ticket = self._flight.ready.popleft()
-            self._num_done += 1
-            assert ticket.number == self._num_done, f"frame {ticket.number} came out as number {self._num_done}"
-            assert ticket.result is not None
-            self._upscaler.count(reused=ticket.relation == "repeats")
-            yield ticket.result
-
-    def _by_host(self, video: av.VideoFrame) -> av.VideoFrame:
-        """A picture of a size that needs no network, in the middle of others."""
-        if self._host is None:
-            self._host = Stream(self._upscaler, like=self._like)
-        result: av.VideoFrame = self._host.admit(fetch(video))()
-        return result
 
 
 def _video(frame: Any) -> av.VideoFrame:

@@ -144,10 +144,7 @@ _ON_GPU = {
 
 
 def find_nvenc(encoder: str, tags: Tags, wanted: EncoderOptions) -> str | None:
-    """The encoder of the GPU that stands for one of the CPU; None where the GPU has none for such pictures.
-
-    Static HDR metadata is for the encoders of the CPU: FFmpeg gives NVENC none that is not on every frame.
-    """
+    """The GPU's encoder that stands for one of the CPU; None where it has none for such pictures, or for their HDR metadata."""
     layout = find_layout(wanted.pix_fmt or tags.pix_fmt)
     if wanted.gpu is None or layout is None or layout.kind != "yuv" or layout.log2_chroma != (1, 1) or layout.alpha:
         return None

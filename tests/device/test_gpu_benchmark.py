@@ -75,12 +75,12 @@ def test_results_are_lines_and_a_picture(fps_gpu: Any, tmp_path: Path) -> None:
              "pipeline": {"fps": 300.0, "host_ms": 0.5, "vram_bytes": 2.0**30}, "latency": {"p50_ms": 4.0, "p99_ms": 5.0},
              "files": {"with_decoder_fps": 250.0, "decoder": "NVDEC", "end_to_end auto": {"fps": 60.0}}}  # fmt: skip
     empty = whole | {"network": None, "pipeline": None, "latency": None, "files": None}
-    assert fps_gpu.describe(whole) == (
+    assert fps_gpu.fps_report.describe(whole) == (
         "lite 1080p x2: network 400 fps on torch, pipeline 300 (0.50 ms of the host, 1024 MiB), "
         "with decoder 250, end to end auto 60 fps, latency 4.0 ms (p99 5.0)"
     )
-    assert fps_gpu.describe(empty) == "lite 1080p x2"
-    fps_gpu.draw({"cells": [whole, empty]}, tmp_path / "fps.png")
+    assert fps_gpu.fps_report.describe(empty) == "lite 1080p x2"
+    fps_gpu.fps_report.draw({"cells": [whole, empty]}, tmp_path / "fps.png")
     assert (tmp_path / "fps.png").read_bytes().startswith(b"\x89PNG")
 
 
