@@ -115,7 +115,7 @@ class Pool:
 
 def run_job(make: MakePairs, candidates: list[pathlib.Path], seed: int, scale: int) -> tuple[list[Pair], list[str]]:
     """The pairs of the first file that can be used, and why those before it cannot."""
-    reasons = []
+    reasons: list[str] = []
     for path in candidates:
         try:
             return make(path, seed, scale), reasons
