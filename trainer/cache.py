@@ -7,6 +7,7 @@ pairs.json  {"key": ..., "pairs": [{"height", "width", "hr": offset, "lr": [offs
 import concurrent.futures
 import hashlib
 import json
+import math
 import multiprocessing
 import pathlib
 import time
@@ -61,7 +62,7 @@ def clean_pairs(path: pathlib.Path, seed: int, scale: int) -> list[Pair]:
 
     image = Image.fromarray(read_still(path, seed))
     rng = np.random.default_rng(seed)
-    factors = [0.6 if image.width * image.height > 900_000 else 1.0, *np.exp(rng.uniform(*np.log(SOFT), NUM_SOFT))]
+    factors = [0.6 if image.width * image.height > 900_000 else 1.0, *np.exp(rng.uniform(math.log(SOFT[0]), math.log(SOFT[1]), NUM_SOFT))]
     pairs = []
     for factor in factors:
         side = int(min(PIECE / factor, image.width, image.height))

@@ -6,8 +6,9 @@ from av.codec.codec import Codec, Properties
 
 from .source import Source
 
-# Bits a pixel from which on coding leaves next to nothing to repair (README, "Two sets of weights"). Codecs without prediction
-# from frame to frame need more of them for the same picture.
+# Bits a pixel from which on coding leaves next to nothing to mend. Of three clips through x264 at CRF 4, 8, 12 and 16, `lite-clean` beat
+# `lite` in VMAF-NEG and PSNR-Y from about 0.7, 0.8 and 1.7 bits a pixel on. Codecs without prediction from frame to frame need more of them
+# for the same picture; how many was not measured.
 CLEAN_BITS, CLEAN_BITS_INTRA = 1.0, 3.0
 
 
