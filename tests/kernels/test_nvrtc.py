@@ -53,11 +53,11 @@ def compile_for(nvrtc: Any, kernel: Kernel, architecture: str) -> tuple[bytes, s
     ours = (*kernel.options, f"--gpu-architecture={architecture}", "--ptxas-options=--warn-on-spills")
     options = [option.encode() for option in (*ours, "-ftz=true")]  # CuPy adds the last one to all that it compiles
     status = nvrtc.nvrtcCompileProgram(program, len(options), options)[0]
-    log = b" " * checked(nvrtc.nvrtcGetProgramLogSize(program))
+    log = b" " * (1 + checked(nvrtc.nvrtcGetProgramLogSize(program)))  # written in place, so never the b" " that all Python code shares
     checked(nvrtc.nvrtcGetProgramLog(program, log))
     text = log.decode().strip("\0 \n")
     assert status == nvrtc.nvrtcResult.NVRTC_SUCCESS, text[:4000]
-    code = b" " * checked(nvrtc.nvrtcGetCUBINSize(program))
+    code = b" " * (1 + checked(nvrtc.nvrtcGetCUBINSize(program)))
     checked(nvrtc.nvrtcGetCUBIN(program, code))
     checked(nvrtc.nvrtcDestroyProgram(program))
     return code, text
