@@ -65,15 +65,7 @@ __device__ __forceinline__ void attend(
         fade[side] = exp2_of(softmax.maximum[side] - maximum[side]);  // 0 at first, when the last maximum is NOTHING
     }
     u32 weights[ASKED / 8][2];
-#pragma unroll
-    for (int i = 0; i < ASKED / 8; i++)
-#pragma unroll
-        for (int side = 0; side < 2; side++) {
-            const half low = to_half(exp2_of(scores[i][2 * side] - maximum[side]));
-            const half high = to_half(exp2_of(scores[i][2 * side + 1] - maximum[side]));
-            sum[side] += to_float(low) + to_float(high);  // of what is multiplied: rounding then cancels in the quotient
-            weights[i][side] = pair(low.bits, high.bits);
-        }
+    weigh(scores, maximum, weights, sum);
 #pragma unroll
     for (int side = 0; side < 2; side++) {
         softmax.sum[side] = softmax.sum[side] * fade[side] + sum_of_row(sum[side]);

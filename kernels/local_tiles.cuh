@@ -45,15 +45,7 @@ __device__ __forceinline__ void weigh(Accumulator (&scores)[TILES], int radius, 
         }
 #pragma unroll
     for (int side = 0; side < 2; side++) maximum[side] = max_of_row(maximum[side]);
-#pragma unroll
-    for (int i = 0; i < TILES; i++)
-#pragma unroll
-        for (int side = 0; side < 2; side++) {
-            const half low = to_half(exp2_of(scores[i][2 * side] - maximum[side]));
-            const half high = to_half(exp2_of(scores[i][2 * side + 1] - maximum[side]));
-            sum[side] += to_float(low) + to_float(high);  // of what is multiplied: rounding then cancels in the quotient
-            weights[i][side] = pair(low.bits, high.bits);
-        }
+    weigh(scores, maximum, weights, sum);
 #pragma unroll
     for (int side = 0; side < 2; side++) share[side] = 0.5f / sum_of_row(sum[side]);
 }

@@ -105,3 +105,18 @@ __device__ __forceinline__ float sum_of_row(float value) {
     value += from_lane(value, 1);
     return value + from_lane(value, 2);
 }
+
+// Scores in powers of two, less the maximum of their row -> what multiplies values, in half precision; adds it up for each row.
+template <int COUNT>
+__device__ __forceinline__ void weigh(const Accumulator (&scores)[COUNT], const float (&maximum)[2], u32 (&weights)[COUNT][2],
+                                      float (&sum)[2]) {
+#pragma unroll
+    for (int i = 0; i < COUNT; i++)
+#pragma unroll
+        for (int side = 0; side < 2; side++) {
+            const half low = to_half(exp2_of(scores[i][2 * side] - maximum[side]));
+            const half high = to_half(exp2_of(scores[i][2 * side + 1] - maximum[side]));
+            sum[side] += to_float(low) + to_float(high);  // of what is multiplied: rounding then cancels in the quotient
+            weights[i][side] = pair(low.bits, high.bits);
+        }
+}

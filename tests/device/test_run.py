@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from make_model import make_network, write_model
-from make_recurrent import write_recurrent
 from media import make_clip, rows, sound, streams, streamsr, times
 from networks import SimNetwork
 from simulation import SimDevice
@@ -47,16 +45,6 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setattr(place, "find_encoders", lambda index: machine.encoders)
     monkeypatch.setattr("streamsr.upscale.choose_engine", lambda engine, device="cpu": engine)
     return machine
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(make_network(channels=4, layers=3), tmp_path_factory.mktemp("model"), int8=False)
-
-
-@pytest.fixture(scope="module")
-def recurrent(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_recurrent(tmp_path_factory.mktemp("recurrent"))
 
 
 def same_on_both(source: Path, folder: Path, model: Path, *options: str, name: str = "out.mkv") -> dict[str, Any]:

@@ -2,106 +2,20 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 import pytest
-from make_model import make_network, write_model
-from make_recurrent import write_recurrent
-from networks import SimNetwork, count_words
+from both import assert_same, make_frames, on_cpu, on_device, stills
+from networks import count_words
 from simulation import SimDevice
 from surfaces import Surface
 
-from streamsr import Upscaler
-from streamsr.device.upscaler import DeviceUpscaler
 from streamsr.errors import EngineError, UsageError
 from streamsr.frame import Frame
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(make_network(channels=4, layers=3), tmp_path_factory.mktemp("model"), int8=False)
-
-
-@pytest.fixture(scope="module")
-def recurrent(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_recurrent(tmp_path_factory.mktemp("recurrent"))
-
-
-def make_frames(num: int, *, size: tuple[int, int] = (64, 48), pix_fmt: str = "yuv420p", seed: int = 0) -> list[av.VideoFrame]:
-    """Smooth noise that drifts, at irregular times."""
-    rng = np.random.default_rng(seed)
-    frames = []
-    base = rng.integers(0, 256, (size[1] * 2, size[0] * 2))
-    for number in range(num):
-        video = av.VideoFrame(*size, pix_fmt)
-        frame = Frame(video)
-        for index, plane in enumerate(frame.planes):
-            shifted = np.roll(base, (number + index, 2 * number), (0, 1))[: plane.shape[0], : plane.shape[1]]
-            plane[:] = shifted.astype(plane.dtype) << (frame.layout.bits - 8)
-        video.pts, video.duration, video.time_base = number * 3 + number // 2, 3, Fraction(1, 90)
-        video.color_primaries, video.color_trc, video.colorspace, video.color_range = 9, 16, 9, 1
-        frames.append(video)
-    return frames
-
-
-class Handover:
-    """Stands for `streamsr.engines.handover.DeviceHandover`: a successor of another type takes over after some frames."""
-
-    def __init__(self, networks: list[SimNetwork], successor: tuple[int, Any]) -> None:
-        self.networks, (self.after, self.dtype) = networks, successor
-        self.num_checks = 0
-
-    def check(self, luma: np.ndarray, out: np.ndarray, state: Any = (), following: Any = (), *, stream: int) -> SimNetwork | None:
-        self.num_checks += 1
-        if self.num_checks != self.after:
-            return None
-        first = self.networks[0]
-        first.sim.synchronise(first.sim.record(first.sim.stream_of(stream)))
-        assert len(state) == len(following) == len(first.states)
-        assert int(np.rint(luma.astype(np.float32) * 255).sum()) in first.seen, "not a frame that ran"
-        self.networks.append(SimNetwork(first.spec, first.sim, bits=first.bits, dtype=self.dtype))
-        return self.networks[-1]
-
-    def close(self) -> None: ...
-
-
-def on_device(model: Path | str, scale: float = 2, *, sim: SimDevice | None = None, dtype: Any = "float32", broken_at: int | None = None,
-              successor: tuple[int, Any] | None = None, **options: Any) -> tuple[DeviceUpscaler, SimDevice, list[SimNetwork]]:  # fmt: skip
-    sim = sim or SimDevice()
-    networks: list[SimNetwork] = []
-
-    def open_network(spec: Any, bits: int, shape: tuple[int, int, int]) -> tuple[SimNetwork, Any]:
-        networks.append(SimNetwork(spec, sim, bits=bits, dtype=dtype, broken_at=broken_at))
-        return networks[-1], None if successor is None else Handover(networks, successor)
-
-    upscaler = DeviceUpscaler(
-        model, scale, open_device=lambda: sim, open_network=open_network, engine="openvino", precision="f32", threads=1, **options
-    )  # fmt: skip
-    return upscaler, sim, networks
-
-
-def on_cpu(model: Path | str, scale: float, frames: list[av.VideoFrame], **options: Any) -> list[av.VideoFrame]:
-    with Upscaler(model, scale, engine="openvino", precision="f32", threads=1, **options) as upscaler:
-        return list(upscaler(iter(frames)))
-
-
-WORDS = ("pts", "duration", "time_base", "width", "height", "colorspace", "color_range", "color_primaries", "color_trc", "pict_type")
-
-
-def assert_same(results: list[av.VideoFrame], wanted: list[av.VideoFrame]) -> None:
-    assert len(results) == len(wanted)
-    for number, (result, other) in enumerate(zip(results, wanted, strict=True)):
-        for name in WORDS:
-            assert getattr(result, name) == getattr(other, name), (number, name)
-        assert result.format.name == other.format.name
-        for index, (plane, reference) in enumerate(zip(Frame(result).planes, Frame(other).planes, strict=True)):
-            assert np.array_equal(plane, reference), (number, index)
 
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv420p10le", "yuv422p", "yuv444p12le", "gray"])
@@ -133,18 +47,6 @@ def test_odd_sizes_and_other_scales(model: Path, size: tuple[int, int], scale: f
     upscaler, _, _ = on_device(model, scale)
     with upscaler:
         assert_same(list(upscaler(iter(frames))), on_cpu(model, scale, frames))
-
-
-def stills(num: int) -> list[av.VideoFrame]:
-    """Two scenes, each with frames that are equal to the one before."""
-    frames = make_frames(num)
-    other = make_frames(num, seed=9)
-    for number in range(num):
-        source = Frame((frames if number < num // 2 else other)[number - number % 3])
-        for plane, samples in zip(Frame(frames[number]).planes, source.planes, strict=True):
-            plane[:] = samples
-    Frame(frames[1]).planes[1][:] = 77  # the same luma, other chroma
-    return frames
 
 
 @pytest.mark.parametrize("frames_in_flight", [1, 2, 3])
@@ -359,71 +261,6 @@ def test_a_format_that_no_surface_has_leaves_by_the_host(model: Path) -> None:
     with upscaler:
         assert_same(list(upscaler(iter(frames))), on_cpu(model, 2, frames))
     assert count_words(sim.log)["interleave"] == 0
-
-
-def failing(kind: str, *calls: int) -> SimDevice:
-    return SimDevice(failures={kind: set(calls)})
-
-
-@pytest.mark.parametrize(
-    "sim",
-    [failing("allocate", 5), failing("allocate", 20), failing("lane", 2), failing("lane", 0), failing("enqueue", 0), failing("enqueue", 2),
-     failing("upload", 7), failing("launch", 0), failing("launch", 1), failing("launch", 4), failing("capture", 0), failing("capture", 1),
-     failing("launch", 1, 2), failing("launch", 0, 3, 5), failing("pin", 11)],
-    ids=lambda sim: "-".join(f"{kind} {sorted(calls)}" for kind, calls in sim.failures.items()),
-)  # fmt: skip
-@pytest.mark.parametrize("recurrence", [False, True])
-def test_memory_that_runs_out_costs_no_frame(model: Path, recurrent: Path, recurrence: bool, sim: SimDevice) -> None:
-    sim = SimDevice(failures=sim.failures, seed=3)
-    path, frames = (recurrent if recurrence else model), stills(24)
-    upscaler, _, _ = on_device(path, sim=sim)
-    with upscaler:
-        assert_same(list(upscaler(iter(frames))), on_cpu(path, 2, frames))
-        assert upscaler.num_upscaled == 24
-        ((kind, calls),) = sim.failures.items()
-        assert sim.calls[kind] > max(calls), "nothing failed"
-        assert any("too little memory for 3 frames in flight; it goes on with 2 frames" in words for words in upscaler.notes)
-    assert sim.used == 0
-
-
-def test_batches_get_smaller_before_frames_in_flight_get_fewer(model: Path) -> None:
-    frames = make_frames(11)
-    upscaler, _, _ = on_device(model, sim=failing("enqueue", 1, 2), batch=4)
-    with upscaler:
-        assert_same(list(upscaler(iter(frames))), on_cpu(model, 2, frames))
-        assert "batches of 4" in upscaler.notes[0]
-        assert "batches of 2" in upscaler.notes[0]
-
-
-def size_of_one(path: Path, frames: list[av.VideoFrame]) -> int:
-    upscaler, sim, _ = on_device(path, frames_in_flight=1)
-    with upscaler:
-        list(upscaler(iter(frames)))
-    return sim.peak
-
-
-@pytest.mark.parametrize("recurrence", [False, True])
-@pytest.mark.parametrize("share", [0.95, 0.75])
-def test_tiles_where_one_frame_does_not_fit(model: Path, recurrent: Path, recurrence: bool, share: float) -> None:
-    path, frames = (recurrent if recurrence else model), make_frames(6, size=(160, 120))
-    sim = SimDevice(budget=int(size_of_one(path, frames) * share))
-    upscaler, _, networks = on_device(path, sim=sim)
-    with upscaler:
-        assert_same(list(upscaler(iter(frames))), on_cpu(path, 2, frames))
-        assert "tiles of at most" in upscaler.notes[-1]
-    assert any(lane.shape[1:] != (120, 160) for lane in networks[0].lanes)
-
-
-def test_a_device_that_is_too_small_for_any_tile_says_what_is_free(model: Path) -> None:
-    upscaler, sim, _ = on_device(model, sim=SimDevice(budget=30_000))
-    with upscaler, pytest.raises(EngineError) as caught:
-        list(upscaler(iter(make_frames(3))))
-    assert "too little memory for one frame of 64x48" in caught.value.message
-    assert "--device cpu" in (caught.value.hint or "")
-    assert caught.value.exit_code == 5
-    del caught  # its traceback keeps what it came from
-    gc.collect()
-    assert sim.used == 0
 
 
 def test_half_precision_planes_keep_8_and_10_bits(model: Path) -> None:

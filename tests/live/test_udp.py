@@ -43,19 +43,24 @@ def steps(path: Path) -> list[Fraction]:
     return [b - a for a, b in pairwise(found)]
 
 
+def assert_in_sync(clip: Path, out: Path) -> None:
+    """All sound and all pictures of `out` are as far from each other as in `clip`, to the millisecond."""
+    sent = {row.md5: row.pts for row in rows(clip, "a:0", copy=True)}
+    heard = [row for row in rows(out, "a:0", copy=True) if row.md5 in sent]
+    assert len(heard) > 100
+    shift = sent[heard[0].md5] - heard[0].pts
+    assert all(abs(sent[row.md5] - row.pts - shift) <= MILLISECOND for row in heard)
+    shown = times(clip)
+    assert all(min(abs(seen + shift - known) for known in shown) <= MILLISECOND for seen in times(out))
+
+
 def test_times_are_the_sources_and_sound_stays_in_sync(tmp_path: Path) -> None:
     clip, port = make_ts(tmp_path / "in.ts"), free_port()
     with sender(*send(clip, port)), Live(url(port), tmp_path / "out.ts", live=PATIENT, source=SourceOptions(num_frames=4 * RATE)) as live:
         report = live.wait()
     assert report.dropped.keys() <= {"at the end"}
-    sent = {row.md5: row.pts for row in rows(clip, "a:0", copy=True)}
-    heard = [row for row in rows(tmp_path / "out.ts", "a:0", copy=True) if row.md5 in sent]
-    assert len(heard) > 100
-    shift = sent[heard[0].md5] - heard[0].pts
-    assert all(abs(sent[row.md5] - row.pts - shift) <= MILLISECOND for row in heard)
-    shown, seen = times(clip), times(tmp_path / "out.ts")
-    assert len(seen) == 4 * RATE
-    assert all(min(abs(time + shift - known) for known in shown) <= MILLISECOND for time in seen)
+    assert_in_sync(clip, tmp_path / "out.ts")
+    assert len(times(tmp_path / "out.ts")) == 4 * RATE
     assert all(abs(step - Fraction(1, RATE)) <= MILLISECOND for step in steps(tmp_path / "out.ts"))
 
 
@@ -127,13 +132,7 @@ def test_sound_that_arrives_late_stays_in_sync(tmp_path: Path) -> None:
                 sending.sendto(packets[at], ("127.0.0.1", port))
         report = live.wait()
     assert report.num_out >= 8 * RATE - 2
-    sent = {row.md5: row.pts for row in rows(clip, "a:0", copy=True)}
-    heard = [row for row in rows(tmp_path / "out.ts", "a:0", copy=True) if row.md5 in sent]
-    assert len(heard) > 100
-    shift = sent[heard[0].md5] - heard[0].pts
-    assert all(abs(sent[row.md5] - row.pts - shift) <= MILLISECOND for row in heard)
-    shown = times(clip)
-    assert all(min(abs(seen + shift - known) for known in shown) <= MILLISECOND for seen in times(tmp_path / "out.ts"))
+    assert_in_sync(clip, tmp_path / "out.ts")
 
 
 def test_frames_without_times_get_those_of_the_rate(tmp_path: Path) -> None:

@@ -1,0 +1,78 @@
+"""A simulated GPU whose memory runs out: smaller batches, fewer frames in flight, tiles, and no frame lost."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+
+import av
+import pytest
+from both import assert_same, make_frames, on_cpu, on_device, stills
+from simulation import SimDevice
+
+from streamsr.errors import EngineError
+
+
+def failing(kind: str, *calls: int) -> SimDevice:
+    return SimDevice(failures={kind: set(calls)})
+
+
+@pytest.mark.parametrize(
+    "sim",
+    [failing("allocate", 5), failing("allocate", 20), failing("lane", 2), failing("lane", 0), failing("enqueue", 0), failing("enqueue", 2),
+     failing("upload", 7), failing("launch", 0), failing("launch", 1), failing("launch", 4), failing("capture", 0), failing("capture", 1),
+     failing("launch", 1, 2), failing("launch", 0, 3, 5), failing("pin", 11)],
+    ids=lambda sim: "-".join(f"{kind} {sorted(calls)}" for kind, calls in sim.failures.items()),
+)  # fmt: skip
+@pytest.mark.parametrize("recurrence", [False, True])
+def test_memory_that_runs_out_costs_no_frame(model: Path, recurrent: Path, recurrence: bool, sim: SimDevice) -> None:
+    sim = SimDevice(failures=sim.failures, seed=3)
+    path, frames = (recurrent if recurrence else model), stills(24)
+    upscaler, _, _ = on_device(path, sim=sim)
+    with upscaler:
+        assert_same(list(upscaler(iter(frames))), on_cpu(path, 2, frames))
+        assert upscaler.num_upscaled == 24
+        ((kind, calls),) = sim.failures.items()
+        assert sim.calls[kind] > max(calls), "nothing failed"
+        assert any("too little memory for 3 frames in flight; it goes on with 2 frames" in words for words in upscaler.notes)
+    assert sim.used == 0
+
+
+def test_batches_get_smaller_before_frames_in_flight_get_fewer(model: Path) -> None:
+    frames = make_frames(11)
+    upscaler, _, _ = on_device(model, sim=failing("enqueue", 1, 2), batch=4)
+    with upscaler:
+        assert_same(list(upscaler(iter(frames))), on_cpu(model, 2, frames))
+        assert "batches of 4" in upscaler.notes[0]
+        assert "batches of 2" in upscaler.notes[0]
+
+
+def size_of_one(path: Path, frames: list[av.VideoFrame]) -> int:
+    upscaler, sim, _ = on_device(path, frames_in_flight=1)
+    with upscaler:
+        list(upscaler(iter(frames)))
+    return sim.peak
+
+
+@pytest.mark.parametrize("recurrence", [False, True])
+@pytest.mark.parametrize("share", [0.95, 0.75])
+def test_tiles_where_one_frame_does_not_fit(model: Path, recurrent: Path, recurrence: bool, share: float) -> None:
+    path, frames = (recurrent if recurrence else model), make_frames(6, size=(160, 120))
+    sim = SimDevice(budget=int(size_of_one(path, frames) * share))
+    upscaler, _, networks = on_device(path, sim=sim)
+    with upscaler:
+        assert_same(list(upscaler(iter(frames))), on_cpu(path, 2, frames))
+        assert "tiles of at most" in upscaler.notes[-1]
+    assert any(lane.shape[1:] != (120, 160) for lane in networks[0].lanes)
+
+
+def test_a_device_that_is_too_small_for_any_tile_says_what_is_free(model: Path) -> None:
+    upscaler, sim, _ = on_device(model, sim=SimDevice(budget=30_000))
+    with upscaler, pytest.raises(EngineError) as caught:
+        list(upscaler(iter(make_frames(3))))
+    assert "too little memory for one frame of 64x48" in caught.value.message
+    assert "--device cpu" in (caught.value.hint or "")
+    assert caught.value.exit_code == 5
+    del caught  # its traceback keeps what it came from
+    gc.collect()
+    assert sim.used == 0
