@@ -20,6 +20,7 @@ Note [Odd sizes]
 from __future__ import annotations
 
 import queue
+from collections.abc import Callable
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -86,6 +87,32 @@ class FilterChain:
         return result
 
 
+class ChainPool:
+    """Filter graphs for frames that may change: one for each thread that needs one, kept for the next frame like it."""
+
+    def __init__(self, build: Callable[[GraphKey, av.VideoFrame], FilterChain]) -> None:
+        self._build = build
+        self._idle: queue.LifoQueue[tuple[GraphKey, FilterChain]] = queue.LifoQueue()
+
+    def __call__(self, video: av.VideoFrame) -> av.VideoFrame:
+        key = GraphKey.of(video)
+        chain = self._take(key) or self._build(key, video)
+        result = chain(video)
+        if self._idle.qsize() < MAX_GRAPHS:
+            self._idle.put((key, chain))
+        return result
+
+    def _take(self, key: GraphKey) -> FilterChain | None:
+        """An idle graph for `key`; idle ones for other keys are dropped, as the stream has changed."""
+        while True:
+            try:
+                idle_key, chain = self._idle.get_nowait()
+            except queue.Empty:
+                return None
+            if idle_key == key:
+                return chain
+
+
 class Resampler:
     """Brings frames of any size to one size, everything else about them unchanged. Safe to call from many threads.
 
@@ -101,7 +128,7 @@ class Resampler:
         self._pix_fmt = pix_fmt
         self._flags = flags
         self._threads = threads
-        self._idle: queue.LifoQueue[tuple[GraphKey, FilterChain]] = queue.LifoQueue()
+        self._chains = ChainPool(self._build)
         self._locations: dict[GraphKey, str] = {}
 
     def __call__(self, video: av.VideoFrame) -> av.VideoFrame:
@@ -111,11 +138,7 @@ class Resampler:
         picture yet to be encoded has none (an encoder would take it for a request).
         Raises ValueError for a pixel format that swscale cannot read.
         """
-        key = GraphKey.of(video)
-        chain = self._take(key) or self._build(key, video)
-        result = chain(video)
-        if self._idle.qsize() < MAX_GRAPHS:
-            self._idle.put((key, chain))
+        result = self._chains(video)
         if (video.width, video.height) == (result.width, result.height):
             result.make_writable()  # FFmpeg hands the very same picture on where there is nothing to scale
         result.pict_type = 0  # type: ignore[assignment]
@@ -139,23 +162,17 @@ class Resampler:
             resize_plane(plane_view(video, index, layout), width, height, bits=layout.bits, out=plane[:height, :width])
             repeat_edge(plane, width, height)
 
-    def _take(self, key: GraphKey) -> FilterChain | None:
-        """An idle graph for `key`; idle ones for other keys are dropped, as the stream has changed."""
-        while True:
-            try:
-                idle_key, chain = self._idle.get_nowait()
-            except queue.Empty:
-                return None
-            if idle_key == key:
-                return chain
+    def location(self, key: GraphKey, video: av.VideoFrame) -> str:
+        """Where the chroma of such frames lies: see `find_chroma_location`, asked once."""
+        if key not in self._locations:
+            self._locations[key] = find_chroma_location(video)
+        return self._locations[key]
 
     def _build(self, key: GraphKey, video: av.VideoFrame) -> FilterChain:
         pix_fmt = self._pix_fmt or key.pix_fmt
         layout = find_layout(key.pix_fmt)
         subsampled = layout is None or layout.log2_chroma != (0, 0)
-        if subsampled and key not in self._locations:
-            self._locations[key] = find_chroma_location(video)
-        location = self._locations.get(key, "unspecified")
+        location = self.location(key, video) if subsampled else "unspecified"
         filters = scale_filters(
             key,
             self.width or key.width,

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import av
 import numpy as np
 
+from streamsr.carrier import Carrier
 from streamsr.colour import LUMA_BITS, LumaOfRgb
 from streamsr.continuity import Continuity
 from streamsr.engines import State
@@ -44,7 +45,7 @@ class Stream:
         self._upscaler = upscaler
         self._like = like  # width, height and pixel format to take for those of the first frame
         self._lock = threading.Lock()
-        self._resampler: Resampler | None = None
+        self._carrier: Carrier | None = None
         self._converter: Resampler | None = None
         self._pix_fmt = ""
         self._last: Luma | None = None
@@ -65,12 +66,12 @@ class Stream:
             raise TypeError(f"Cannot upscale a {type(frame).__name__}; give av.VideoFrames, Frames or RGB arrays.")
         video = frame.video if isinstance(frame, Frame) else frame
         with self._lock:
-            if self._resampler is None or self._converter is None:
+            if self._carrier is None or self._converter is None:
                 width, height, pix_fmt = self._like or (video.width, video.height, video.format.name)
                 self._pix_fmt = planar_format(pix_fmt)
                 size = self._upscaler.output_size(width, height, self._pix_fmt)
                 self._size = size
-                self._resampler = Resampler(*size)
+                self._carrier = Carrier(*size)
                 self._converter = Resampler(pix_fmt=self._pix_fmt, flags=CONVERT_FLAGS)
             source = video if video.format.name == self._pix_fmt else self._converter(video)
             luma, reused = self._take_luma(Frame(source))
@@ -116,12 +117,12 @@ class Stream:
         return self._last, False
 
     def _finish(self, source: av.VideoFrame, luma: Luma, reused: bool) -> av.VideoFrame:
-        assert self._resampler is not None
-        carrier = self._resampler(source)
-        layout = find_layout(carrier.format.name)
-        assert layout is not None
+        assert self._carrier is not None
         width, height = luma.target
         luma_hr = self._order.enlarge(luma)
+        carrier = (self._carrier.whole if luma_hr is None else self._carrier)(source)
+        layout = find_layout(carrier.format.name)
+        assert layout is not None
         if luma_hr is not None:
             planes = Frame(carrier).planes
             if layout.kind == "rgb":
