@@ -13,7 +13,7 @@ from typing import Any
 import av
 import numpy as np
 
-from ..engines.device import DeviceMemoryError
+from ..engines.device import CAPTURE, DeviceMemoryError
 from ..errors import EngineError
 from ..io.dlpack import NO_WAIT, Unstreamed
 from .device import CaptureError, DeviceArray, Kernels
@@ -97,7 +97,7 @@ class CudaDevice:
             array.data.memset_async(0, array.nbytes, stream)
 
     def capture(self, stream: Any, work: Callable[[], None]) -> Any:
-        with self._on:
+        with CAPTURE, self._on:  # Note [Captures] of streamsr.engines.device
             try:
                 # relaxed: other threads (a decoder, a build) may allocate meanwhile
                 stream.begin_capture(self._cupy.cuda.runtime.streamCaptureModeRelaxed)

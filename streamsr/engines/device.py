@@ -14,17 +14,22 @@ Note [Capture]: `enqueue` only launches work. It never allocates, synchronises o
 capture it in a CUDA graph once the lane has run for the first time, if `Lane.is_capturable` says so. A graph holds the
 addresses of its arrays: a recurrent model needs one graph for each of the two directions between two sets of states.
 
+Note [Captures]: a thread that captures would be disturbed by another one that waits for the whole device, as torch does before
+a capture and while it compiles. So where several threads use a device (streamsr.live.fleet), each does that under CAPTURE.
+
 Note [Half]: planes and states have the engine's `dtype`. In float16 a luma plane keeps 11 bits of a code: half a code of
 a 10-bit video at most. A state is written by a layer that computes in half, so half keeps all of it.
 """
 
 from __future__ import annotations
 
+import threading
 from typing import Any, Literal, Protocol, cast
 
 from streamsr.errors import EngineError
 from streamsr.models import StateShape
 
+CAPTURE = threading.RLock()  # of this process: Note [Captures]
 DType = Literal["float16", "float32"]
 TYPESTR = {"float16": "<f2", "float32": "<f4"}
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from streamsr.engines.device import DeviceArray, DeviceMemoryError, DeviceState, DType, address, check_call
+from streamsr.engines.device import CAPTURE, DeviceArray, DeviceMemoryError, DeviceState, DType, address, check_call
 from streamsr.engines.torch import DTYPES, load_network
 from streamsr.errors import EngineError, UsageError
 from streamsr.models import ModelSpec
@@ -87,7 +87,7 @@ class TorchLane:
         luma, out, state, following = self._zeros((n, 1, h, w)), self._zeros((n, 1, s * h, s * w)), self.new_state(), self.new_state()
         stream = torch.cuda.Stream(device)
         try:
-            with torch.cuda.stream(stream), torch.inference_mode():
+            with CAPTURE, torch.cuda.stream(stream), torch.inference_mode():
                 for _ in range(3):
                     self._launch([luma, *state], [out, *following])
             stream.synchronize()
@@ -121,7 +121,7 @@ class TorchLane:
         graph = torch.cuda.CUDAGraph()
         inputs, outputs = [self._tensor(array) for array in given], [self._tensor(array) for array in made]
         # thread_local: other threads decode, encode and build meanwhile, and may do what a capture forbids
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+        with CAPTURE, torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             self._launch(inputs, outputs)
         self._pool = graph.pool()
         return graph
