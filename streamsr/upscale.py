@@ -93,7 +93,7 @@ class Upscaler:
         self.notes: list[str] = []  # what was not as one may expect, each once
         self.num_upscaled = 0  # frames given back
         self.num_reused = 0  # of these, how many had the luma of the frame before
-        self.engine_seconds = 0.0  # time inside the engine, summed over threads
+        self.engine_seconds = 0.0  # time inside the engine, summed over threads; of frames that stay on a GPU, how long one was on its way
 
     @property
     def spec(self) -> ModelSpec | None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # of the process, of files, or without a meaning where the file is the only input
 _NOT_HERE = {"help", "start", "end", "segment-seconds", "workers", "cluster", "work-folder", "restart", "recursive", "realtime", "live",
-             "quiet", "metrics", "preview", "preview-token", "log-json"}  # fmt: skip
+             "batch", "quiet", "metrics", "preview", "preview-token", "log-json"}  # fmt: skip
 _ENDS = ("input", "output")
 _RIVALS = {"scale": "size", "size": "scale"}
 _NAME = re.compile(r"[\w.-]+( [\w.-]+)*")
@@ -106,7 +106,7 @@ def _read_stream(path: Path, name: str, table: Any, options: argparse.ArgumentPa
         return StreamOrder(
             name, settled.input, settled.output, settled.scale or 2, settled.size, settled.model, settled.engine, settled.device,
             settled.precision, settled.threads, run.source_options(settled), run.sink_options(settled), streaming.live_options(settled),
-            settled.report,
+            settled.frames_in_flight, settled.report,
         )  # fmt: skip
     except StreamsrError as error:
         raise UsageError(f"{where}: {error.message}", hint=error.hint) from error

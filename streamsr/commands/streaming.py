@@ -82,6 +82,8 @@ def main(options: argparse.Namespace, source: SourceOptions, sink: SinkOptions, 
 
     if options.realtime:
         raise UsageError("--realtime is for files: a live stream keeps up by itself.", hint="leave it out")
+    if options.batch != 1:
+        raise UsageError("--batch is for files: a live picture does not wait for others.", hint="leave it out")
     live = live_options(options)
     telemetry = StreamTelemetry(redact(options.input))
     log = EventLog(telemetry.name, as_json=options.log_json, urls=[options.input, options.output], quiet=options.quiet)
@@ -93,7 +95,7 @@ def main(options: argparse.Namespace, source: SourceOptions, sink: SinkOptions, 
             report = run_live(
                 options.input, options.output, scale=options.scale or 2, size=options.size, model=options.model, engine=options.engine,
                 device=options.device, precision=options.precision, threads=options.threads, source=source, sink=sink, live=live,
-                telemetry=telemetry, tap=tap, log=log, stop=stop,
+                telemetry=telemetry, tap=tap, log=log, stop=stop, frames_in_flight=options.frames_in_flight,
             )  # fmt: skip
         if options.report is not None:
             options.report.write_text(json.dumps(report.as_dict(), indent=2, default=str) + "\n")

@@ -68,6 +68,17 @@ class Course:
             self._flight.drain()
             yield from self._take()
 
+    @property
+    def num_slots(self) -> int:
+        """How many frames may be on their way; more wait in `put`."""
+        return (self._flight.rung if self._flight is not None else self._rung).num_slots
+
+    def land_first(self) -> Iterator[av.VideoFrame]:
+        """Wait for the frame that was put first; gives it, and nothing where none is on its way."""
+        if self._flight is not None:
+            self._flight.land_first()
+            yield from self._take()
+
     def close(self) -> None:
         self._close_flight()
 
@@ -85,6 +96,7 @@ class Course:
 
     def _take(self) -> Iterator[av.VideoFrame]:
         assert self._flight is not None
+        self._upscaler.engine_seconds += self._flight.take_busy_s()
         while self._flight.ready:
             ticket = self._flight.ready.popleft()
             self._num_done += 1

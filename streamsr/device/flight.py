@@ -11,16 +11,16 @@ another set of states than it reads, so it can be made twice.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ..continuity import Continuity
 from ..engines.device import DeviceEngine, DeviceMemoryError
-from ..errors import EngineError
 from .chain import Planes, States, state_shapes
 from .device import Device, DeviceArray
-from .memory import Rung, step_down
+from .memory import DeviceTooSmallError, Rung, step_down
 from .picture import Picture
 from .relation import Judge
 from .slot import Slot, Ticket
@@ -37,7 +37,7 @@ class Succeed(Protocol):
 class Flight:
     """continuity: of the stream, for a network with a state; None without one. tell: what is told when less fits than asked for.
 
-    Raises EngineError where not even the smallest fits.
+    Raises DeviceTooSmallError where not even the smallest fits.
     """
 
     def __init__(
@@ -56,11 +56,15 @@ class Flight:
         self._step = 0  # of the network, counted where it has a state
         self._states: list[States] = []
         self._judge: Judge | None = None
+        self._busy_s = 0.0  # in which a frame was on its way: time that frames share counts once
+        self._finished = 0.0  # when the last one was
         try:
             if continuity is not None:
                 self._states = [self._new_states() for _ in range(2)]
                 self._judge = Judge(device, picture, continuity)
             self._open()
+        except DeviceTooSmallError:
+            raise
         except DeviceMemoryError as error:
             raise self._too_small(str(error)) from error
 
@@ -98,9 +102,23 @@ class Flight:
         while self._flying:
             self._finish_first()
 
+    def land_first(self) -> None:
+        """Finish what was launched first, and what is done with it."""
+        if self._flying:
+            self._finish_first()
+
+    def take_busy_s(self) -> float:
+        """Seconds in which a frame was on its way, since the last call."""
+        busy_s, self._busy_s = self._busy_s, 0.0
+        return busy_s
+
     def _finish_first(self) -> None:
-        self.ready += self._flying[0].finish()
+        slot = self._flying[0]
+        self.ready += slot.finish()
         self._flying.popleft()
+        now = time.perf_counter()
+        self._busy_s += now - max(slot.launched, self._finished)
+        self._finished = now
 
     def close(self) -> None:
         """Wait for what is on the device and free it; frames that are not finished are given up."""
@@ -140,6 +158,7 @@ class Flight:
             after = self._last.computed if self._states and self._last is not None else None
             slot.launch(state, following, key=step % 2 if self._states else 0, after=after)
             self._step = step + 1
+        slot.launched = time.perf_counter()
         self._last = slot
         self._filling = None
         self._flying.append(slot)
@@ -237,9 +256,9 @@ class Flight:
             for each, engine in zip(self.picture.passes, self._engines, strict=True)
         )
 
-    def _too_small(self, why: str) -> EngineError:
+    def _too_small(self, why: str) -> DeviceTooSmallError:
         width, height = self.picture.width, self.picture.height
         free, total = self._device.memory()
         words = f"{self._device.name} has too little memory for one frame of {width}x{height}: {why}"
         hint = f"{free / 2**20:.0f} of {total / 2**20:.0f} MiB are free; end other programs on it, or take --device cpu"
-        return EngineError(words, hint=hint)
+        return DeviceTooSmallError(words, hint=hint)

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from ..engines.device import DeviceMemoryError
 from .chain import can_tile
 from .picture import Picture
+
+
+class DeviceTooSmallError(DeviceMemoryError):
+    """Not even the lowest rung fits."""
 
 
 @dataclass(frozen=True, slots=True)

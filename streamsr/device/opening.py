@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,23 +29,25 @@ def open_upscaler(
     frames_in_flight: int | None = None,
     batch: int = 1,
     opener: Any = open_engine,
+    say: Callable[[str], None] | None = None,
 ) -> Upscaler:
     """A DeviceUpscaler for "cuda:N", where CuPy is installed; else an Upscaler, which keeps frames in host memory.
 
     The options are those of Upscaler; frames_in_flight and batch count on a GPU alone, None is the usual number.
+    say: told of builds and handovers there, in words; None: stderr. opener: of engines for frames in host memory.
     """
     options: dict[str, Any] = {"size": size, "engine": engine, "device": device, "precision": precision, "threads": threads, "hint": hint}
     index = find_gpu_of_frames(model=str(model), engine=engine, device=device)
     if index is None:
         return Upscaler(model, scale, **options, opener=opener)
-    from .upscaler import FRAMES_IN_FLIGHT, DeviceUpscaler
+    from .upscaler import DeviceUpscaler
 
     def open_network(spec: ModelSpec, bits: int, shape: tuple[int, int, int]) -> tuple[DeviceEngine, DeviceHandover | None]:
-        return open_on_gpu(spec, shape, bits=bits, engine=engine, device=device, precision=precision)
+        return open_on_gpu(spec, shape, bits=bits, engine=engine, device=device, precision=precision, say=say)
 
     return DeviceUpscaler(
         model, scale, **options, open_device=lambda: open_device(index), open_network=open_network,
-        frames_in_flight=frames_in_flight or FRAMES_IN_FLIGHT, batch=batch,
+        frames_in_flight=frames_in_flight, batch=batch,
     )  # fmt: skip
 
 
@@ -56,14 +59,14 @@ def open_device(index: int) -> Device:
 
 
 def open_on_gpu(
-    spec: ModelSpec, shape: tuple[int, int, int], *, bits: int, engine: str, device: str, precision: Precision
+    spec: ModelSpec, shape: tuple[int, int, int], *, bits: int, engine: str, device: str, precision: Precision,
+    say: Callable[[str], None] | None = None,
 ) -> tuple[DeviceEngine, DeviceHandover | None]:  # fmt: skip
     """The network on planes of the GPU, and what hands over to a faster one: see `streamsr.engines.opening`."""
     from ..engines.opening import open_on_device
 
-    return open_on_device(spec, shape, engine="auto" if engine == "cuda" else engine, device=device, precision=precision, bits=bits)
-
-
+    engine = "auto" if engine == "cuda" else engine
+    return open_on_device(spec, shape, engine=engine, device=device, precision=precision, bits=bits, say=say)
 
 
 def settle_delivery(upscaler: Upscaler, encoding: Encoding) -> None:

@@ -16,6 +16,7 @@ from ..io.opening import SourceOptions
 from ..models import RESIZE
 from .encoders import find_encoders
 
+FRAMES_IN_FLIGHT = 3  # one comes, one is computed, one goes
 _CUDA = re.compile(r"cuda(?::(\d+))?")
 _GPU_ENGINES = ("auto", "cuda", "tensorrt", "torch")
 

@@ -54,6 +54,7 @@ class Slot:
         self.batch = batch
         self.computed: Event | None = None
         self.done: Event | None = None
+        self.launched = 0.0  # when, in seconds of perf_counter
         self._graphs: dict[object, Graph] = {}
         self._surfaces: list[tuple[DeviceArray, ...]] = []  # of the results in flight
         self._has_run = False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from ..continuity import Continuity
 from ..engines import Hint, Precision
-from ..engines.device import DeviceEngine
+from ..engines.device import DeviceEngine, DeviceMemoryError
 from ..engines.handover import DeviceHandover
 from ..errors import UsageError
 from ..frame import Frame, fetch, find_layout
@@ -29,8 +30,8 @@ from .device import Device, DeviceArray
 from .flight import Flight
 from .memory import Rung
 from .picture import Picture, describe_picture, find_reason_for_host, picture_format
+from .place import FRAMES_IN_FLIGHT
 
-FRAMES_IN_FLIGHT = 3  # one comes, one is computed, one goes
 MOST_IN_FLIGHT = 4
 
 
@@ -43,7 +44,7 @@ class DeviceUpscaler(Upscaler):
     open_device: opens it, once it is needed.
     open_network: a model on that device, for luma of so many bits and batches of a shape (n, h, w), and what hands over to
         another engine in the middle, where there is such.
-    frames_in_flight: 1 to 4; hint "latency" takes one. batch: frames that a network without a state takes at once.
+    frames_in_flight: 1 to 4; None: 3, with the hint "latency" one. batch: frames that a network without a state takes at once.
     surfaces: results are surfaces in the GPU's memory wherever they can be, for NVENC.
     Raises what Upscaler raises, and UsageError for numbers that cannot be.
     """
@@ -61,16 +62,18 @@ class DeviceUpscaler(Upscaler):
         precision: Precision = "auto",
         threads: int = 0,
         hint: Hint = "throughput",
-        frames_in_flight: int = FRAMES_IN_FLIGHT,
+        frames_in_flight: int | None = None,
         batch: int = 1,
     ) -> None:
+        if frames_in_flight is None:
+            frames_in_flight = 1 if hint == "latency" else FRAMES_IN_FLIGHT
         if not 1 <= frames_in_flight <= MOST_IN_FLIGHT:
             raise UsageError(f"frames_in_flight is {frames_in_flight}; it must be 1 to {MOST_IN_FLIGHT}.")
         if batch < 1:
             raise UsageError(f"batch is {batch}; it must be 1 or more.")
         super().__init__(model, scale, size=size, engine=engine, device=device, precision=precision, threads=threads, hint=hint)
         self._place = device
-        self._rung = Rung(1) if hint == "latency" else Rung(frames_in_flight, 1 if self.is_recurrent else batch)
+        self._rung = Rung(frames_in_flight, 1 if self.is_recurrent or hint == "latency" else batch)
         self._open_device, self._open_network = open_device, open_network
         self._gpu: Device | None = None
         self._networks: dict[tuple[int, int], DeviceEngine] = {}  # by scale and bits
@@ -124,7 +127,8 @@ class DeviceUpscaler(Upscaler):
         for spec in passes:
             multiple = spec.size_multiple
             shape = (self._rung.batch, height + -height % multiple, width + -width % multiple)
-            self.network(spec, layout.bits, shape).open_lane(*shape).close()
+            with suppress(DeviceMemoryError):  # a flight then finds out what does fit
+                self.network(spec, layout.bits, shape).open_lane(*shape).close()
             width, height = width * spec.scale, height * spec.scale
         return None
 
@@ -171,6 +175,10 @@ class DeviceUpscaler(Upscaler):
                 raise failure
         finally:
             run.close()
+
+    def open_course(self, first: av.VideoFrame) -> Course:
+        """A stream of frames like this one, for whoever puts each in and takes it out at a time of his own; close it."""
+        return Course(self, (first.width, first.height, picture_format(first)), self._rung)
 
     def restart(self) -> None:
         if self._single is not None:

@@ -93,6 +93,13 @@ class FrameBuffer:
             self._dropped("late", late)
         return picture
 
+    def take_early(self, wait_s: float) -> Picture | None:
+        """The oldest picture, if it is not too late even when its turn comes in `wait_s`; else it stays for `take` to judge."""
+        with self._changed:
+            if not self._pictures or self._late_s(self._pictures[0]) + wait_s > self._max_latency_s:
+                return None
+            return self._pictures.popleft()
+
     def close(self) -> None:
         """No more pictures are wanted; those that wait can still be taken."""
         with self._changed:

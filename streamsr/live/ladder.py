@@ -56,16 +56,21 @@ class Ladder:
         num_dropped = sum(seen.dropped for seen in self._seen)
         strained = work > FULL * interval_s and (num_dropped > 0 or late > self._max_latency_s / 2)
         if strained and self.step + 1 < len(self.steps):
-            if now - self._changed < 2 * self._wait_s and self.num_changes:
-                self._wait_s = min(2 * self._wait_s, UP_MOST_S)  # the last step up was a mistake
             self._cost_s[self.step] = work
-            self._move(self.step + 1, now)
+            self.follow(self.step + 1, now)
         elif self.step and now - self._changed >= self._wait_s and late < self._max_latency_s / 4 and not num_dropped:
             # the better step once took its cost; where the machine was busy then, only trying tells, so trust it less with time
             expected = self._cost_s.get(self.step - 1, 0.0)
             if expected < ROOM * interval_s or now - self._changed >= 2 * self._wait_s:
                 self._move(self.step - 1, now)
         return self.step
+
+    def follow(self, step: int, now: float) -> None:
+        """Go down to this step now: the better one takes too long, or cannot run."""
+        if step != self.step:
+            if now - self._changed < 2 * self._wait_s and self.num_changes:
+                self._wait_s = min(2 * self._wait_s, UP_MOST_S)  # the last step up was a mistake
+            self._move(step, now)
 
     def _move(self, step: int, now: float) -> None:
         self.step = step

@@ -74,7 +74,7 @@ class Ledger:
         report.source = facts.tags.describe() if facts.tags else {}
         report.rate = float(facts.rate)
         report.num_quality_changes = models.num_changes
-        report.notes = list(facts.notes)
+        report.notes = [*facts.notes, *models.notes]
         if encoder is not None:
             report.encoder, report.result = encoder.name, encoder.tags.describe()
             report.notes += encoder.losses

@@ -1,44 +1,25 @@
-"""run_live: one stream in and out that neither falls behind nor dies.
-
-Three threads and a process: LiveSource reads and decodes, this thread upscales and encodes, Publisher feeds the relay process
-that writes. Between them stand a buffer where the newest frame wins and a queue that never makes anyone wait.
-"""
+"""run_live: one stream in and out that neither falls behind nor dies."""
 
 from __future__ import annotations
 
 import threading
-import time
 from pathlib import Path
-
-import av
 
 from ..device.place import find_devices
 from ..engines import Precision, open_engine
-from ..errors import AccountError, Interrupted, SinkError, SourceError, StreamsrError, UsageError
+from ..errors import UsageError
 from ..io.opening import SourceOptions
 from ..io.sink import SinkOptions
 from .address import check_input
-from .buffer import FrameBuffer, Picture
-from .encoding import LiveEncoder
-from .ladder import Ladder
-from .ledger import Ledger
 from .log import EventLog
 from .models import LiveModels
 from .options import LiveOptions
-from .publisher import Publisher
 from .report import LiveReport
+from .run import LiveRun
 from .sharing import Opener
-from .slate import make_slate
-from .source import LiveSource
 from .target import Target, check_target, find_target
 from .telemetry import PreviewTap, StreamTelemetry
-from .timeline import Timeline
 from .url import redact
-
-_POLL_S = 0.1  # how soon a signal is noticed
-_STATUS_EVERY_S = 10.0
-_PATIENCE = 3  # frames that may be missing before the last one is shown again
-_DRAIN_MOST = 8  # frames that are still upscaled after the end was asked for
 
 
 def run_live(
@@ -60,11 +41,13 @@ def run_live(
     log: EventLog | None = None,
     stop: threading.Event | None = None,
     opener: Opener = open_engine,
+    frames_in_flight: int | None = None,
 ) -> LiveReport:
     """Upscale a stream as it comes, until it ends or `stop` is set.
 
     src: a URL, a device or "-"; dst: a URL, a path or "-". size: (width, height) box that the picture has to fit.
     telemetry, tap, log: what watches the stream. opener: what opens engines, see streamsr.live.sharing.
+    frames_in_flight: at most, on a GPU, 1 to 4; None: the usual number.
     Raises UsageError before anything connects; SourceError and SinkError for what cannot be had or, by --reconnect, is given up;
     EngineError; Interrupted where it was stopped before the first frame.
     """
@@ -72,13 +55,16 @@ def run_live(
     src, dst = str(src), str(dst)
     target = check_live(src, dst, source=source or SourceOptions(), sink=sink or SinkOptions(), live=live)
     name = redact(src)
-    if device != "auto":
-        device = find_devices(device, engine=engine, model=model).split(",")[0]
-    models = LiveModels(model, scale, size, engine, device, precision, threads, fixed=live.fixed_model, opener=opener)
-    stream = _Stream(
+    log = log or EventLog(name, urls=[src, dst], quiet=True)
+    device = find_devices(device, engine=engine, model=model).split(",")[0]
+    models = LiveModels(
+        model, scale, size, engine, device, precision, threads, fixed=live.fixed_model, opener=opener, frames_in_flight=frames_in_flight,
+        say=lambda words: log.event("engine", words=words),
+    )  # fmt: skip
+    stream = LiveRun(
         src, target, LiveReport(name, redact(dst)), models,
         source or SourceOptions(), sink or SinkOptions(), live, telemetry or StreamTelemetry(name), tap,
-        log or EventLog(name, urls=[src, dst], quiet=True), stop or threading.Event(),
+        log, stop or threading.Event(),
     )  # fmt: skip
     return stream.run()
 
@@ -88,230 +74,8 @@ def check_live(src: str, dst: str, *, source: SourceOptions, sink: SinkOptions, 
     check_input(src)
     target = find_target(dst, sink.format, live)
     check_target(target, sink, source_url=src)
+    if source.decoder not in ("auto", "cpu"):
+        raise UsageError(f"--decoder {source.decoder} is for files: live streams are decoded on the CPU.", hint="leave it out")
     if source.start_s is not None or source.end_s is not None:
         raise UsageError("A live stream has no --start and no --end.", hint="--frames N ends it after N frames")
     return target
-
-
-class _Stream:
-    """The state of one run."""
-
-    def __init__(
-        self, src: str, target: Target, report: LiveReport, models: LiveModels, source: SourceOptions, sink: SinkOptions, live: LiveOptions,
-        telemetry: StreamTelemetry, tap: PreviewTap | None, log: EventLog, stop: threading.Event,
-    ) -> None:  # fmt: skip
-        self.target, self.report, self.models, self.sink, self.live = target, report, models, sink, live
-        self.telemetry, self.tap, self.log, self.stop = telemetry, tap, log, stop
-        self.num_frames = source.num_frames
-        self.timeline = Timeline()
-        self.ledger = Ledger(report, telemetry, log)
-        self.buffer = FrameBuffer(
-            live.max_latency_s, late_s=lambda picture: self.timeline.late_s(picture.out_s, time.monotonic()),
-            came=self.ledger.came, dropped=self.ledger.dropped,
-        )  # fmt: skip
-        self.source = LiveSource(src, source, live, self.timeline, self.buffer, telemetry=telemetry, log=log)
-        self.encoder: LiveEncoder | None = None
-        self.publisher: Publisher | None = None
-        self.origin_s = 0.0  # output time of the first frame
-        self.last_out_s = -1.0
-        self.last: av.VideoFrame | None = None  # what was shown last
-        self.slate: av.VideoFrame | None = None
-        self.shown_at = 0.0
-        self.is_holding = False
-        self.session = 0
-        self.sound_session: dict[int, int] = {}
-        self.num_taken = 0
-
-    def run(self) -> LiveReport:
-        started = time.monotonic()
-        report, failure = self.report, None
-        self.source.start()
-        try:
-            first = self._wait_for_first()
-            with self.models:
-                self._open(first)
-                report.first_frame_s = time.monotonic() - started
-                self._loop()
-                self._drain()
-                self.ledger.describe(self.source.facts, self.models, self.encoder)
-        except StreamsrError as error:
-            failure = error
-        except KeyboardInterrupt:  # the second signal: at once
-            if self.publisher is not None:
-                self.publisher.kill()
-            raise
-        finally:
-            self.source.close()
-            if self.publisher is not None:
-                self.publisher.close()
-        report.elapsed_s = time.monotonic() - started
-        self.ledger.close(self.source.facts, self.buffer, self.timeline)
-        failure = failure or (self.publisher.failure if self.publisher else None)
-        if report.ended_by == "source" and self.source.ended.is_set():  # it was given up, or just ended
-            failure = failure or self.source.failure
-        if failure is not None:
-            report.ended_by = "failure"
-            self.log.event("stream failed", level="error", reason=failure.message, account=report.line())
-            raise failure
-        if not report.balanced:
-            raise AccountError(report.line())
-        return report
-
-    def _wait_for_first(self) -> Picture:
-        while not self.stop.is_set():
-            self._turn()
-            picture = self.buffer.peek(_POLL_S)
-            if picture is not None:
-                return picture
-            if self.source.ended.is_set():
-                raise self.source.failure or SourceError(f"{self.report.input} ended before its first picture.")
-        raise Interrupted("Interrupted before the first frame.")
-
-    def _open(self, first: Picture) -> None:
-        """Everything that needs to know the picture: models, encoder, publisher."""
-        facts = self.source.facts
-        assert facts.tags is not None
-        after = self.models.open(first.video)
-        self.ladder = Ladder(self.models.names, self.live.max_latency_s)
-        with self.source.opened:
-            self.encoder = LiveEncoder(
-                after, facts.tags, facts.rate, facts.sounds, self.target.format, self.sink.encode, is_network=self.target.is_network
-            )
-        if self.sink.strict and self.encoder.losses:
-            raise SinkError(f"--strict: {'; '.join(self.encoder.losses)}.")
-        if self.live.on_loss == "slate":
-            self.slate = self.encoder.adapt(make_slate(self.live.slate, after.width, after.height))
-        self.telemetry.model(self.models.name)
-        self.publisher = Publisher(
-            self.target, self.encoder.header, facts.rate, self.live, telemetry=self.telemetry, log=self.log, ledger=self.ledger
-        )
-        while self.publisher.state != "ready" and self.publisher.failure is None and not self.stop.is_set():
-            self._turn()
-            time.sleep(0.01)
-        self.buffer.open()
-
-    def _loop(self) -> None:
-        assert self.publisher is not None
-        next_status = time.monotonic() + _STATUS_EVERY_S
-        while True:
-            self._turn()
-            picture = self.buffer.take(min(_POLL_S, self._hold_in_s()))
-            self._carry_sounds()
-            self.telemetry.queue_depth(len(self.buffer))
-            if picture is not None:
-                self._show(picture)
-            if self.publisher.failure is not None:
-                raise self.publisher.failure
-            if self._is_over(is_idle=picture is None):
-                return
-            if picture is None and self._hold_in_s() <= 0:
-                self._hold()
-            if time.monotonic() >= next_status:
-                next_status += _STATUS_EVERY_S
-                self.ledger.tell()
-
-    def _turn(self) -> None:
-        self.telemetry.turn()
-        self.log.tick()
-
-    def _is_over(self, *, is_idle: bool) -> bool:
-        if self.stop.is_set():
-            self.report.ended_by = "stop"
-        elif self.num_frames is not None and self.num_taken >= self.num_frames:
-            self.report.ended_by = "frames"
-        elif is_idle and (self.source.ended.is_set() or (self.source.lost.is_set() and self.live.on_loss == "stop")):
-            self.report.ended_by = "source"
-        return self.report.ended_by != ""
-
-    def _show(self, picture: Picture) -> None:
-        """Upscale, encode and send one picture."""
-        assert self.publisher is not None
-        assert self.encoder is not None
-        now = time.monotonic()
-        late_s = self.timeline.late_s(picture.out_s, now)
-        out_s = self.timeline.deliver(picture.out_s, now)
-        if out_s is None:  # a payloader that cuts a picture in two gives both halves the same time
-            self.ledger.dropped("same time" if picture.out_s == self.last_out_s else "late", 1)
-            return
-        self.last_out_s = out_s
-        state = self.publisher.state
-        if state != "ready":
-            self.ledger.dropped(state, 1)
-            return
-        if picture.session != self.session:
-            self.session = picture.session
-            self.models.restart()
-        after = self.models(picture.video)
-        if self.num_taken == 0:
-            self.origin_s = out_s
-        self.num_taken += 1
-        self.last, self.shown_at, self.is_holding = after, now, False
-        self.publisher.put(self.encoder.encode(after, out_s - self.origin_s, key=self.publisher.needs_key, arrived=picture.arrived))
-        self.telemetry.engine_seconds(self.models.take_engine_s())
-        if self.tap is not None:
-            self.tap.offer(picture.video, after, pixel_aspect=self.encoder.tags.sar)
-        self._adapt(picture, now, late_s)
-
-    def _adapt(self, picture: Picture, now: float, late_s: float) -> None:
-        """See streamsr.live.ladder."""
-        before, work_s = self.ladder.step, time.monotonic() - now
-        step = self.ladder.observe(now, interval_s=picture.interval_s, work_s=work_s, late_s=late_s, dropped=self.ledger.take_late())
-        if step != before:
-            self.models.use(step)
-            self.telemetry.model(self.models.name)
-            event = "quality lowered" if step > before else "quality raised"
-            self.log.event(event, level="warning" if step > before else "info", model=self.models.name)
-
-    def _hold_in_s(self) -> float:
-        """Seconds until the last picture has to be shown again."""
-        if self.last is None:
-            return _POLL_S
-        interval_s = 1 / float(self.source.facts.rate)
-        patience_s = interval_s
-        if not self.is_holding:  # what comes within the delay that is allowed comes in time; a source known as lost sends nothing
-            patience_s = max(_PATIENCE * interval_s, 0.0 if self.source.lost.is_set() else self.live.max_latency_s)
-        return max(0.0, self.shown_at + patience_s - time.monotonic())
-
-    def _hold(self) -> None:
-        """Nothing comes: show the last picture again, so that the output goes on."""
-        assert self.publisher is not None
-        assert self.encoder is not None
-        now = time.monotonic()
-        # on the beat: a pass that took too long must not slow the rate down
-        self.shown_at = max(self.shown_at + 1 / float(self.source.facts.rate), now - 1) if self.is_holding else now
-        frame = self.slate if self.slate is not None and self.source.lost.is_set() else self.last
-        if self.live.on_loss == "stop" or self.publisher.state != "ready" or frame is None:
-            return
-        out_s = self.timeline.hold(now)
-        if out_s is None:
-            return
-        if not self.is_holding:
-            self.log.event("holding", level="warning", url=self.report.input, words="nothing comes; the last picture is shown again")
-        self.is_holding = True
-        self.ledger.held()
-        self.publisher.put(self.encoder.encode(frame, out_s - self.origin_s, key=self.publisher.needs_key))
-
-    def _carry_sounds(self) -> None:
-        assert self.publisher is not None
-        assert self.encoder is not None
-        for sound in self.source.take_sounds():
-            if self.num_taken == 0 or sound.out_s < self.origin_s:
-                continue
-            restart = self.sound_session.get(sound.number) != sound.session
-            self.sound_session[sound.number] = sound.session
-            self.publisher.put(self.encoder.carry(sound.packet, sound.number, sound.out_s - self.origin_s, restart=restart))
-
-    def _drain(self) -> None:
-        """Deliver what is in flight."""
-        assert self.publisher is not None
-        assert self.encoder is not None
-        self.buffer.close()
-        self.source.close()
-        for _ in range(_DRAIN_MOST if self.report.ended_by != "frames" else 0):
-            picture = self.buffer.take(0)
-            if picture is None:
-                break
-            self._show(picture)
-        self.ledger.dropped("at the end", len(self.buffer))
-        self._carry_sounds()
-        self.publisher.put(self.encoder.finish())

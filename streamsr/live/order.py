@@ -37,6 +37,7 @@ class StreamOrder:
     source: SourceOptions
     sink: SinkOptions
     live: LiveOptions
+    frames_in_flight: int | None = None  # on a GPU
     report: Path | None = None  # where the account goes as JSON
 
     @property
@@ -57,5 +58,5 @@ class StreamOrder:
         return run_live(
             self.src, self.dst, scale=self.scale, size=self.size, model=self.model, engine=self.engine, device=self.device,
             precision=self.precision, threads=self.threads, source=self.source, sink=self.sink, live=self.live, telemetry=telemetry,
-            tap=tap, log=log, stop=stop, opener=opener,
+            tap=tap, log=log, stop=stop, opener=opener, frames_in_flight=self.frames_in_flight,
         )  # fmt: skip

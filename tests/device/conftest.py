@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from machine import Machine
 from make_model import make_network, write_model
 from make_recurrent import write_recurrent
+
+from streamsr.device import opening, place
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +20,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def recurrent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_recurrent(tmp_path_factory.mktemp("recurrent"))
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    machine = Machine()
+    monkeypatch.setattr(opening, "open_device", lambda index: machine.sim)
+    monkeypatch.setattr(opening, "open_on_gpu", machine.open_network)
+    monkeypatch.setattr(place, "has_cupy", lambda: True)
+    monkeypatch.setattr(place, "find_encoders", lambda index: machine.encoders)
+    monkeypatch.setattr("streamsr.upscale.choose_engine", lambda engine, device="cpu": engine)
+    return machine

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import av
@@ -21,6 +22,9 @@ from streamsr.frame import Frame, fetch, is_on_device
 from streamsr.io.encoders import EncoderOptions
 from streamsr.io.sink import SinkOptions
 from streamsr.io.source import Source, SourceOptions
+from streamsr.live.loop import run_live
+from streamsr.live.options import LiveOptions
+from streamsr.live.report import LiveReport
 
 pytestmark = pytest.mark.gpu
 CLIP = Path(__file__).parents[1] / "clips" / "bunny.mp4"
@@ -142,6 +146,26 @@ def test_nvenc_takes_pictures_from_the_memory_of_the_gpu(device: Device, tmp_pat
     report = streamsr.run(CLIP, tmp_path / "out.mp4", model="lite", engine="torch", device="cuda:0")
     assert report.account.ok, report.account.line()
     assert report.encoder.endswith("_nvenc")
+
+
+def play(out: Path) -> LiveReport:
+    live = LiveOptions(max_latency_s=30, fixed_model=True)  # patient: the first pictures wait for kernels to compile
+    return run_live(CLIP, out, model="lite", engine="torch", device="cuda:0", live=live)
+
+
+def test_a_live_stream_has_its_frames_on_the_gpu(device: Device, tmp_path: Path) -> None:
+    report = play(tmp_path / "live.mkv")
+    assert report.balanced, report.line()
+    assert report.num_out > 0
+    assert report.dropped.keys() <= {"late", "at the end"}
+    assert "frames in flight" in report.reason
+
+
+def test_two_live_streams_share_the_gpu(device: Device, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        for report in pool.map(lambda name: play(tmp_path / name), ("a.mkv", "b.mkv")):
+            assert report.balanced, report.line()
+            assert report.num_out > 0
 
 
 def test_a_frame_at_a_time_gives_what_a_stream_gives(device: Device) -> None:

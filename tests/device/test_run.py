@@ -9,42 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from machine import CPU, GPU, Machine
 from media import make_clip, rows, sound, streams, streamsr, times
-from networks import SimNetwork
-from simulation import SimDevice
 
 import streamsr as library
-from streamsr.device import opening, place
 from streamsr.errors import Interrupted
 from streamsr.io.opening import SourceOptions
-
-CPU = ("--engine", "openvino", "--precision", "f32", "--threads", "1", "--preset", "ultrafast")
-GPU = ("--engine", "torch", "--device", "cuda:0", "--precision", "f32", "--threads", "1", "--preset", "ultrafast")
-
-
-class Machine:
-    """One simulated GPU, and the networks that were opened on it."""
-
-    def __init__(self) -> None:
-        self.sim = SimDevice(seed=1)
-        self.options: dict[str, Any] = {}
-        self.networks: list[SimNetwork] = []
-        self.encoders: tuple[str, ...] = ()
-
-    def open_network(self, spec: Any, shape: Any, *, bits: int, **_: object) -> tuple[SimNetwork, None]:
-        self.networks.append(SimNetwork(spec, self.sim, bits=bits, **self.options))
-        return self.networks[-1], None
-
-
-@pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
-    machine = Machine()
-    monkeypatch.setattr(opening, "open_device", lambda index: machine.sim)
-    monkeypatch.setattr(opening, "open_on_gpu", machine.open_network)
-    monkeypatch.setattr(place, "has_cupy", lambda: True)
-    monkeypatch.setattr(place, "find_encoders", lambda index: machine.encoders)
-    monkeypatch.setattr("streamsr.upscale.choose_engine", lambda engine, device="cpu": engine)
-    return machine
 
 
 def same_on_both(source: Path, folder: Path, model: Path, *options: str, name: str = "out.mkv") -> dict[str, Any]:

@@ -84,3 +84,15 @@ def test_a_closed_buffer_takes_no_more(case: Case) -> None:
     case.put(2)
     assert [case.take(), case.take()] == [1, None]
     assert case.num_in == 1
+
+
+def test_a_picture_is_taken_early_only_where_it_will_be_in_time(case: Case) -> None:
+    case.put(1, 2)
+    case.late = {1: 0.3, 2: 0.1}
+    assert case.buffer.take_early(0.25) is None
+    early = case.buffer.take_early(0.15)
+    assert early is not None
+    assert early.out_s == 1
+    assert case.take() == 2
+    assert case.buffer.take_early(0.0) is None
+    assert case.dropped == {}

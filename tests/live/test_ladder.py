@@ -67,3 +67,16 @@ def test_attempts_on_a_machine_on_the_edge_become_rare() -> None:
     machine.run(3600)
     assert machine.ladder.num_changes < 40
     assert sum(step == 0 for step in machine.steps) < 0.05 * len(machine.steps)
+
+
+def test_a_step_that_cannot_run_is_tried_ever_more_rarely() -> None:
+    """As where a GPU has no room for it: it fails with its first frame."""
+    ladder, tries, now = Ladder(["best", "least"], 0.5), 0, 0.0
+    for _ in range(90_000):  # an hour at 25 frames a second
+        now += INTERVAL_S
+        if ladder.step == 0:
+            tries += 1
+            ladder.follow(1, now)
+        ladder.observe(now, interval_s=INTERVAL_S, work_s=0.001, late_s=0.0, dropped=0)
+    assert ladder.step == 1
+    assert 10 < tries < 20
