@@ -1,10 +1,11 @@
 """The headline on a GPU: each model from 480p, 720p and 1080p, the network alone, with decoder, with encoder, and all of it.
 
-    python benchmarks/fps_gpu.py [--budget 240] [--models lite] [--engine auto] [--output results/NAME.json] [--plot NAME.png]
+    python benchmarks/fps_gpu.py [--budget 240] [--models lite] [--engine auto] [--output results/NAME.json] [--plot NAME.svg]
 
 Also latency, memory, the time that the host takes a frame, the share of the GPU's matrix rate and memory bandwidth (both measured
 in the same run), and the same network in plain torch, torch.compile and ONNX Runtime where they are installed. What does not fit
-into the budget or is not installed is listed as not run. `benchmarks/fps.py` calls this where there is a GPU.
+into the budget or is not installed is listed as not run. The file holds what is known after each part, so nothing is lost
+where it is ended early. `benchmarks/fps.py` calls this where there is a GPU.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ SIZES = {"480p": (854, 480), "720p": (1280, 720), "1080p": (1920, 1080)}
 NUM_FRAMES = 300  # of a measurement, at most
 SECONDS = 1.5  # of a measurement, at most
 NUM_DIFFERENT = 24  # pictures that are shown again and again
+PART_S = 12.0  # that a part of a cell may take, with what it compiles
 
 
 @dataclass
@@ -226,33 +228,43 @@ def measure_cell(
             return measure_pipeline(upscaler, frames)
 
     cell: dict[str, Any] = {"model": spec.name, "size": name, "scale": spec.scale}
-    cell["network"] = budget.attempt(f"{title}, network", lambda: fps_peers.measure_network(spec, size, engine))
-    cell["pipeline"] = budget.attempt(f"{title}, pipeline", pipeline)
-    cell["latency"] = budget.attempt(f"{title}, latency", lambda: measure_latency(lambda: open_one("latency"), frames))
-    cell["files"] = budget.attempt(f"{title}, files", lambda: measure_files(spec.name, spec.scale, clip, folder, engine))
-    cell["x264_alone_fps"] = budget.attempt(f"{title}, x264", lambda: measure_encoder(size, spec.scale))
+    parts: dict[str, Callable[[], Any]] = {
+        "network": lambda: fps_peers.measure_network(spec, size, engine),
+        "pipeline": pipeline,
+        "latency": lambda: measure_latency(lambda: open_one("latency"), frames),
+        "files": lambda: measure_files(spec.name, spec.scale, clip, folder, engine),
+        "x264_alone_fps": lambda: measure_encoder(size, spec.scale),
+    }
+    for part, work in parts.items():
+        what = f"{title}, {part}"
+        cell[part] = budget.attempt(what, work) if budget.allows(what, PART_S) else None
     if cell["network"] and peaks:
         cell["share"] = share(spec, size, cell["network"]["fps"], peaks)
     return cell
 
 
 def measure(
-    *, models: list[str] | None = None, engine: str = "auto", budget_s: float = 240.0, say: Callable[[str], None] = print
+    *, models: list[str] | None = None, engine: str = "auto", budget_s: float = 240.0, say: Callable[[str], None] = print,
+    keep: Callable[[dict[str, Any]], None] = lambda results: None,
 ) -> dict[str, Any]:
-    """Everything, in the order of its worth, as long as the budget lasts."""
+    """Everything, in the order of its worth, as long as the budget lasts. keep: is given what is known, after each part."""
     budget = Budget(budget_s)
     specs = [spec for spec in list_models() if models is None or spec.name in models]
     peaks = budget.attempt("peaks of the GPU", fps_peers.measure_peaks)
     cells: list[dict[str, Any]] = []
+    results: dict[str, Any] = {"gpus": [facts.words for facts in inspect_gpus()], "peaks": peaks, "cells": cells, "peers": [],
+                               "not_run": budget.not_run}  # fmt: skip
     order = sorted(((spec, name) for spec in specs for name in SIZES), key=lambda cell: (cell[0].scale, -SIZES[cell[1]][1], cell[0].name))
     with tempfile.TemporaryDirectory() as text:
-        for spec, name in order:
-            if budget.allows(title_of(spec, name), 12.0):
+        for number, (spec, name) in enumerate(order):
+            if budget.allows(title_of(spec, name), PART_S):
                 cells.append(measure_cell(spec, name, Path(text), engine, budget, peaks))
                 say(fps_report.describe(cells[-1]))
-        peers = fps_peers.measure_peers(specs, SIZES, budget, say=say)
-    return {"gpus": [facts.words for facts in inspect_gpus()], "peaks": peaks, "cells": cells, "peers": peers, "not_run": budget.not_run,
-            "seconds": budget.seconds - budget.left}  # fmt: skip
+            if number == 0:  # the others beside the headline: all cells may take longer than there is
+                results["peers"] += fps_peers.measure_peers([spec], SIZES, budget, say=say)
+            keep(results | {"seconds": budget.seconds - budget.left})
+        results["peers"] += fps_peers.measure_peers([spec for spec in specs if spec is not order[0][0]], SIZES, budget, say=say)
+    return results | {"seconds": budget.seconds - budget.left}
 
 
 def is_here() -> bool:
@@ -272,11 +284,17 @@ def main() -> None:
         raise SystemExit("There is no GPU that frames can be on here: see `streamsr doctor`.")
     words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv]
     results = {"command": " ".join(words), "machine": machine.describe()}
-    results |= measure(models=options.models, engine=options.engine, budget_s=options.budget)
+
+    def keep(found: dict[str, Any]) -> None:
+        if options.output:
+            partial = options.output.with_name(f"{options.output.name}.partial")
+            partial.write_text(json.dumps(results | found, indent=2) + "\n")
+            partial.replace(options.output)
+
+    results |= measure(models=options.models, engine=options.engine, budget_s=options.budget, keep=keep)
+    keep({})
     for line in results["not_run"]:  # type: ignore[attr-defined]
         print(f"not run: {line}")
-    if options.output:
-        options.output.write_text(json.dumps(results, indent=2) + "\n")
     if options.plot:
         fps_report.draw(results, options.plot)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,15 @@ def describe(cell: dict[str, Any]) -> str:
 
 
 def draw(results: dict[str, Any], path: Path) -> None:
-    """A bar for each cell: network, pipeline, end to end."""
-    from PIL import Image, ImageDraw
-
+    """A bar for each cell: network, pipeline, end to end. An SVG, which needs no package."""
     cells = results["cells"]
     names, colours = ("network", "pipeline", "with decoder", "end to end"), ("#2c3e50", "#27ae60", "#2980b9", "#c0392b")
     width, row, left = 1000, 64, 190
-    image = Image.new("RGB", (width, row * max(1, len(cells)) + 60), "white")
-    drawing = ImageDraw.Draw(image)
+    height = row * max(1, len(cells)) + 60
+    shapes = [f'<rect width="{width}" height="{height}" fill="white"/>']
+
+    def write(x: float, y: float, words: str, colour: str = "black") -> None:
+        shapes.append(f'<text x="{x:.0f}" y="{y:.0f}" fill="{colour}">{escape(words)}</text>')
 
     def values(cell: dict[str, Any]) -> list[float]:
         files = cell["files"] or {}
@@ -42,11 +44,12 @@ def draw(results: dict[str, Any], path: Path) -> None:
     most = max((value for cell in cells for value in values(cell)), default=1.0) or 1.0
     for number, cell in enumerate(cells):
         top = 30 + number * row
-        drawing.text((8, top + 18), f"{cell['model']} {cell['size']} x{cell['scale']}", fill="black")
+        write(8, top + 28, f"{cell['model']} {cell['size']} x{cell['scale']}")
         for place, (value, colour) in enumerate(zip(values(cell), colours, strict=True)):
-            y = top + place * 13
-            drawing.rectangle([left, y, left + value / most * (width - left - 80), y + 10], fill=colour)
-            drawing.text((left + value / most * (width - left - 80) + 6, y - 1), f"{value:.0f}", fill="black")
+            y, length = top + place * 13, value / most * (width - left - 80)
+            shapes.append(f'<rect x="{left}" y="{y}" width="{length:.1f}" height="10" fill="{colour}"/>')
+            write(left + length + 6, y + 9, f"{value:.0f}")
     for place, (name, colour) in enumerate(zip(names, colours, strict=True)):
-        drawing.text((left + place * 150, 8), name, fill=colour)
-    image.save(path, optimize=True)
+        write(left + place * 150, 18, name, colour)
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif" font-size="11">'
+    path.write_text("\n".join([head, *shapes, "</svg>"]) + "\n", encoding="utf-8")

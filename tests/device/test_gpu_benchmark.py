@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
+import time
+import types
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +66,27 @@ def test_what_fails_or_does_not_fit_is_listed(fps_gpu: Any) -> None:
     assert budget.not_run == ["a cell: EngineError: no such engine", "another: no time left"]
 
 
+def test_what_is_known_is_kept_after_each_part(fps_gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[dict[str, Any]] = []
+    cells = iter([{"model": "lite"}, {"model": "lite"}])
+
+    def measure_cell(*_: object) -> dict[str, str]:
+        return next(cells, None) or sys.exit("killed")
+
+    asked: list[list[str]] = []
+    monkeypatch.setattr(fps_gpu, "measure_cell", measure_cell)
+    monkeypatch.setattr(fps_gpu.fps_report, "describe", str)
+    monkeypatch.setattr(fps_gpu.fps_peers, "measure_peaks", lambda: {"flops": 1.0})
+    monkeypatch.setattr(
+        fps_gpu.fps_peers, "measure_peers", lambda specs, *_, **__: asked.append([spec.name for spec in specs]) or [{"peer": "torch"}]
+    )
+    with pytest.raises(SystemExit):
+        fps_gpu.measure(models=["lite"], keep=lambda found: kept.append(json.loads(json.dumps(found))), say=lambda words: None)
+    assert [len(found["cells"]) for found in kept] == [1, 2]
+    assert kept[0]["peers"] == [{"peer": "torch"}]
+    assert asked == [["lite"]], "the others come beside the headline, before there is no time left"
+
+
 def test_the_share_of_the_peak_is_work_over_rate(fps_gpu: Any) -> None:
     spec = find_model("lite", 2)
     peaks = {"flops": 2.0 * spec.macs_per_pixel * 1000 * 50, "bytes_per_s": 4.0 * spec.channels * spec.layers * 1000 * 100}
@@ -80,8 +105,12 @@ def test_results_are_lines_and_a_picture(fps_gpu: Any, tmp_path: Path) -> None:
         "with decoder 250, end to end auto 60 fps, latency 4.0 ms (p99 5.0)"
     )
     assert fps_gpu.fps_report.describe(empty) == "lite 1080p x2"
-    fps_gpu.fps_report.draw({"cells": [whole, empty]}, tmp_path / "fps.png")
-    assert (tmp_path / "fps.png").read_bytes().startswith(b"\x89PNG")
+    fps_gpu.fps_report.draw({"cells": [whole, empty]}, tmp_path / "fps.svg")
+    shapes = ElementTree.parse(tmp_path / "fps.svg").getroot()
+    bars = [float(shape.get("width", "")) for shape in shapes.iter("{http://www.w3.org/2000/svg}rect")][1:]
+    assert bars[:4] == [pytest.approx(width, abs=0.1) for width in (730, 730 * 300 / 400, 730 * 250 / 400, 730 * 60 / 400)]
+    assert bars[4:] == [0.0] * 4
+    assert "400" in [shape.text for shape in shapes.iter("{http://www.w3.org/2000/svg}text")]
 
 
 def test_a_clip_is_what_it_is_called(fps_gpu: Any, tmp_path: Path) -> None:
@@ -90,6 +119,58 @@ def test_a_clip_is_what_it_is_called(fps_gpu: Any, tmp_path: Path) -> None:
     with av.open(str(fps_gpu.make_clip(tmp_path, "in", (64, 48), num=12))) as container:
         frames = list(container.decode(video=0))
     assert (len(frames), frames[0].width, frames[0].height) == (12, 64, 48)
+
+
+@pytest.fixture
+def gpu_check(monkeypatch: pytest.MonkeyPatch) -> Any:
+    path = ROOT / "scripts" / "gpu_check"
+    module = types.ModuleType("gpu_check")
+    module.__file__ = str(path)
+    exec(compile(path.read_text(), path, "exec"), module.__dict__)
+    monkeypatch.setattr(module, "GRACE_S", 5.0)
+    return module
+
+
+def test_gpu_check_runs_every_test_of_a_gpu(gpu_check: Any) -> None:
+    """Files in folders that are none of its parts would be forgotten."""
+    marked = {str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py") if "pytest.mark." + "gpu" in path.read_text()}
+    assert {name for part in gpu_check.PARTS for name in gpu_check.find_tests(part)} == marked
+    assert len(marked) >= 6
+
+
+def is_running(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_gpu_check_ends_a_part_that_takes_too_long_and_keeps_its_results(
+    gpu_check: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "test_slow.py").write_text(
+        "import pathlib, subprocess, sys, time, pytest\n"
+        "pytestmark = pytest.mark.gpu\n"
+        "def test_first(): pass\n"
+        "def test_second():\n"
+        "    child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        f"    pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(child.pid))\n"
+        "    time.sleep(600)\n"
+    )
+    monkeypatch.setattr(gpu_check, "find_tests", lambda part: [str(tmp_path / "test_slow.py")])
+    seconds = 1.0
+    while not (tmp_path / "pid").exists():  # a busy machine may take long to start Python
+        seconds *= 3
+        assert seconds < 300
+        code, counts, missing = gpu_check.run_tests("slow", tmp_path, seconds, dict(os.environ))
+    assert code == 1
+    assert counts["passed"] == 1
+    assert "were ended after" in missing[-1]
+    child = int((tmp_path / "pid").read_text())
+    until = time.monotonic() + 60
+    while is_running(child):
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("cupy") is not None, reason="there may be a GPU here")

@@ -55,7 +55,7 @@ def reference() -> str:
     """An engine of the CPU that is installed here."""
     import importlib.util
 
-    for name in ("openvino", "onnxruntime"):
+    for name in ("openvino", "onnxruntime", "torch"):
         if importlib.util.find_spec(name) is not None:
             return name
     pytest.skip("no engine of the CPU to compare with is installed")
