@@ -25,7 +25,7 @@ from trainer.recipes import Degradation
 
 PIECE = 640  # pixels a side of a clean target, at most
 NUM_SOFT, SOFT = 3, (1.15, 2.2)  # enlarged pieces of a photograph, and by how much
-FORMAT = 6  # raise it when a degradation changes: older caches are then rebuilt
+FORMAT = 7  # raise it when a degradation changes: older caches are then rebuilt
 
 # (target, its degraded versions): the unit that a cache stores. A version listed several times is drawn as often, and stored once
 Pair = tuple[Plane, list[Plane]]

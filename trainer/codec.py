@@ -21,6 +21,7 @@ Codec = Literal["libx264", "libx265"]
 NUM_FRAMES = 12
 SIDE = 384  # of a target frame, in pixels; a multiple of 2 * scale for scales 2, 3, 4
 TARGETS = 3  # frames kept of a sequence
+SOFT_SHARE, SOFTEST = 0.6, 2.0  # of the sequences show an enlarged photograph, and by how much at most
 
 _PRESETS: dict[Codec, tuple[str, ...]] = {
     "libx264": ("ultrafast", "veryfast", "fast", "medium", "medium", "medium", "slow"),
@@ -59,10 +60,13 @@ def coded_pairs(path: pathlib.Path, seed: int, scale: int) -> list[tuple[Plane, 
 
 
 def resized(rgb: Plane, rng: np.random.Generator) -> Plane:
-    """Luma of the photograph at a random size: large ones smaller (sharper), some larger (soft, as much video is)."""
+    """Luma of the photograph at a random size: most larger (soft, as most video is), others as sharp as they come or sharper."""
     height, width = rgb.shape[:2]
     least = (SIDE + 64) / min(height, width)
-    factor = rng.uniform(1.0, 1.5) if rng.random() < 0.2 else rng.uniform(max(0.4, least), 1.0) if least < 1 else 1.0
+    if rng.random() < SOFT_SHARE:
+        factor = float(np.exp(rng.uniform(0, np.log(SOFTEST))))
+    else:
+        factor = rng.uniform(max(0.4, least), 1.0) if least < 1 else 1.0
     factor = max(factor, least)
     if factor == 1.0:
         return luma_codes(rgb)

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 NOISE = 2.0  # variance of the eye's own noise, in codes of 255 squared (VIF)
 _SIZES = (17, 9, 5, 3)  # windows of VIF's scales
+SMALLEST = 41  # pixels a side that all of them fit into
 
 
 @functools.cache

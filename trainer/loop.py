@@ -19,6 +19,7 @@ from trainer.colour import ColourSampler
 from trainer.crops import CropSampler, Sampler
 from trainer.dali import DaliSampler, Photographs
 from trainer.errors import TrainerError
+from trainer.fidelity import SMALLEST
 from trainer.guard import Guard, open_guard
 from trainer.nets import Network, QuantisedLite, build_network
 from trainer.perception import open_perception, scheduled_share
@@ -61,6 +62,11 @@ def learning_rate(step: int, recipe: Recipe) -> float:
 
 def train(recipe: Recipe, training: Source, validation: PairCache, options: LoopOptions) -> Network:
     """Train to `recipe.steps` (or `options.stop_at`) and return the averaged network."""
+    if (recipe.information_weight or recipe.detail_weight) and recipe.crop * recipe.scale < SMALLEST:
+        raise TrainerError(
+            f"crop is {recipe.crop}: targets of {recipe.crop * recipe.scale} pixels are too small for the fidelity terms, which take "
+            f"{SMALLEST}. Give a larger --crop, or --information-weight 0 --detail-weight 0."
+        )
     fabric = Fabric(
         accelerator=options.device, devices=options.devices, num_nodes=options.nodes, precision=options.precision  # type: ignore[arg-type]
     )
@@ -172,7 +178,7 @@ def open_sampler(source: Source, recipe: Recipe, *, seed: int, device: torch.dev
         return DaliSampler(source, recipe, seed=seed, device=device)
     if recipe.degradation == "colour":
         return ColourSampler(source, crop=recipe.crop, batch=recipe.batch, planes=recipe.planes, seed=seed)
-    if recipe.frames > 1:
+    if recipe.degradation == "moving":
         return SequenceSampler(source, frames=recipe.frames, crop=recipe.crop, batch=recipe.batch, seed=seed)
     return CropSampler(source, crop=recipe.crop, batch=recipe.batch, seed=seed)
 

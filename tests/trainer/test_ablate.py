@@ -20,7 +20,8 @@ from trainer.nets import build_network
 from trainer.photos import list_photos
 from trainer.recipes import Recipe, base, lite, recipe_named
 
-MEMORY = dataclasses.replace(base(2), channels=8, layers=2, radius=2, steps=2, batch=1, crop=16, frames=2, truncate=2, warmup=1)
+MEMORY = dataclasses.replace(base(2), channels=8, layers=2, radius=2, steps=2, batch=1, crop=16, frames=2, truncate=2, warmup=1,
+                             information_weight=0.0, detail_weight=0.0)  # fmt: skip
 SINGLE = dataclasses.replace(lite(2), channels=4, layers=1, steps=2, batch=2, crop=48, warmup=1)
 
 

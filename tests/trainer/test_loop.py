@@ -88,3 +88,10 @@ def test_some_crops_reach_code_0_and_stay_aligned(caches: tuple[PairCache, PairC
     # the same levels and bars on both: block means of the target stay near the source
     gaps = (torch.nn.functional.avg_pool2d(hr, 2) - lr).abs().mean((1, 2, 3))
     assert float(gaps.max()) < 0.05
+
+
+def test_crops_too_small_for_the_fidelity_terms_are_refused(caches: tuple[PairCache, PairCache], tmp_path: pathlib.Path) -> None:
+    small = dataclasses.replace(RECIPE, information_weight=0.2, crop=20)
+    with pytest.raises(TrainerError, match=r"crop is 20: targets of 40 .* take 41"):
+        train(small, *caches, options(tmp_path / "small"))
+    train(dataclasses.replace(small, crop=21, steps=1), *caches, options(tmp_path / "enough"))

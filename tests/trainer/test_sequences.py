@@ -24,7 +24,8 @@ from trainer.sequences import SequenceSampler, fixed_sequences
 from trainer.unroll import backward
 
 RECIPE = dataclasses.replace(
-    base(2), channels=8, layers=2, radius=2, steps=6, batch=2, crop=16, frames=4, truncate=2, warmup=2, ssim_weight=0.0
+    base(2), channels=8, layers=2, radius=2, steps=6, batch=2, crop=16, frames=4, truncate=2, warmup=2,
+    information_weight=0.0, detail_weight=0.0,
 )  # fmt: skip
 
 

@@ -32,6 +32,10 @@ class Base(nn.Module):
         with torch.no_grad():
             self.tail.weight.mul_(0.1)  # start as nearest repetition
             self.tail.bias.zero_()  # type: ignore[union-attr]
+            if recurrent:  # start as the network without a state, which may seed this one
+                self.join.weight.mul_(0.1)
+                self.join.weight[:, :channels] += nn.init.dirac_(torch.empty(channels, channels, 3, 3))
+                self.join.bias.zero_()  # type: ignore[union-attr]
             for conv in self.body[1::2]:
                 conv.weight.mul_(0.3)  # type: ignore[operator]  # start near the identity: depth then costs no warm-up
 

@@ -132,3 +132,16 @@ def test_engines_follow_torch_and_tile_exactly(engine: str, tmp_path: pathlib.Pa
         # the softmax of a vector unit may differ in its last bit by where a position lies: a code rounds the other way at most
         assert np.abs(tiled.astype(int) - out).max() <= 1
         np.testing.assert_allclose(tiled_state[0], state[0], atol=1e-5)
+
+
+def test_a_network_without_a_state_seeds_one_with_it() -> None:
+    torch.manual_seed(0)
+    still, moving = Base(2, channels=8, layers=2, recurrent=False), Base(2, channels=8, layers=2)
+    fresh = Base(2, channels=8, layers=2)
+    luma = torch.rand(1, 1, 24, 24)
+    moving.load_state_dict(still.state_dict(), strict=False)
+    with torch.no_grad():
+        wanted = still(luma)[0]
+        seeded, other = (net(luma, net.first_state(luma))[0] for net in (moving, fresh))
+    # what the attention learns from a state of zeros is all that is new
+    assert float((seeded - wanted).abs().mean()) < 0.3 * float((other - wanted).abs().mean())
