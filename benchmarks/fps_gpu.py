@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -74,7 +75,7 @@ class Budget:
         """What `work` gives; None, and a line, where it fails for a reason of the machine's."""
         try:
             return work()
-        except (StreamsrError, ImportError, OSError, RuntimeError) as error:
+        except (StreamsrError, ImportError, OSError, RuntimeError, subprocess.SubprocessError) as error:
             self.not_run.append(f"{what}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
             return None
 
@@ -261,9 +262,10 @@ def measure(
                 cells.append(measure_cell(spec, name, Path(text), engine, budget, peaks))
                 say(fps_report.describe(cells[-1]))
             if number == 0:  # the others beside the headline: all cells may take longer than there is
-                results["peers"] += fps_peers.measure_peers([spec], SIZES, budget, say=say)
+                results["peers"] += fps_peers.measure_peers([spec], SIZES, budget, clip=Path(text) / "1080p.mp4", say=say)
             keep(results | {"seconds": budget.seconds - budget.left})
-        results["peers"] += fps_peers.measure_peers([spec for spec in specs if spec is not order[0][0]], SIZES, budget, say=say)
+        others = [spec for spec in specs if spec is not order[0][0]]
+        results["peers"] += fps_peers.measure_peers(others, SIZES, budget, clip=Path(text) / "1080p.mp4", say=say)
     return results | {"seconds": budget.seconds - budget.left}
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 
 from streamsr.engines.opening import open_on_device
@@ -90,14 +94,16 @@ def measure_network(spec: ModelSpec, size: tuple[int, int], engine: str) -> dict
 
 
 def measure_peers(
-    specs: list[ModelSpec], sizes: dict[str, tuple[int, int]], budget: Any, *, say: Callable[[str], None]
+    specs: list[ModelSpec], sizes: dict[str, tuple[int, int]], budget: Any, *, clip: Path, say: Callable[[str], None]
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """The same networks at 1080p in plain torch, torch.compile and ONNX Runtime, in half precision, one plane at a time."""
+    """The same networks at 1080p in plain torch, torch.compile and ONNX Runtime, in half precision, one plane at a time; and the
+    whole job but the encoder in VapourSynth with vs-mlrt, on `clip`, which is of that size."""
     rows = []
     peers: dict[str, tuple[str, Callable[[ModelSpec, tuple[int, int]], float]]] = {
         "torch eager": ("torch", lambda spec, size: measure_torch(spec, size, is_compiled=False)),
         "torch.compile": ("torch", lambda spec, size: measure_torch(spec, size, is_compiled=True)),
         "ONNX Runtime CUDA": ("onnxruntime", measure_onnxruntime),
+        "vs-mlrt with decoder": ("vapoursynth", lambda spec, _: measure_vs_mlrt(spec, clip)),
     }
     for spec in [spec for spec in specs if spec.scale == 2 and not spec.states]:
         for name, (package, work) in peers.items():
@@ -111,8 +117,6 @@ def measure_peers(
             if ms is not None:
                 rows.append({"peer": name, "model": spec.name, "ms": ms, "fps": 1000 / ms})
                 say(f"{title}: {ms:.2f} ms")
-    if importlib.util.find_spec("vapoursynth") is None:
-        budget.not_run.append("vs-mlrt: vapoursynth is not installed")
     return rows
 
 
@@ -163,4 +167,17 @@ def measure_onnxruntime(spec: ModelSpec, size: tuple[int, int]) -> float:
         session.run_with_iobinding(binding)
         binding.synchronize_outputs()
         count += 1
+    return (time.perf_counter() - started) / count * 1000
+
+
+def measure_vs_mlrt(spec: ModelSpec, clip: Path) -> float:
+    """Milliseconds a frame from the file to raw pictures in a pipe, with its start. Raises RuntimeError where it fails."""
+    script = Path(__file__).with_name("vs_mlrt.py")
+    command = [sys.executable, str(script), str(clip), str(spec.path), str(spec.scale), str(STREAMS), "cuda"]
+    with av.open(str(clip)) as container:
+        count = sum(1 for packet in container.demux(video=0) if packet.size)
+    started = time.perf_counter()
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    if done.returncode:
+        raise RuntimeError((done.stderr.strip().splitlines() or ["it failed"])[-1])
     return (time.perf_counter() - started) / count * 1000

@@ -66,6 +66,21 @@ def test_what_fails_or_does_not_fit_is_listed(fps_gpu: Any) -> None:
     assert budget.not_run == ["a cell: EngineError: no such engine", "another: no time left"]
 
 
+def test_a_peer_that_fails_is_listed_with_its_words(fps_gpu: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """VapourSynth's program is told the model and the clip; without VapourSynth it fails."""
+    peers, budget, spec = fps_gpu.fps_peers, fps_gpu.Budget(1000.0), find_model("lite", 2)
+    clip = fps_gpu.make_clip(tmp_path, "in", (64, 48), num=12)
+    assert budget.attempt("vs-mlrt", lambda: peers.measure_vs_mlrt(spec, clip)) is None
+    assert budget.not_run == ["vs-mlrt: RuntimeError: ModuleNotFoundError: No module named 'vapoursynth'"]
+    monkeypatch.setattr(peers.sys, "executable", "true")
+    assert peers.measure_vs_mlrt(spec, clip) > 0
+    monkeypatch.undo()
+    monkeypatch.setattr(peers.importlib.util, "find_spec", lambda package: None)
+    budget = fps_gpu.Budget(1000.0)
+    assert peers.measure_peers([spec], fps_gpu.SIZES, budget, clip=clip, say=print) == []
+    assert [line.split(",")[0] for line in budget.not_run] == ["torch eager", "torch.compile", "ONNX Runtime CUDA", "vs-mlrt with decoder"]
+
+
 def test_what_is_known_is_kept_after_each_part(fps_gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[dict[str, Any]] = []
     cells = iter([{"model": "lite"}, {"model": "lite"}])
