@@ -4,6 +4,7 @@ of the model as they are (it raises otherwise), that its own header check finds 
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -28,7 +29,10 @@ from streamsr.engines.steps import Attention, Tensor
 from streamsr.errors import EngineError, Interrupted, UsageError
 from streamsr.models import ModelSpec, list_models, load_spec
 
-pytest.importorskip("tensorrt_rtx")
+if "tensorrt_rtx" in os.environ.get("STREAMSR_REQUIRE", "").split(","):
+    import tensorrt_rtx  # noqa: F401
+else:
+    pytest.importorskip("tensorrt_rtx")
 CAPABILITIES = ["8.6", "8.9", "12.0"]
 GPU = Gpu(0, "NVIDIA GeForce RTX 4090", "8.9", 24 << 30)
 
