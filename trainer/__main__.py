@@ -219,7 +219,8 @@ class MetricCommand:
     window: int = 8  # positions a side of the last stage that the network sees in a pretraining step
     photos: int = 10**9  # at most so many photographs of the distorted set
     lr: float = 1e-3
-    reach: float = 0.4  # of the network's correction of a distance, as a logarithm
+    reach: float = 0.4  # of the networks' correction of a distance, as a logarithm
+    jurors: int = 4  # networks whose opinions are averaged, each pretrained from a seed of its own
     encoder: str = "efficientnet_lite0"  # or resnet34
     encoder_weights: str = "pretrained"  # or random, or a weight file
     device: str = "cpu"  # of the pretraining, such as cuda
@@ -239,8 +240,9 @@ class MetricCommand:
             torch.set_num_threads(self.threads)
         weights = self.encoder_weights if self.encoder_weights in ("pretrained", "random") else pathlib.Path(self.encoder_weights)
         options = StudyOptions(
-            self.out, self.cache, self.encoder, weights, self.reach, self.photos, self.device, self.folds  # type: ignore[arg-type]
-        )
+            self.out, self.cache, self.encoder, weights, self.reach, self.jurors,  # type: ignore[arg-type]
+            self.photos, self.device, self.folds,
+        )  # fmt: skip
         recipe = PretrainRecipe(steps=self.steps, window=self.window, lr=self.lr)
         report = study(self.distorted, self.opinions, self.images or self.opinions.parent / "images", recipe, options)
         print(table_of(report))

@@ -65,11 +65,15 @@ class Metric(nn.Module):
         """A better opinion makes a distance smaller."""
         return distance * torch.exp(-self.reach * torch.tanh(opinion))
 
-    def energy(self, sr_NCHW: Tensor, hr_NCHW: Tensor) -> Tensor:
-        """-log(score): (N,), 0 or more."""
+    def check(self, sr_NCHW: Tensor, hr_NCHW: Tensor) -> None:
+        """Raises ValueError for shapes that cannot be compared."""
         if sr_NCHW.shape != hr_NCHW.shape:
             raise ValueError(f"Result and original differ in shape: {tuple(sr_NCHW.shape)} and {tuple(hr_NCHW.shape)}.")
-        self.network.prepare(sr_NCHW[:1])  # refuses shapes that cannot be
+        self.network.prepare(sr_NCHW[:1])
+
+    def energy(self, sr_NCHW: Tensor, hr_NCHW: Tensor) -> Tensor:
+        """-log(score): (N,), 0 or more."""
+        self.check(sr_NCHW, hr_NCHW)
         sr, hr = (stages_at_both_scales(self.network.encoder, x) for x in (sr_NCHW, hr_NCHW))
         distance = self.distance(terms_of(sr, hr, self.variances))
         return distance if self.reach == 0 else self.corrected(distance, self.network.opinion(sr[0][-1], hr[0][-1]))

@@ -17,7 +17,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from trainer.errors import TrainerError
-from trainer.metric.metric import Metric
+from trainer.metric.jury import Jury
 from trainer.metric.network import MIN_SIDE
 
 OPSET = 17  # GridSample came with 16
@@ -26,7 +26,7 @@ TOLERANCE = 2e-3  # of the range (0, 1]: what half-precision weights may change
 _SMALL = 64  # values: smaller constants stay as they are
 
 
-def onnx_of_metric(metric: Metric) -> onnx.ModelProto:
+def onnx_of_metric(metric: Jury) -> onnx.ModelProto:
     """A checked model with float16 weights."""
     import io
 
@@ -73,7 +73,7 @@ def _halve_weights(model: onnx.ModelProto) -> None:
     graph.node.extend(nodes)
 
 
-def score_error(metric: Metric, model: bytes) -> float:
+def score_error(metric: Jury, model: bytes) -> float:
     """Largest difference between torch and ONNX Runtime over several sizes and strengths of noise."""
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     rng = np.random.default_rng(0)
@@ -87,7 +87,7 @@ def score_error(metric: Metric, model: bytes) -> float:
     return worst
 
 
-def ship(metric: Metric, out: pathlib.Path, card: dict[str, Any]) -> dict[str, Any]:
+def ship(metric: Jury, out: pathlib.Path, card: dict[str, Any]) -> dict[str, Any]:
     """Write efficient_pban.onnx and .json into `out`; card: what is known of the training. Raises TrainerError when the file is wrong."""
     model = onnx_of_metric(metric)
     props = {"name": "efficient_pban", "license": str(card.get("license", ""))}

@@ -1,15 +1,14 @@
 """`python -m trainer metric`: pretrain, fit to people leaving one content out at a time, report beside the baselines, ship.
 
-RUN/variances.pt, RUN/pretrained.ckpt, RUN/impressions.pt   what a second run does not compute again
-RUN/metric.pt                                               the metric fitted to all contents: what ships
-RUN/report.json                                             every number of the table, and those of each fold
+RUN/variances.pt, RUN/I/pretrained.ckpt, RUN/I/impressions.pt   what a second run does not compute again; I: of each juror, its seed
+RUN/metric.pt                                                   the jury fitted to all contents: what ships
+RUN/report.json                                                 every number of the table, and those of each fold
 """
 
-import copy
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -20,7 +19,8 @@ from trainer.metric.agreement import Share, correlation, decided, half_of_people
 from trainer.metric.baselines import baseline_scores
 from trainer.metric.distort import Subject, read_set
 from trainer.metric.encoder import EncoderName, Weights
-from trainer.metric.fit import Pull, Seen, choose_pull, fit, leave_one_out, scores_of
+from trainer.metric.fit import Fits, Juror, Pull, Seen, scores_of
+from trainer.metric.jury import Jury
 from trainer.metric.looks import Group, Looks, look_at, measure_variances
 from trainer.metric.metric import Metric
 from trainer.metric.network import EfficientPban
@@ -28,9 +28,9 @@ from trainer.metric.opinions import Opinions, read_opinions
 from trainer.metric.pretrain import PretrainRecipe, pretrain
 
 NUM_VARIANCE_PHOTOS = 60
-# The judge learns from people, from not at all to much; how much, the training contents decide. Weights of distances and channels, fitted
-# to five contents, predicted the sixth worse (trainer/metric/README.md), so they stay even.
-CANDIDATES = tuple(Pull(None, None, judge) for judge in (None, 1.0, 0.1, 0.03, 0.01, 0.003))
+# How hard judges are drawn to zero, from wholly to hardly; the training contents decide. Weights of distances and channels, fitted to five
+# contents, predicted the sixth worse (trainer/metric/README.md), so they stay even.
+CANDIDATES: tuple[Pull, ...] = (None, 1.0, 0.1, 0.03, 0.01, 0.003)
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class StudyOptions:
     encoder: EncoderName = "efficientnet_lite0"
     encoder_weights: Weights | pathlib.Path = "pretrained"
     reach: float = 0.4
+    jurors: int = 4  # networks, pretrained from the seeds 0, 1, ...
     subjects: int = 10**9  # at most so many photographs of the pretraining set
     device: str = "cpu"
     folds: int | None = None  # by default every content is left out once
@@ -55,10 +56,13 @@ def groups_of(opinions: Opinions) -> list[Group]:
     return [Group(o, opinions.path(o), tuple(opinions.path(p) for p in pictures)) for o, pictures in by_original.items()]
 
 
-def set_up(folder: pathlib.Path, options: StudyOptions) -> tuple[Metric, list[Subject], list[Looks]]:
-    """An untrained metric whose variances and units are those of the pretraining set in `folder`, and that set as the encoder sees it."""
-    torch.manual_seed(0)
-    network = EfficientPban(encoder=options.encoder, encoder_weights=options.encoder_weights).eval()
+def set_up(folder: pathlib.Path, options: StudyOptions) -> tuple[list[Metric], list[Subject], list[Looks]]:
+    """Untrained metrics whose variances and units are those of the pretraining set in `folder`, and that set as the encoder sees it."""
+    networks = []
+    for seed in range(options.jurors):
+        torch.manual_seed(seed)
+        networks.append(EfficientPban(encoder=options.encoder, encoder_weights=options.encoder_weights).eval())
+    encoder = networks[0].encoder
     subjects = [subject for subject in read_set(folder) if not subject.validation][: options.subjects]
     if not subjects:
         raise TrainerError(f"The set in {str(folder)!r} has no photograph for training.")
@@ -66,17 +70,18 @@ def set_up(folder: pathlib.Path, options: StudyOptions) -> tuple[Metric, list[Su
     if file.is_file():
         variances = torch.load(file, map_location="cpu", weights_only=True)
     else:
-        variances = measure_variances(network.encoder, [folder / subject.original for subject in subjects[:NUM_VARIANCE_PHOTOS]])
+        variances = measure_variances(encoder, [folder / subject.original for subject in subjects[:NUM_VARIANCE_PHOTOS]])
         write_state(file, variances)
     looks = []
     for i, subject in enumerate(subjects, 1):
         group = Group(subject.photo, folder / subject.original, tuple(folder / version.file for version in subject.versions))
-        looks.append(look_at(network.encoder, variances, group, options.cache))
+        looks.append(look_at(encoder, variances, group, options.cache))
         if i % 50 == 0:
             print(f"looked at {i}/{len(subjects)} photographs of the pretraining set", flush=True)
-    metric = Metric(network, variances, reach=options.reach).eval()
-    metric.measure_units(torch.cat([look.terms for look in looks]))
-    return metric, subjects, looks
+    metrics = [Metric(network, variances, reach=options.reach).eval() for network in networks]
+    for metric in metrics:
+        metric.measure_units(torch.cat([look.terms for look in looks]))
+    return metrics, subjects, looks
 
 
 def see(metric: Metric, groups: Sequence[Group], looks: Sequence[Looks], cache: pathlib.Path) -> Seen:
@@ -99,50 +104,58 @@ def see(metric: Metric, groups: Sequence[Group], looks: Sequence[Looks], cache: 
 def study(folder: pathlib.Path, table: pathlib.Path, images: pathlib.Path, recipe: PretrainRecipe, options: StudyOptions) -> dict[str, Any]:
     """Train and report; returns what goes into report.json."""
     opinions = read_opinions(table, images)
-    metric, subjects, training = set_up(folder, options)
+    metrics, subjects, training = set_up(folder, options)
+    first = metrics[0]
     groups = groups_of(opinions)
-    looks = [look_at(metric.network.encoder, metric.variances, group, options.cache) for group in groups]
-    untrained = scores_of(metric, Seen(torch.cat([look.terms for look in looks]), torch.zeros(sum(len(x.terms) for x in looks), 256),
-                                       {path.name: i for i, path in enumerate(p for group in groups for p in group.pictures)}))  # fmt: skip
-    metric = pretrain(metric.to(options.device), subjects, training, recipe, options.out).to("cpu")
-    seen = see(metric, groups, looks, options.out / "impressions.pt")
-    pretrained = scores_of(metric, seen)
-    blank = copy.deepcopy(metric)
-    torch.nn.init.zeros_(blank.network.judge.weight)
-    torch.nn.init.zeros_(blank.network.judge.bias)
-    left_out, chosen = leave_one_out(blank, seen, opinions, CANDIDATES, count=options.folds)
-    pull = choose_pull(blank, seen, opinions, CANDIDATES)
-    final, sharpness = fit(blank, seen, opinions, pull)
+    looks = [look_at(first.network.encoder, first.variances, group, options.cache) for group in groups]
+    untrained = first.distance(torch.cat([look.terms for look in looks]))
+    jurors = []
+    for seed, metric in enumerate(metrics):
+        out = options.out / str(seed)
+        pretrained = pretrain(metric.to(options.device), subjects, training, replace(recipe, seed=seed), out).to("cpu")
+        jurors.append(Juror(pretrained, see(pretrained, groups, looks, out / "impressions.pt")))
+    row, fits = jurors[0].seen.row, Fits(jurors, opinions)
+    before = torch.stack([juror.energies().log() for juror in jurors]).mean(0).exp()
+    left_out, chosen = fits.leave_one_out(CANDIDATES, count=options.folds)
     measures = baseline_scores(groups, looks) | {
-        "contrast-weighted distance, untrained": untrained,
-        "with the network, pseudo-labels alone": pretrained,
-        "Efficient-PBAN, content left out": left_out,
+        "contrast-weighted distance, untrained": scores_of(untrained, row),
+        "with the networks, pseudo-labels alone": scores_of(before, row),
     }
+    if len(jurors) > 1:
+        for seed, juror in enumerate(jurors):
+            alone, _ = Fits([juror], opinions).leave_one_out(CANDIDATES, count=options.folds)
+            measures[f"one network of them (seed {seed}), content left out"] = alone
+    measures["Efficient-PBAN, content left out"] = left_out
+    pull = fits.choose_pull(opinions.contents, CANDIDATES)
+    judges = [juror.judge(opinions, opinions.contents, pull) for juror in jurors]
+    jury = Jury([judge.seated(juror.metric) for judge, juror in zip(judges, jurors, strict=True)])
     report = report_of(opinions, measures) | {
-        "pull": {content: each.words() for content, each in chosen.items()} | {"shipped": pull.words()},
-        "sharpness": sharpness, "pretraining": asdict(recipe), "photographs": len(subjects), "encoder": options.encoder,
-        "reach": options.reach,
+        "pull": chosen | {"shipped": pull}, "sharpness": [judge.sharpness for judge in judges], "pretraining": asdict(recipe),
+        "jurors": len(jurors), "photographs": len(subjects), "encoder": options.encoder, "reach": options.reach,
     }  # fmt: skip
     (options.out / "report.json").write_text(json.dumps(report, indent=2) + "\n")
-    write_state(options.out / "metric.pt", {"metric": final.state_dict(), "encoder": options.encoder, "reach": options.reach})
+    state = {"jury": jury.state_dict(), "encoder": options.encoder, "reach": options.reach, "jurors": len(jurors)}
+    write_state(options.out / "metric.pt", state)
     return report
 
 
-def load_metric(run: pathlib.Path) -> Metric:
+def load_metric(run: pathlib.Path) -> Jury:
     """The fitted metric of a run, or of a metric.pt file, ready to score and to be a loss. Raises TrainerError."""
     file = run / "metric.pt" if run.is_dir() else run
     if not file.is_file():
         raise TrainerError(f"There is no metric at {str(file)!r}: train one with python -m trainer metric.")
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
-        weights = state["metric"]
-        variances = [weights[name] for name in sorted(key for key in weights if key.startswith("variance"))]
-        network = EfficientPban(encoder=state["encoder"], encoder_weights="random")
-        metric = Metric(network, variances, reach=state["reach"])
-        metric.load_state_dict(weights)
+        weights, jurors = state["jury"], []
+        variances = [weights[name] for name in sorted(key for key in weights if key.startswith("jurors.0.variance"))]
+        for _ in range(state["jurors"]):
+            network = EfficientPban(encoder=state["encoder"], encoder_weights="random")
+            jurors.append(Metric(network, variances, reach=state["reach"]))
+        jury = Jury(jurors)
+        jury.load_state_dict(weights)
     except (KeyError, TypeError, RuntimeError, EOFError, ValueError, OSError) as error:
         raise TrainerError(f"{str(file)!r} is not a metric of this trainer: {error}") from error
-    return metric.eval().requires_grad_(False)
+    return jury.eval().requires_grad_(False)
 
 
 def report_of(opinions: Opinions, measures: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:

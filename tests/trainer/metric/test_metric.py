@@ -15,7 +15,8 @@ from trainer.errors import TrainerError
 from trainer.metric.agreement import majorities
 from trainer.metric.distance import dists, lpips, structure_terms
 from trainer.metric.distort import Subject, Version
-from trainer.metric.fit import Pull, Seen, choose_pull, fit, leave_one_out, scores_of
+from trainer.metric.fit import Fits, Juror, Pull, Seen, fit, scores_of
+from trainer.metric.jury import Jury
 from trainer.metric.looks import Group, Looks, look_at, measure_variances
 from trainer.metric.metric import Metric
 from trainer.metric.network import EfficientPban
@@ -63,16 +64,25 @@ def test_a_score_does_not_depend_on_the_batch_and_little_on_a_flip(metric: Metri
 
 
 @pytest.mark.parametrize("side", [96, 97, 160])
-def test_gradients_are_finite_also_for_equal_pictures(metric: Metric, draw_picture: Draw, side: int) -> None:
+def test_gradients_reach_both_inputs_and_are_finite_for_equal_pictures(metric: Metric, draw_picture: Draw, side: int) -> None:
     hr = tensor(draw_picture(side, side, 0))
     for sr in (hr.clone(), torch.nn.functional.avg_pool2d(hr, 3, 1, 1)):
-        one, other = sr.requires_grad_(), hr.clone().requires_grad_()
-        metric(one, other).sum().backward()
-        for x in (one, other):
+        pictures = (sr.requires_grad_(), hr.clone().requires_grad_())
+        metric(*pictures).sum().backward()
+        for x in pictures:
             assert x.grad is not None
             assert x.grad.isfinite().all()
-    assert one.grad is not None
-    assert one.grad.abs().sum() > 0
+    assert all(x.grad is not None and x.grad.abs().sum() > 0 for x in pictures)  # of the blurred picture and of its original
+
+
+@pytest.mark.parametrize("size", [(97, 131), (255, 113), (97, 3839)], ids=str)
+@torch.no_grad()
+def test_odd_sizes_up_to_the_width_of_4k_have_a_score(metric: Metric, draw_picture: Draw, size: tuple[int, int]) -> None:
+    small = tensor(draw_picture(96, 96, 0))
+    hr = torch.nn.functional.interpolate(small, size, mode="bicubic").clamp(0, 1)
+    scores = [float(metric(sr, hr)) for sr in (hr, torch.nn.functional.avg_pool2d(hr, 9, 1, 4))]
+    assert scores[0] == pytest.approx(1, abs=1e-6)
+    assert 0 < scores[1] < 0.99
 
 
 def test_as_a_loss_it_brings_a_picture_nearer_to_its_original(metric: Metric, draw_picture: Draw) -> None:
@@ -214,43 +224,122 @@ def people(metric: Metric) -> tuple[Seen, Opinions]:
     return Seen(terms, impressions, {name: i for i, name in enumerate(names)}), Opinions("people", None, ratings, choices)
 
 
-@pytest.mark.parametrize("pull", [Pull(weights=1e-3), Pull(weights=None, judge=1e-3)], ids=["weights", "judge"])
-def test_left_out_contents_are_predicted_better_after_a_fit(metric: Metric, pull: Pull) -> None:
+def blank(metric: Metric) -> Metric:
+    copied = copy.deepcopy(metric)
+    torch.nn.init.zeros_(copied.network.judge.weight)
+    return copied
+
+
+def test_left_out_contents_are_predicted_better_after_a_fit(metric: Metric) -> None:
     seen, opinions = people(metric)
-    blank = copy.deepcopy(metric)
-    torch.nn.init.zeros_(blank.network.judge.weight)
-    before, _ = majorities(opinions.choices, scores_of(blank, seen))
-    scores, chosen = leave_one_out(blank, seen, opinions, [pull])
+    juror = Juror(blank(metric), seen)
+    before, _ = majorities(opinions.choices, scores_of(juror.energies(), seen.row))
+    fits = Fits([juror], opinions)
+    scores, chosen = fits.leave_one_out([1e-3])
     after, _ = majorities(opinions.choices, scores)
     assert sorted(scores) == sorted(seen.row)
     assert sorted(chosen) == ["0", "1", "2", "3"]
     assert after.percent > before.percent + 5
-    assert choose_pull(blank, seen, opinions, [Pull(None), pull]) == pull
+    assert fits.choose_pull(opinions.contents, [None, 1e-3]) == 1e-3
+
+
+@pytest.mark.parametrize("pull", [None, 1e-2])
+def test_a_common_part_of_the_impressions_changes_no_fit(metric: Metric, pull: Pull) -> None:
+    seen, opinions = people(metric)
+    plain = Juror(blank(metric), seen)
+    moved = Juror(blank(metric), Seen(seen.terms, seen.impressions + 20, seen.row))
+    one, other = (fit(juror, opinions, pull).energies(juror) for juror in (plain, moved))
+    assert torch.allclose(one, other, rtol=1e-3)
+    assert torch.equal(one, plain.energies().double()) == (pull is None)
+
+
+def test_a_fit_finds_the_least_loss(metric: Metric) -> None:
+    seen, opinions = people(metric)
+    juror, pull = Juror(blank(metric), seen), 1e-2
+    judge = fit(juror, opinions, pull, steps=400)
+
+    def loss(step: float, seed: int) -> float:
+        """By hand, in numpy, beside the weights found."""
+        weight = judge.weight.numpy() + step * np.random.default_rng(seed).normal(0, 1, 256)
+        middle = seen.impressions.double().numpy().mean(0)
+        bias = float(judge.bias) + float(judge.weight.numpy() @ middle)
+        opinion = (seen.impressions.double().numpy() - middle) @ weight + bias
+        energy = juror.metric.distance(seen.terms).detach().double().numpy() * np.exp(-juror.metric.reach * np.tanh(opinion))
+        total = []
+        for c in opinions.choices:
+            u, share = judge.sharpness * (energy[seen.row[c.image_b]] - energy[seen.row[c.image_a]]), c.prefer_a / 30
+            total.append(np.logaddexp(0, u) - share * u)
+        scores, truth = np.exp(-energy), np.array([r.score for r in opinions.ratings])
+        r = np.corrcoef(scores[[seen.row[x.picture] for x in opinions.ratings]], truth)[0, 1]
+        return float(np.mean(total) + 1 - r * abs(r) + pull * (weight @ weight + bias**2))
+
+    assert all(loss(0, 0) < loss(step, seed) for step in (1e-2, -1e-2) for seed in range(5))
+
+
+def test_a_jury_takes_the_geometric_mean_of_distances(metric: Metric, draw_picture: Draw) -> None:
+    hr = tensor(draw_picture(96, 128, 0))
+    sr = torch.nn.functional.avg_pool2d(hr, 3, 1, 1)
+    jurors = []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        juror = copy.deepcopy(metric)
+        torch.nn.init.normal_(juror.network.judge.weight, std=0.1)
+        jurors.append(juror)
+    with torch.no_grad():
+        logs = [float(juror.energy(sr, hr).log()) for juror in jurors]
+        jury = Jury(jurors)
+        assert float(jury.energy(sr, hr).log()) == pytest.approx(np.mean(logs), abs=1e-5)
+        assert float(jury(hr, hr)) == pytest.approx(1, abs=1e-6)
+    assert np.std(logs) > 1e-3
+    with pytest.raises(ValueError, match="differ in reach"):
+        Jury([jurors[0], Metric(EfficientPban(), metric.variances, reach=0.2)])
+    with pytest.raises(ValueError, match="or more"):
+        Jury([])
+
+
+def test_a_jury_learns_like_the_mean_of_its_jurors(metric: Metric) -> None:
+    seen, opinions = people(metric)
+    generator = torch.Generator().manual_seed(1)
+    seens = [Seen(seen.terms, seen.impressions + torch.randn(20, 256, generator=generator), seen.row) for _ in range(2)]
+    jurors = [Juror(blank(metric), each) for each in seens]
+    energy, sharpness = Fits(jurors, opinions).energy(["0", "1", "2"], 1e-2)
+    judges = [fit(juror, opinions.of(["0", "1", "2"]), 1e-2) for juror in jurors]
+    expected = np.sqrt(np.prod([judge.energies(juror).numpy() for judge, juror in zip(judges, jurors, strict=True)], axis=0))
+    assert np.allclose(energy.numpy(), expected)
+    assert sharpness == pytest.approx(np.sqrt(judges[0].sharpness * judges[1].sharpness))
+    seated = [Juror(judge.seated(juror.metric), juror.seen).energies().numpy() for judge, juror in zip(judges, jurors, strict=True)]
+    assert np.allclose(np.sqrt(np.prod(seated, axis=0)), expected, rtol=1e-4)
 
 
 def test_scores_are_fitted_by_regression(metric: Metric) -> None:
     seen, opinions = people(metric)
     rated = Opinions("rated", None, opinions.ratings)
-    fitted, _ = fit(metric, seen, rated, Pull(weights=1e-4))
+    juror = Juror(blank(metric), seen)
+    fitted = fit(juror, rated, 1e-3).energies(juror)
     truth = np.array([r.score for r in rated.ratings])
 
-    def correlation(m: Metric) -> float:
-        scores = scores_of(m, seen)
+    def correlation(energy: Tensor) -> float:
+        scores = scores_of(energy, seen.row)
         return float(np.corrcoef(truth, [scores[r.picture] for r in rated.ratings])[0, 1])
 
-    assert correlation(fitted) > correlation(metric) + 0.05
+    assert correlation(fitted) > correlation(juror.energies()) + 0.05
 
 
 def test_onnx_gives_what_torch_gives_in_both_engines(metric: Metric, tmp_path: pathlib.Path, draw_picture: Draw) -> None:
     from streamsr.compare.judge import Judge
     from trainer.metric.ship import TOLERANCE, ship
 
-    card = ship(metric, tmp_path, {"trained_on": "nothing"})
-    assert (tmp_path / card["file"]).stat().st_size < 9e6
+    torch.manual_seed(1)
+    other = Metric(EfficientPban().eval(), metric.variances).eval()
+    torch.nn.init.normal_(other.network.judge.weight, std=0.1)
+    jury = Jury([metric, other]).eval()
+    card = ship(jury, tmp_path, {"trained_on": "nothing"})
+    # 8.1 MB alone: the second juror adds its streams, the encoder is there once
+    assert (tmp_path / card["file"]).stat().st_size < 14.5e6
     hr = draw_picture(131, 97, 0)
     sr = np.clip(hr.astype(int) + np.random.default_rng(0).normal(0, 12, hr.shape), 0, 255).astype(np.uint8)
     with torch.no_grad():
-        expected = float(metric(tensor(sr), tensor(hr)))
+        expected = float(jury(tensor(sr), tensor(hr)))
     assert 0.05 < expected < 0.95
     for engine in ("openvino", "onnxruntime"):
         judge = Judge(tmp_path / "efficient_pban.json", engine=engine)
@@ -278,13 +367,20 @@ def test_the_study_trains_reports_and_ships(tmp_path: pathlib.Path, draw_picture
         lines += [f"{content}_a.png,{content}_b.png,9,1", f"{content}_b.png,{content}_original.png,1,9"]
     (tmp_path / "pairs.csv").write_text("\n".join(lines))
     build_set(photos, tmp_path / "set", DistortOptions(photos=2, families=1, side=176))
-    options = StudyOptions(tmp_path / "run", tmp_path / "cache")
+    options = StudyOptions(tmp_path / "run", tmp_path / "cache", jurors=2)
     report = study(tmp_path / "set", tmp_path / "pairs.csv", images, PretrainRecipe(steps=1, window=4), options)
     mine = report["measures"]["Efficient-PBAN, content left out"]
     assert (mine["all"]["count"], mine["without_original"]["count"]) == (6, 3)
     assert mine["all"]["percent"] == 100
     assert "| PSNR | 100.0 %" in table_of(report)
+    assert [name for name in report["measures"] if "seed" in name] == [
+        f"one network of them (seed {seed}), content left out" for seed in range(2)
+    ]
     loaded = load_metric(tmp_path / "run")
     assert not any(p.requires_grad for p in loaded.parameters())
+    assert len(loaded.jurors) == 2
+    assert not torch.equal(loaded.jurors[0].network.judge.weight, loaded.jurors[1].network.judge.weight)
+    hr = tensor(draw_picture(96, 96, 0))
+    assert 0 < float(loaded(torch.nn.functional.avg_pool2d(hr, 3, 1, 1), hr)) < 1
     with pytest.raises(TrainerError, match="no metric at"):
         load_metric(tmp_path / "nowhere")
