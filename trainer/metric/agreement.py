@@ -72,9 +72,10 @@ def one_person(choices: Sequence[Choice]) -> tuple[float, float]:
 
 
 def half_of_people(choices: Sequence[Choice], *, draws: int = 400, seed: int = 0) -> tuple[float, float]:
-    """How often the majority of one random half of the people is that of the other half, in percent: the ceiling for any metric.
+    """How often the majority of one random half of the people is that of the other half, in percent: a yardstick for a metric.
 
-    The extra person of an odd number sits out; a half that is split evenly counts a half.
+    No ceiling: the majority of all is surer than that of a half. The extra person of an odd number sits out; a half that is split evenly
+    counts a half.
     """
     rng = np.random.default_rng(seed)
     found = []
