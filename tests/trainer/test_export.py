@@ -25,7 +25,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     torch.manual_seed(0)
     net = Lite(2)
     path = tmp_path_factory.mktemp("run") / "last.ckpt"
-    recipe = dataclasses.asdict(lite_clean(2))
+    recipe = dataclasses.asdict(dataclasses.replace(lite_clean(2), layers=5))
     torch.save(
         {
             "format": FORMAT,

@@ -89,7 +89,7 @@ def test_every_convolution_of_the_int8_file_reads_8_bits() -> None:
 
 
 def test_a_quantised_run_becomes_the_int8_file_of_another(tmp_path: pathlib.Path) -> None:
-    net, recipe = measured(), lite_clean(2)
+    net, recipe = measured(), dataclasses.replace(lite_clean(2), layers=5)
     plain = Lite(2)
     seeded = checkpoint(tmp_path / "int8.ckpt", net, dataclasses.replace(recipe, quantised=True))
     assert seed_network(plain, seeded) == []
@@ -106,10 +106,10 @@ def _props(file: pathlib.Path) -> dict[str, str]:
 
 
 def test_a_run_of_another_network_is_refused(tmp_path: pathlib.Path) -> None:
-    recipe = lite_clean(2)
+    recipe = dataclasses.replace(lite_clean(2), layers=5)
     run = checkpoint(tmp_path / "float.ckpt", Lite(2), recipe)
     with pytest.raises(TrainerError, match="no run with --quantised"):
         export(run, tmp_path, None, ExportOptions(quantised_run=run))
-    three = checkpoint(tmp_path / "three.ckpt", measured(3), dataclasses.replace(lite_clean(3), quantised=True))
+    three = checkpoint(tmp_path / "three.ckpt", measured(3), dataclasses.replace(lite_clean(3), layers=5, quantised=True))
     with pytest.raises(TrainerError, match="of a network like Lite at x2"):
         export(run, tmp_path, None, ExportOptions(quantised_run=three))
