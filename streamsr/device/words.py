@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import av
-from av.sidedata.sidedata import SideData, Type
+from av.sidedata.sidedata import Type
+
+from streamsr.frame import side_data_of
 
 # Side data that no encoder takes from a frame: what it says of the whole video is in streamsr.io.tags, the rest is the decoder's own
 _IDLE = {Type.MASTERING_DISPLAY_METADATA, Type.CONTENT_LIGHT_LEVEL, Type.DISPLAYMATRIX, Type.SEI_UNREGISTERED, Type.VIDEO_ENC_PARAMS,
@@ -16,7 +16,7 @@ _POINT = 0x10  # swscale's nearest neighbour, the cheapest: the samples are writ
 
 def needs_host(video: av.VideoFrame) -> bool:
     """Whether it says something that PyAV cannot put on a frame that is made from planes: captions, or that it is interlaced."""
-    side = cast("list[SideData]", list(video.side_data))  # iterates over the data, not the keys
+    side = side_data_of(video)
     return video.interlaced_frame or any(data.type not in _IDLE for data in side)
 
 

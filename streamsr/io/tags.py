@@ -7,13 +7,14 @@ AVContentLightMetadata) and libavutil/display.h; of the names: ITU-T H.273 as FF
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
-from typing import Any, cast
+from typing import Any
 
 import av
-from av.sidedata.sidedata import SideData, Type
+from av.sidedata.sidedata import Type
+
+from streamsr.frame import side_data_of
 
 from ..siting import find_chroma_location
 
@@ -91,7 +92,7 @@ class Tags:
 def read_tags(stream: av.VideoStream, frame: av.VideoFrame) -> Tags:
     """The tags of a stream whose first decoded picture is `frame`: the picture's own words win over the container's."""
     context = stream.codec_context
-    side = {data.type: bytes(data) for data in cast("Iterable[SideData]", frame.side_data)}  # iterates over the data, not the keys
+    side = {data.type: bytes(data) for data in side_data_of(frame)}
     light = side.get(Type.CONTENT_LIGHT_LEVEL)
     mastering = side.get(Type.MASTERING_DISPLAY_METADATA)
     matrix = side.get(Type.DISPLAYMATRIX)
