@@ -2,7 +2,7 @@
 
 Resampling luma only to write over it would cost 1.0 of the 1.5 ms that a whole carrier takes (854x480 to 1708x960, one Zen 4
 core). Padding makes the picture instead, with all that FFmpeg attaches to a frame, and chroma is resampled by itself: as
-a picture without subsampling, whose chroma swscale is told to be where it is. Half of the time, and the same integers.
+a picture without subsampling, whose chroma swscale is told to be where it is: 0.07 and 0.8 ms, and the same integers.
 """
 
 from __future__ import annotations
@@ -63,16 +63,22 @@ class Carrier:
         key = GraphKey.of(source.video)
         with self._lock:
             if key not in self._chroma:
-                width, height = source.layout.plane_size(1, self.width, self.height)
-                options = {"w": str(width), "h": str(height), "flags": FLAGS}
-                if source.layout.log2_chroma != (0, 0):
-                    site = CHROMA_POSITIONS.get(self.whole.location(key, source.video), CHROMA_POSITIONS["left"])
-                    for axis, position, log2 in zip("hv", site, source.layout.log2_chroma, strict=True):
-                        shift = own_position(position, log2)
-                        if shift:
-                            options |= {f"in_{axis}_chr_pos": str(shift), f"out_{axis}_chr_pos": str(shift)}
+                options = self._chroma_options(key, source)
                 self._chroma[key] = ChainPool(lambda key, _: FilterChain(key, [("scale", options)]))
             return self._chroma[key]
+
+    def _chroma_options(self, key: GraphKey, source: Frame) -> dict[str, str]:
+        """Of FFmpeg's scale filter, for chroma planes as a picture of their own."""
+        width, height = source.layout.plane_size(1, self.width, self.height)
+        options = {"w": str(width), "h": str(height), "flags": FLAGS}
+        if source.layout.log2_chroma == (0, 0):
+            return options
+        site = CHROMA_POSITIONS.get(self.whole.location(key, source.video), CHROMA_POSITIONS["left"])
+        for axis, position, log2 in zip("hv", site, source.layout.log2_chroma, strict=True):
+            shift = own_position(position, log2)
+            if shift:
+                options |= {f"in_{axis}_chr_pos": str(shift), f"out_{axis}_chr_pos": str(shift)}
+        return options
 
 
 def own_position(position: int, log2_chroma: int) -> int:
