@@ -103,7 +103,16 @@ def sample_format(video: av.VideoFrame) -> str:
 
 def fetch(video: av.VideoFrame) -> av.VideoFrame:
     """The frame in host memory, with everything it says; itself where it is."""
-    return video.reformat(format=sample_format(video)) if is_on_device(video) else video
+    return reformat(video, sample_format(video)) if is_on_device(video) else video
+
+
+def reformat(video: av.VideoFrame, pix_fmt: str, **colour: int | None) -> av.VideoFrame:
+    """The picture in another pixel format; colour: PyAV's src_ and dst_colorspace and -_color_range.
+
+    On one thread. swscale writes 10-bit rows a few samples too far, into the next one, where rows have no room behind them (PyAV's, 854
+    wide): the next row mends that, unless it is another thread's and was there first. So on several threads 8 samples were wrong.
+    """
+    return video.reformat(format=pix_fmt, threads=1, **colour)
 
 
 def side_data_of(video: av.VideoFrame) -> list[SideData]:

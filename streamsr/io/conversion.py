@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import av
 
-from ..frame import find_layout
+from ..frame import find_layout, reformat
 from .tags import Tags
 
 _BT601 = 6
@@ -31,19 +31,19 @@ def convert(frame: av.VideoFrame, tags: Tags, *, recoloured: bool) -> av.VideoFr
     from_rgb = layout is not None and layout.kind == "rgb"
     to_rgb = av.VideoFormat(tags.pix_fmt).is_rgb
     if from_rgb and to_rgb:
-        return frame.reformat(format=tags.pix_fmt)
+        return reformat(frame, tags.pix_fmt)
     if from_rgb:
-        return frame.reformat(format=tags.pix_fmt, dst_colorspace=_swscale_matrix(tags.matrix), dst_color_range=tags.range or None)
+        return reformat(frame, tags.pix_fmt, dst_colorspace=_swscale_matrix(tags.matrix), dst_color_range=tags.range or None)
     before = int(frame.color_range) or 1
     if to_rgb:
-        return frame.reformat(format=tags.pix_fmt, src_colorspace=_swscale_matrix(int(frame.colorspace)), src_color_range=before,
+        return reformat(frame, tags.pix_fmt, src_colorspace=_swscale_matrix(int(frame.colorspace)), src_color_range=before,
                               dst_color_range=2)  # fmt: skip
     if recoloured and target is not None and target.kind == "yuv":
-        return frame.reformat(
-            format=tags.pix_fmt, src_colorspace=_swscale_matrix(int(frame.colorspace)), dst_colorspace=_swscale_matrix(tags.matrix),
+        return reformat(
+            frame, tags.pix_fmt, src_colorspace=_swscale_matrix(int(frame.colorspace)), dst_colorspace=_swscale_matrix(tags.matrix),
             src_color_range=before, dst_color_range=tags.range,
         )  # fmt: skip
-    return frame.reformat(format=tags.pix_fmt, src_color_range=before, dst_color_range=before)
+    return reformat(frame, tags.pix_fmt, src_color_range=before, dst_color_range=before)
 
 
 def _swscale_matrix(matrix: int) -> int:

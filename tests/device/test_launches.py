@@ -19,7 +19,7 @@ from streamsr_kernels.filters import ONE_ACROSS, ONE_DOWN, make_taps
 from test_upscaler import assert_same, make_frames, on_cpu, on_device
 
 from streamsr.device import launches
-from streamsr.frame import Frame
+from streamsr.frame import Frame, reformat
 
 
 def reference_resample(
@@ -114,7 +114,7 @@ def test_surfaces_become_planes_and_planes_surfaces(bits: int) -> None:
     for plane, samples in zip(video.planes, (y, uv), strict=True):
         rows = np.frombuffer(plane, dtype).reshape(-1, plane.line_size // dtype().itemsize)
         rows[: len(samples), :8] = samples.reshape(len(samples), 8)
-    wanted = Frame(video.reformat(format="yuv420p" if bits == 8 else "yuv420p10le")).planes
+    wanted = Frame(reformat(video, "yuv420p" if bits == 8 else "yuv420p10le")).planes
     assert all(np.array_equal(plane, other) for plane, other in zip(planes, wanted, strict=True))
     kernels.interleave(planes, back, bits=bits, stream=stream)
     sim.synchronise(sim.record(stream))
