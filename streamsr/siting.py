@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 
@@ -17,6 +18,8 @@ CHROMA_LOCATIONS = tuple(CHROMA_POSITIONS)
 _SHOWINFO = re.compile(r"\bcl:(\w+)")
 _AV_LOG_QUIET = -8
 _lock = threading.Lock()  # the log level is one for the whole process
+# What other threads' filters say while it is on would go to stderr, where Python prints warnings that nobody handles.
+logging.getLogger("libav").addHandler(logging.NullHandler())
 
 
 def find_chroma_location(video: av.VideoFrame) -> str:

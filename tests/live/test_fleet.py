@@ -44,7 +44,7 @@ class Process:
     def until(self, event: str, stream: str, count: int = 1) -> dict[str, Any]:
         end = time.monotonic() + PATIENCE_S
         while len(found := self.named(event, stream)) < count:
-            assert self.process.poll() is None or self._thread.is_alive(), self.events
+            assert self._thread.is_alive(), self.events  # the process has ended, or said what is no JSON
             assert time.monotonic() < end, (event, stream, self.events)
             time.sleep(0.02)
         return found[count - 1]
