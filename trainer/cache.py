@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamsr.engines import count_threads
-from trainer.degrade import KERNEL_WEIGHTS, crop_to_multiple, downscale_rgb
+from trainer.degrade import KERNEL_WEIGHTS, SHARP_KERNEL_WEIGHTS, Kernel, crop_to_multiple, downscale_rgb
 from trainer.errors import TrainerError
 from trainer.footage import read_still
 from trainer.photos import Plane, luma_codes
@@ -25,6 +25,7 @@ from trainer.recipes import Degradation
 
 PIECE = 640  # pixels a side of a clean target, at most
 NUM_SOFT, SOFT = 3, (1.15, 2.2)  # enlarged pieces of a photograph, and by how much
+NUM_SHARP = 2  # pieces of a photograph that are as sharp as it comes, where there are no others
 FORMAT = 7  # raise it when a degradation changes: older caches are then rebuilt
 
 # (target, its degraded versions): the unit that a cache stores. A version listed several times is drawn as often, and stored once
@@ -58,11 +59,23 @@ def clean_pairs(path: pathlib.Path, seed: int, scale: int) -> list[Pair]:
     One is as sharp as it comes (large photographs at 0.6 of their size), three are enlarged, as soft as most video is: a network that saw
     sharp photographs alone gained 0.3 dB less on video.
     """
+    return _photograph_pairs(path, seed, scale, num_sharp=1, num_soft=NUM_SOFT, weights=KERNEL_WEIGHTS)
+
+
+def sharp_pairs(path: pathlib.Path, seed: int, scale: int) -> list[Pair]:
+    """As `clean_pairs`, every piece as sharp as it comes, and Pillow's bicubic most: what the published protocols measure."""
+    return _photograph_pairs(path, seed, scale, num_sharp=NUM_SHARP, num_soft=0, weights=SHARP_KERNEL_WEIGHTS)
+
+
+def _photograph_pairs(
+    path: pathlib.Path, seed: int, scale: int, *, num_sharp: int, num_soft: int, weights: dict[Kernel, int]
+) -> list[Pair]:
     from PIL import Image
 
     image = Image.fromarray(read_still(path, seed))
     rng = np.random.default_rng(seed)
-    factors = [0.6 if image.width * image.height > 900_000 else 1.0, *np.exp(rng.uniform(math.log(SOFT[0]), math.log(SOFT[1]), NUM_SOFT))]
+    sharp = 0.6 if image.width * image.height > 900_000 else 1.0
+    factors = [*[sharp] * num_sharp, *np.exp(rng.uniform(math.log(SOFT[0]), math.log(SOFT[1]), num_soft))]
     pairs = []
     for factor in factors:
         side = int(min(PIECE / factor, image.width, image.height))
@@ -72,7 +85,7 @@ def clean_pairs(path: pathlib.Path, seed: int, scale: int) -> list[Pair]:
         piece = np.asarray(image.crop((x, y, x + side, y + side)).resize((size, size), kernel))
         picture = crop_to_multiple(piece, 2 * scale)
         versions: list[Plane] = []
-        for name, weight in KERNEL_WEIGHTS.items():
+        for name, weight in weights.items():
             versions += [downscale_rgb(picture, scale=scale, kernel=name)] * weight
         pairs.append((luma_codes(picture), versions))
     return pairs
@@ -85,6 +98,8 @@ def pair_maker(degradation: Degradation) -> MakePairs:
     """What makes the pairs of a recipe's degradation."""
     if degradation == "clean":
         return clean_pairs
+    if degradation == "sharp":
+        return sharp_pairs
     if degradation == "compressed":
         from trainer.codec import coded_pairs
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import pathlib
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -56,11 +57,26 @@ def export(
     """Write the model files and return the JSON's contents. Without calibration crops there is no int8 file.
 
     runs: of a recurrent network instead of crops, to calibrate with and to measure with.
+    The files take their names in `out`, over those of an earlier export, when all of them are made and checked.
     """
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out, prefix=".export-") as folder:
+        card = _write(run, pathlib.Path(folder), calibration, options, runs)
+        for path in sorted(pathlib.Path(folder).iterdir(), key=lambda path: path.suffix, reverse=True):  # the description last
+            path.replace(out / path.name)
+    return card
+
+
+def _write(
+    run: pathlib.Path,
+    out: pathlib.Path,
+    calibration: list[NDArray[np.float32]] | None,
+    options: ExportOptions,
+    runs: tuple[list[Run], list[Run]] | None,
+) -> dict[str, Any]:
     state = load_checkpoint(run)
     recipe, net = recipe_of(state), ema_network(state)
     name = f"{options.name or recipe.model}_x{recipe.scale}"
-    out.mkdir(parents=True, exist_ok=True)
     card: dict[str, Any] = {
         "name": options.name or recipe.model,
         "scale": recipe.scale,

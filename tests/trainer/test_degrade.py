@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainer.cache import NUM_SOFT, PIECE, clean_pairs
-from trainer.degrade import KERNEL_WEIGHTS, downscale_luma, downscale_rgb
+from trainer.cache import NUM_SHARP, NUM_SOFT, PIECE, clean_pairs, sharp_pairs
+from trainer.degrade import KERNEL_WEIGHTS, SHARP_KERNEL_WEIGHTS, downscale_luma, downscale_rgb
 from trainer.photos import luma_codes
 
 # in target pixels: a twentieth is below what 8-bit rounding of the samples lets a measurement see on real pictures
@@ -74,3 +74,17 @@ def test_a_photograph_gives_one_sharp_piece_and_soft_ones(tmp_path: pathlib.Path
         assert all((2 * lr.shape[0], 2 * lr.shape[1]) == hr.shape for lr in versions)
     assert len(sharp) == 200  # as it came, square
     assert len({id(version) for version in pieces[0][1]}) == len(KERNEL_WEIGHTS)  # weights of the kernels cost no memory
+
+
+def test_sharp_pieces_are_not_enlarged_and_mostly_shrunk_by_pillow(tmp_path: pathlib.Path) -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (200, 300, 3)).astype(np.uint8)
+    Image.fromarray(rgb).save(tmp_path / "noise.png")
+    luma = luma_codes(rgb)
+    pieces = sharp_pairs(tmp_path / "noise.png", 7, 2)
+    assert len(pieces) == NUM_SHARP
+    for hr, versions in pieces:
+        columns = [x for x in range(101) if np.array_equal(luma[:, x : x + 200], hr)]
+        assert len(columns) == 1  # a piece of the photograph, sample for sample
+        picture = rgb[:, columns[0] : columns[0] + 200]
+        by_pillow = [np.array_equal(lr, downscale_rgb(picture, scale=2, kernel="bicubic")) for lr in versions]
+        assert (sum(by_pillow), len(by_pillow)) == (SHARP_KERNEL_WEIGHTS["bicubic"], sum(SHARP_KERNEL_WEIGHTS.values()))

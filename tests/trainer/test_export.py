@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from trainer.checkpoint import FORMAT
+from trainer.errors import TrainerError
 from trainer.export import ExportOptions, export, sha256_of
 from trainer.nets import Lite
 from trainer.onnx_graph import onnx_of
@@ -109,6 +110,31 @@ def test_export_keeps_the_contract(run: pathlib.Path, tmp_path: pathlib.Path) ->
     assert (given.name, made.name) == ("luma", "luma_hr")
     assert [d.dim_param or d.dim_value for d in given.type.tensor_type.shape.dim] == ["n", 1, "h", "w"]
     assert {p.key: p.value for p in model.metadata_props}["macs_per_pixel"] == "11728"
+
+
+def test_an_export_that_fails_leaves_the_one_before(run: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    export(run, tmp_path, None, ExportOptions(name="lite", trained_on="drawn pictures (CC0)"))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert set(before) == {"lite_x2.onnx", "lite_x2.json"}
+    monkeypatch.setattr("trainer.export.FLOAT_TOLERANCE", -1.0)
+    with pytest.raises(TrainerError, match="off the trained network"):
+        export(run, tmp_path, None, ExportOptions(name="lite", trained_on="others"))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_second_export_scores_its_own_files(run: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    from PIL import Image
+
+    (tmp_path / "pictures").mkdir()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)).save(tmp_path / "pictures" / "a.png")
+    options = ExportOptions(name="lite", evaluate_on=(tmp_path / "pictures",))
+    first = export(run, tmp_path / "weights", None, options)["metrics"]["pictures_float32"]
+    state = torch.load(run, weights_only=False)
+    state["ema"] = Lite(2).state_dict()
+    torch.save(state, tmp_path / "other.ckpt")
+    second = export(tmp_path / "other.ckpt", tmp_path / "weights", None, options)["metrics"]["pictures_float32"]
+    assert second != first
+    assert json.loads((tmp_path / "weights" / "lite_x2.json").read_text())["metrics"]["pictures_float32"] == second
 
 
 def test_int8_stays_close_to_float32(run: pathlib.Path, tmp_path: pathlib.Path) -> None:
