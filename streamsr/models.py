@@ -44,6 +44,7 @@ class ModelSpec:
     sha256: str | None  # of `path`; None for a file without a description, which is not checked
     int8_path: Path | None = None
     int8_sha256: str | None = None
+    int8_live_only: bool = False  # files get bf16 by default, where the processor has it: what int8 costs is seen
     channels: int = 16  # of the widest activation: sets how much memory a pixel takes
     layers: int = 0
     macs_per_pixel: int = 0  # multiply-adds per input pixel
@@ -87,7 +88,7 @@ def load_spec(description: Path) -> ModelSpec:
 
     def take(owner: Mapping[str, Any], key: str, kind: type) -> Any:
         value = owner.get(key)
-        if not isinstance(value, kind) or isinstance(value, bool) or (isinstance(value, int) and value < 0):
+        if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool) or (isinstance(value, int) and value < 0):
             raise EngineError(f"{description}: {key!r} is {value!r}; it must be a {kind.__name__}.")
         return value
 
@@ -111,6 +112,7 @@ def load_spec(description: Path) -> ModelSpec:
         sha256=take(entries, "sha256", str),
         int8_path=folder / take(int8, "file", str) if int8 else None,
         int8_sha256=take(int8, "sha256", str) if int8 else None,
+        int8_live_only=take(int8, "live_only", bool) if int8 and "live_only" in int8 else False,
         channels=take(entries, "channels", int),
         layers=take(entries, "layers", int),
         macs_per_pixel=take(entries, "macs_per_pixel", int),

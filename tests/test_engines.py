@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 import threading
@@ -115,6 +116,18 @@ def test_auto_without_int8_takes_the_float_file(network: Network, tmp_path: Path
     assert open_engine(spec).precision in ("bf16", "f32")
     with pytest.raises(EngineError, match="no int8"):
         open_engine(spec, precision="int8")
+
+
+def test_int8_for_live_streams_alone_is_left_to_them_and_to_who_asks(spec: ModelSpec) -> None:
+    pytest.importorskip("openvino")
+    from openvino import Core
+
+    spec = dataclasses.replace(spec, int8_live_only=True)
+    file = open_engine(spec, engine="openvino")
+    assert file.precision == ("bf16" if "BF16" in Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "int8")
+    assert "no int8" not in file.reason
+    assert open_engine(spec, engine="openvino", hint="latency").precision == "int8"
+    assert open_engine(spec, engine="openvino", precision="int8").precision == "int8"
 
 
 def test_auto_falls_back_to_onnxruntime(spec: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:

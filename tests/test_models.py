@@ -57,6 +57,7 @@ def test_changed_file_is_refused_with_both_sums(model: Path, int8: bool) -> None
         ({"state_shapes": [{"name": "a"}]}, "'channels' is None"),
         ({"state_shapes": [{"name": "a", "channels": 0}]}, "the state 'a' needs a channel"),
         ({"int8": {"file": 3}}, "'file' is 3"),
+        ({"int8": {"file": "a", "sha256": "b", "live_only": 1}}, "'live_only' is 1; it must be a bool"),
     ],
 )
 def test_wrong_entry_is_named(model: Path, entries: dict[str, Any], text: str) -> None:

@@ -48,7 +48,7 @@ class OpenVinoEngine:
         self.device = self._device.lower()
         self.scale = scale
         self.bits = bits
-        self.precision, self.reason = self._choose_precision(spec, precision)
+        self.precision, self.reason = self._choose_precision(spec, precision, hint)
         self.concurrency = 1 if hint == "latency" else min(threads, MAX_STREAMS)
         self.max_batch = 1 if self._device == "CPU" or spec.states else MAX_BATCH
         self._threads = threads
@@ -76,12 +76,13 @@ class OpenVinoEngine:
             raise EngineError(f"OpenVINO has no device {device!r} here. Devices: {names}.")
         return device.upper()
 
-    def _choose_precision(self, spec: ModelSpec, precision: Precision) -> tuple[str, str]:
+    def _choose_precision(self, spec: ModelSpec, precision: Precision, hint: Hint) -> tuple[str, str]:
         """Note [Precision]: int8 for 8-bit planes, bf16 up to 12 bits, float32 above.
 
         What they lose against float32, measured with `lite` x2: PSNR-Y on Set14 0.018 dB in int8, none in bf16. On a
         smooth 10-bit gradient, where banding would show, bf16 is off by 0.007 codes on average and 1 at most, on a
         12-bit one by 0.18 and 1, on a 16-bit one by 3 and 19. The residual is added in float32 whatever the precision.
+        `lite-clean` loses more where there is more to lose, 0.15 dB on lossless video, and its int8 is for live streams.
         """
         capabilities = set(self._core.get_property(self._device, "OPTIMIZATION_CAPABILITIES"))
         if precision == "int8" and spec.int8_path is None:
@@ -98,10 +99,11 @@ class OpenVinoEngine:
             if "BF16" in capabilities:
                 return "bf16", f"bf16: {self.device} has it, and {self.bits} bits are too many for int8"
             return "f32", f"f32: {self.device} has no bf16, and {self.bits} bits are too many for int8"
-        if spec.int8_path is not None and "INT8" in capabilities:
+        finer = spec.int8_live_only and hint != "latency" and "BF16" in capabilities
+        if spec.int8_path is not None and "INT8" in capabilities and not finer:
             return "int8", f"int8: the model has it and {self.device} runs it fast"
         if "BF16" in capabilities:
-            return "bf16", f"bf16: {self.device} has it and the model has no int8"
+            return "bf16", f"bf16: {self.device} has it and the model has {'int8 for live streams alone' if finer else 'no int8'}"
         return "f32", f"f32: {self.device} has neither int8 nor bf16"
 
     def prepare(self, height: int, width: int) -> None:
