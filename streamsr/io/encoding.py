@@ -14,6 +14,7 @@ from av.codec.hwaccel import HWAccel
 
 from ..errors import SinkError
 from ..frame import is_on_device
+from ..priority import keep_priority
 from .containers import OutputFormat
 from .conversion import JFIF, convert, encoded_tags
 from .encoders import ENCODERS, EncoderOptions, check_size, choose_encoder, choose_pix_fmt, closest_rate, encoder_options, surface_format
@@ -92,7 +93,8 @@ class Encoding:
 
     def open_codec(self, stream: av.VideoStream) -> None:
         """Open the encoder now, so that what it refuses is known before any work. Raises SinkError for unknown options."""
-        stream.codec_context.open(strict=False)
+        with keep_priority():
+            stream.codec_context.open(strict=False)
         unknown = (self.wanted.options or {}).keys() & stream.codec_context.options.keys()  # what FFmpeg left over
         if unknown:
             raise SinkError(f"{self.encoder} has no option {', '.join(sorted(unknown))}.", hint=f"see `ffmpeg -h encoder={self.encoder}`")

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from streamsr.priority import keep_priority
+
 Picture = NDArray[np.uint8]
 Levels = list[tuple[str, Picture]]  # (what was done, the result), mildest first
 Family = Callable[[Picture, np.random.Generator], Levels]
@@ -56,6 +58,8 @@ def coded(picture: Picture, codec: str, decoder: str, crf: float, options: dict[
     encoder.framerate, encoder.time_base = Fraction(25), Fraction(1, 25)
     rate = f"{crf:.0f}" if codec == "libsvtav1" else f"{crf:.2f}"
     encoder.options = {"crf": rate, "threads": "1"} | options
+    with keep_priority():
+        encoder.open(strict=False)
     reader = av.CodecContext.create(decoder, "r")
     assert isinstance(reader, av.VideoCodecContext)
     reader.thread_count = 1
