@@ -102,7 +102,7 @@ def _write(
     for engine, error in errors.items():
         print(f"{file.name}: max abs difference of {engine} to torch {error:.2e} (tolerance {FLOAT_TOLERANCE:.0e})")
         if error > FLOAT_TOLERANCE:
-            raise TrainerError(f"{str(file)!r} in {engine} is {error:.2e} off the trained network, more than {FLOAT_TOLERANCE:.0e}.")
+            raise TrainerError(f"{file.name!r} in {engine} is {error:.2e} off the trained network, more than {FLOAT_TOLERANCE:.0e}.")
     card |= {"file": file.name, "sha256": sha256_of(file), "int8": None}
 
     small = out / f"{name}_int8.onnx"
@@ -116,7 +116,7 @@ def _write(
         told = ", ".join(f"{key} {value:.2f}" for key, value in codes.items())
         print(f"{small.name}: difference to float32 in codes of 255: {told} (tolerance of the mean {INT8_TOLERANCE})")
         if codes["mean"] > INT8_TOLERANCE:
-            raise TrainerError(f"{str(small)!r} differs from float32 by {codes['mean']:.2f} codes on average, more than {INT8_TOLERANCE}.")
+            raise TrainerError(f"{small.name!r} differs from float32 by {codes['mean']:.2f} codes on average, more than {INT8_TOLERANCE}.")
         card["int8"] = {}
     if card["int8"] is not None:
         live_only = {"live_only": True} if recipe.degradation in ("clean", "sharp") else {}  # what int8 costs is seen there
@@ -132,7 +132,7 @@ def _write(
         if card["int8"]:
             lost = metrics[f"{folder.name}_float32"]["psnr_y"] - metrics[f"{folder.name}_int8"]["psnr_y"]
             if lost > INT8_LOSS:
-                raise TrainerError(f"{str(small)!r} loses {lost:.2f} dB on {folder.name}, more than {INT8_LOSS}: use --quantised.")
+                raise TrainerError(f"{small.name!r} loses {lost:.2f} dB on {folder.name}, more than {INT8_LOSS}: use --quantised.")
     if options.metrics is not None:
         metrics |= json.loads(options.metrics.read_text())
     card |= {
@@ -170,7 +170,7 @@ def write_quantised(run: pathlib.Path, net: Network, file: pathlib.Path, props: 
     told = f"mean {gap.mean():.4f}, max {gap.max():.2f} (tolerance of the mean {QUANTISED_TOLERANCE})"
     print(f"{file.name}: difference to torch in codes of 255: {told}")
     if gap.mean() > QUANTISED_TOLERANCE:
-        raise TrainerError(f"{str(file)!r} is {gap.mean():.3f} codes off the trained network, more than {QUANTISED_TOLERANCE}.")
+        raise TrainerError(f"{file.name!r} is {gap.mean():.3f} codes off the trained network, more than {QUANTISED_TOLERANCE}.")
     return training_facts(state)
 
 
