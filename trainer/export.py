@@ -64,6 +64,8 @@ def export(
         card = _write(run, pathlib.Path(folder), calibration, options, runs)
         for path in sorted(pathlib.Path(folder).iterdir(), key=lambda path: path.suffix, reverse=True):  # the description last
             path.replace(out / path.name)
+    if card["int8"] is None:  # one of an earlier export is of other weights
+        (out / card["file"].replace(".onnx", "_int8.onnx")).unlink(missing_ok=True)
     return card
 
 
