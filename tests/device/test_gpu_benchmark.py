@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -160,9 +161,11 @@ def is_running(process: int) -> bool:
         return False
 
 
+@pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN], ids=["foreground", "background"])
 def test_gpu_check_ends_a_part_that_takes_too_long_and_keeps_its_results(
-    gpu_check: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    gpu_check: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, handler: Any
 ) -> None:
+    signal.signal(signal.SIGINT, handler)  # as a shell leaves it
     (tmp_path / "test_slow.py").write_text(
         "import pathlib, subprocess, sys, time, pytest\n"
         "pytestmark = pytest.mark.gpu\n"
