@@ -111,12 +111,15 @@ def test_frames_may_change_in_the_middle() -> None:
 def test_frames_are_freed_at_once() -> None:
     """Without waiting for Python's collector of cycles, which leaves a hundred of them in memory."""
     carrier = Carrier(64, 64)
-    carrier(noisy_frame("yuv420p", 32, 32))
     gc.collect()
     gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)  # into gc.garbage goes all that had to wait, other tests' leavings with it
     try:
         for _ in range(5):
             carrier(noisy_frame("yuv420p", 32, 32))
-        assert gc.collect() == 0
+        gc.collect()
+        assert [thing for thing in gc.garbage if isinstance(thing, av.VideoFrame)] == []
     finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
         gc.enable()
