@@ -19,6 +19,7 @@ from openvino import opset13 as opset
 
 from streamsr.engines import MAX_STREAMS, State, check_states
 from streamsr.engines.openvino_attention import ATTENTION
+from streamsr.engines.openvino_tail import widen
 from streamsr.errors import EngineError
 from streamsr.models import ModelSpec
 
@@ -189,6 +190,8 @@ class OpenVinoEngine:
         last = result.get_node()
         if last.get_type_name() == "DepthToSpace" and last.get_attributes()["block_size"] == self.scale:
             result = last.input_value(0)
+            if self.precision != "bf16" and self.scale == 2:
+                result = widen(result) or result
         luma_hr = opset.multiply(result, np.float32(max_code))
         codes = opset.round(opset.clamp(luma_hr, 0.0, max_code), "half_to_even")
         states = [model.output(f"{state.name}_next").get_node().input_value(0) for state in self._states]
@@ -203,8 +206,14 @@ class OpenVinoEngine:
 
 
 def _interleave(phases_HWK: np.ndarray, out: np.ndarray) -> None:
-    """Phases (h, w, s * s), row by row, to the plane (s * h, s * w)."""
-    s = math.isqrt(phases_HWK.shape[2])
+    """Phases (h, w, s * s), row by row, to the plane (s * h, s * w), or to what it has of that."""
+    height, width, num = phases_HWK.shape
+    s = math.isqrt(num)
+    if out.shape != (s * height, s * width):
+        whole = np.empty((s * height, s * width), out.dtype)
+        _interleave(phases_HWK, whole)
+        out[:] = whole[: out.shape[0], : out.shape[1]]
+        return
     if s * out.itemsize in (2, 4, 8):  # the phases of a row lie side by side as they do in the plane: one wider integer
         group = np.dtype(f"u{s * out.itemsize}")
         for row in range(s):

@@ -1,0 +1,77 @@
+"""The wide last convolution gives what the narrow one gives, and leaves alone what it was not made for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+import pytest
+from make_model import make_network, write_model
+from openvino import opset13 as opset
+
+from streamsr.engines import openvino_tail
+from streamsr.engines.openvino import OpenVinoEngine
+from streamsr.models import ModelSpec, load_spec
+
+SIZES = [(64, 96), (63, 97), (34, 41), (1, 1), (2, 3)]
+
+
+def open_engine(spec: ModelSpec, precision: str, bits: int = 8) -> OpenVinoEngine:
+    return OpenVinoEngine(spec, scale=spec.scale, bits=bits, device="cpu", precision=precision, threads=1, hint="latency")
+
+
+def channels(engine: OpenVinoEngine) -> int:
+    return engine._build(1, 8, 8).outputs[0].shape[-1]
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
+    return load_spec(write_model(make_network(), tmp_path_factory.mktemp("model")).with_suffix(".json"))
+
+
+@pytest.mark.parametrize("bits", [8, 10])
+@pytest.mark.parametrize("precision", ["f32", "int8"])
+def test_wide_tail_gives_the_narrow_ones_picture(spec: ModelSpec, precision: str, bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    wide, narrow = open_engine(spec, precision, bits), open_engine(spec, precision, bits)
+    assert channels(wide) == 16
+    for seed, (height, width) in enumerate(SIZES):
+        luma = np.random.default_rng(seed).integers(0, 1 << bits, (height, width)).astype(np.uint8 if bits == 8 else np.uint16)
+        given, wanted = (np.zeros((2 * height, 2 * width), luma.dtype) for _ in range(2))
+        wide.infer(luma, given)
+        with monkeypatch.context() as patch:
+            patch.setattr("streamsr.engines.openvino.widen", lambda phases: None)
+            assert channels(narrow) == 4
+            narrow.infer(luma, wanted)
+        difference = np.abs(given.astype(int) - wanted.astype(int))
+        # float32 sums in another order: a code that lay halfway may fall to the other side
+        assert difference.max() <= 1, (height, width)
+        assert np.count_nonzero(difference) <= 1e-3 * difference.size + 1, (height, width)
+
+
+def test_bf16_keeps_the_narrow_tail(spec: ModelSpec) -> None:
+    if not {"BF16", "FP16"} & set(ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")):
+        pytest.skip("no bf16 on this CPU")
+    assert channels(open_engine(spec, "bf16")) == 4
+
+
+def test_other_scales_keep_the_narrow_tail(tmp_path: Path) -> None:
+    assert channels(open_engine(load_spec(write_model(make_network(scale=3), tmp_path).with_suffix(".json")), "f32")) == 9
+
+
+def phases(kernel: int, *, num: int = 4, step: int = 1, residual: bool = True) -> ov.Output:
+    luma = opset.parameter([1, 1, 12, 12], np.float32)
+    margins = [step * (kernel // 2)] * 2
+    tail = opset.convolution(luma, np.ones((num, 1, kernel, kernel), np.float32), [1, 1], margins, margins, [step] * 2)
+    tail = opset.add(tail, np.zeros((1, num, 1, 1), np.float32))
+    return (opset.add(tail, luma) if residual else tail).output(0)
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_the_tail_it_was_made_for_is_widened(kernel: int) -> None:
+    assert list(openvino_tail.widen(phases(kernel)).shape) == [1, 16, 6, 6]
+
+
+@pytest.mark.parametrize("other", [phases(1), phases(3, num=9), phases(3, step=2), phases(3, residual=False)])
+def test_any_other_tail_is_left_alone(other: ov.Output) -> None:
+    assert openvino_tail.widen(other) is None
