@@ -19,6 +19,7 @@ Kind = Literal["video", "audio"]
 JUMP_S = 2.0  # so far ahead of the wall clock (or behind, going back) is a new clock and not jitter
 BACK_S = 0.5  # a step back larger than any reordering
 STALE_S = 1.0  # frames that stay behind the output for so long come from a source that paused: they are moved
+STEP_S = 0.002  # between two frames at least: Matroska and FLV count milliseconds, and times must differ there too
 WINDOW_S = 5.0  # of the arrivals that `lead` looks at; two such windows
 
 
@@ -75,18 +76,18 @@ class Timeline:
                     self._stale_since = now
                 if now - self._stale_since < STALE_S or self._shift is None or self._lead is None:
                     return None
-                moved = max(now + self._lead, self._last + 0.001)
+                moved = max(now + self._lead, self._last + STEP_S)
                 self._shift, self._before = self._shift + moved - out_s, None
                 out_s = moved
                 self.num_jumps += 1
             self._stale_since = None
-            self._last = out_s
-            return out_s
+            self._last = out_s if self._last is None else max(out_s, self._last + STEP_S)  # it may follow on a picture shown again
+            return self._last
 
     def hold(self, now: float) -> float | None:
         """The output time of a frame that is shown again now; None where that is not after the last one."""
         with self._lock:
-            if self._lead is None or (self._last is not None and now + self._lead <= self._last):
+            if self._lead is None or (self._last is not None and now + self._lead < self._last + STEP_S):
                 return None
             self._last = now + self._lead
             return self._last

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamsr.live.timeline import STALE_S, Timeline
+from streamsr.live.timeline import STALE_S, STEP_S, Timeline
 
 STEP = 0.04
 
@@ -67,6 +67,16 @@ def test_held_pictures_follow_the_wall_clock_and_nothing_goes_back_behind_them()
     # the network stood still: what it held up comes at once, and is past
     assert timeline.deliver(timeline.place("video", 301.0, 1001.6), 1001.6) is None
     assert timeline.deliver(timeline.place("video", 301.6, 1001.61), 1001.61) == pytest.approx(1.6)
+
+
+def test_times_differ_in_milliseconds_too() -> None:
+    timeline = Timeline()
+    play(timeline, 300.0, 1000.0, 25)
+    held = timeline.hold(1001.5)
+    assert timeline.hold(1001.5005) is None
+    timeline.new_session()
+    after = play(timeline, 17.0, 1001.5003, 3)  # its first frame comes right behind the picture that was shown again
+    assert after == pytest.approx([held + STEP_S, held + 0.0003 + STEP, held + 0.0003 + 2 * STEP])
 
 
 def test_a_source_that_paused_is_moved_and_not_dropped_for_ever() -> None:
