@@ -39,7 +39,7 @@ class Sr:
     information_weight: float | None = None
     detail_weight: float | None = None
     gain: float | None = None
-    init_from: pathlib.Path | None = None  # run or checkpoint that seeds the weights
+    init_from: pathlib.Path | None = None  # run, checkpoint or exported float32 lite that seeds the weights
     resume: bool = True  # continue when the run folder has a checkpoint
     device: str = "auto"
     precision: str = "32-true"  # Lightning's; bf16-mixed leaves results slightly dark
@@ -55,7 +55,7 @@ class Sr:
     layers: int | None = None
     quantised: bool = False  # train what the int8 file computes; seed it with --init-from (lite)
     temporal_weight: float | None = None
-    metric: pathlib.Path | None = None  # run folder or metric.pt of Efficient-PBAN (natural recipes)
+    metric: pathlib.Path | None = None  # Efficient-PBAN (natural recipes): run folder, metric.pt, or the efficient_pban.onnx that ships
     pban_weight: float | None = None  # of the metric in the loss
     feature_weight: float | None = None  # of the plain feature distance, for comparison
     perception_crops: int | None = None  # of a batch that these two look at

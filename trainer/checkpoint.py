@@ -4,8 +4,11 @@ import copy
 import dataclasses
 import os
 import pathlib
+import re
 from typing import Any
 
+import onnx
+import onnx.numpy_helper
 import torch
 
 from trainer.errors import TrainerError
@@ -96,18 +99,32 @@ def ema_network(state: dict[str, Any]) -> Network:
 
 
 def seed_network(net: Network, path: pathlib.Path) -> list[str]:
-    """Copy the averaged weights of another run into `net` where the shapes agree. Returns the names left as they were.
+    """Copy the averaged weights of another run, or of an exported float32 `lite`, into `net` where the shapes agree.
 
-    A x2 network seeds a x3 or x4 one this way: all but the last convolution fit.
+    Returns the names left as they were. A x2 network seeds a x3 or x4 one this way: all but the last convolution fit.
     """
-    state = load_checkpoint(path)
+    if path.suffix == ".onnx":
+        weights, there = _exported(path), "exported"
+    else:
+        state = load_checkpoint(path)
+        recipe = recipe_of(state)
+        weights, there = state["ema"], f"recipe {recipe.name!r}, {recipe.channels} channels, {recipe.layers} layers"
     own = net.state_dict()
-    fitting = {name: value for name, value in state["ema"].items() if name in own and own[name].shape == value.shape}
+    fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
     if not any(name.startswith("body") for name in fitting):
-        there = recipe_of(state)
         raise TrainerError(
-            f"{str(path)!r} (recipe {there.name!r}, {there.channels} channels, {there.layers} layers) fits no layer of a "
+            f"{str(path)!r} ({there}) fits no layer of a "
             f"network of {net.channels} channels and {net.layers} layers. Give a checkpoint of the same width and depth."
         )
     net.load_state_dict(fitting, strict=False)
     return sorted(set(own) - set(fitting))
+
+
+def _exported(path: pathlib.Path) -> dict[str, torch.Tensor]:
+    """The weights of a file of trainer.onnx_graph by their names in the network. Raises TrainerError where it cannot be read."""
+    try:
+        graph = onnx.load(path).graph
+    except Exception as error:  # whatever protobuf says of a foreign file
+        raise TrainerError(f"{str(path)!r} is not an exported network: {error}") from error
+    names = {tensor.name: re.sub(r"^body(\d+)", r"body.\1", tensor.name) for tensor in graph.initializer}
+    return {names[tensor.name]: torch.from_numpy(onnx.numpy_helper.to_array(tensor).copy()) for tensor in graph.initializer}

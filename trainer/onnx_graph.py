@@ -1,7 +1,7 @@
 """`Lite` as an ONNX graph, written node by node: standard operators, named tensors, nothing for an engine to guess.
 
-luma (n, 1, h, w) -> Conv, Relu (head) -> Conv, Relu (body0..) -> Add head (skip) -> Conv, Relu (last of body) -> Conv (tail)
--> Add luma -> DepthToSpace -> luma_hr (n, 1, s h, s w)
+luma (n, 1, h, w) -> Conv, Relu (head) -> Conv, Relu (body0..) -> Add head (skip, where the tail is 1x1) -> Conv, Relu (last of body)
+-> Conv (tail) -> Add luma -> DepthToSpace -> luma_hr (n, 1, s h, s w)
 """
 
 import onnx
@@ -37,7 +37,7 @@ def onnx_of(net: Lite, metadata: dict[str, str] | None = None) -> onnx.ModelProt
     first = last
     for i, conv in enumerate(net.body):
         assert isinstance(conv, torch.nn.Conv2d)
-        if i == net.layers - 1:
+        if i == net.layers - 1 and net.has_skip:
             nodes.append(helper.make_node("Add", [last, first], ["skip.out"], name="skip"))
             last = "skip.out"
         convolve(f"body{i}", conv, relu=True)

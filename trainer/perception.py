@@ -71,12 +71,14 @@ def _middle(x_NCHW: Tensor) -> Tensor:
 def open_perception(recipe: Recipe, metric: pathlib.Path | None, device: torch.device) -> Perception | None:
     """What the recipe's loss needs; None where it has no perceptual term and no metric is given to measure with.
 
-    metric: run folder or metric.pt. Raises TrainerError where a recipe needs it and it is missing, or crops are too small for it.
+    metric: run folder, metric.pt, or the ONNX file that ships. Raises TrainerError where a recipe needs it and it is missing, or crops
+    are too small for it.
     """
     if recipe.pban_weight and metric is None:
         raise TrainerError(
-            f"Recipe {recipe.name!r} trains with Efficient-PBAN (pban_weight {recipe.pban_weight:g}): give its run folder or metric.pt "
-            "with --metric. python -m trainer metric trains one; --pban-weight 0 trains without."
+            f"Recipe {recipe.name!r} trains with Efficient-PBAN (pban_weight {recipe.pban_weight:g}): name it with "
+            "--metric: streamsr/weights/metric/efficient_pban.onnx, which ships, or the run folder of python -m trainer metric. "
+            "--pban-weight 0 trains without."
         )
     if metric is None and not recipe.feature_weight:
         return None

@@ -22,6 +22,7 @@ class Recipe:
     degradation: Degradation
     channels: int = 16
     layers: int = 5  # 3x3 convolutions after the first
+    tail: int = 1  # side of the last convolution (lite)
     steps: int = 120_000
     batch: int = 16  # crops a step
     crop: int = 48  # side of a crop in input pixels
@@ -134,6 +135,8 @@ def lite(scale: int) -> Recipe:
         description="Smallest network, for compressed video: runs in real time on a CPU.",
         scale=scale,
         degradation="compressed",
+        layers=4,
+        tail=3,
         steps=30_000,
         crop=48 if scale == 2 else 32,
         information_weight=0.2,
@@ -144,20 +147,14 @@ def lite(scale: int) -> Recipe:
 def natural(recipe: Recipe) -> Recipe:
     """The same network on the same pairs, with the metric in its loss.
 
-    The terms that VMAF and MS-SSIM are made of (VIF, wavelet detail, SSIM) are left out, so that these two stay independent guards; a
-    gradient term takes their place beside Charbonnier.
+    The fidelity terms stay: without them the metric alone does not keep contrast (trainer/README.md, "Flavours").
     """
     stem, size = recipe.name.rsplit("_", 1)
     return replace(
         recipe,
         name=f"{stem}_natural_{size}",
-        model=f"{recipe.model}-natural",
         description=f"{recipe.description} Trained with a metric that learned from people.",
         flavour="natural",
-        information_weight=0.0,
-        detail_weight=0.0,
-        ssim_weight=0.0,
-        gradient_weight=0.5,
         pban_weight=0.1,
     )
 

@@ -41,8 +41,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return path
 
 
-def test_lite_costs_what_a_hook_on_every_convolution_counts() -> None:
-    net = Lite(2)
+@pytest.mark.parametrize(("net", "macs"), [(Lite(2), 11728), (Lite(2, layers=4, tail=3), 9936)])
+def test_lite_costs_what_a_hook_on_every_convolution_counts(net: Lite, macs: int) -> None:
     counted = 0
 
     def count(module: torch.nn.Conv2d, _: object, output: torch.Tensor) -> None:
@@ -53,13 +53,14 @@ def test_lite_costs_what_a_hook_on_every_convolution_counts() -> None:
         if isinstance(module, torch.nn.Conv2d):
             module.register_forward_hook(count)
     net(torch.zeros(1, 1, 24, 32))
-    assert counted / (24 * 32) == net.macs_per_pixel == 11728
+    assert counted / (24 * 32) == net.macs_per_pixel == macs
 
 
+@pytest.mark.parametrize("tail", [1, 3])
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_onnx_runtime_gives_what_torch_gives(scale: int) -> None:
+def test_onnx_runtime_gives_what_torch_gives(scale: int, tail: int) -> None:
     torch.manual_seed(scale)
-    net = Lite(scale).eval()
+    net = Lite(scale, tail=tail).eval()
     session = ort.InferenceSession(onnx_of(net).SerializeToString(), providers=["CPUExecutionProvider"])
     for shape in ((1, 1, 31, 18), (3, 1, 8, 8)):
         x = np.random.default_rng(0).random(shape, np.float32)
@@ -79,8 +80,9 @@ def test_the_input_is_repeated_when_the_tail_is_silent() -> None:
     assert np.array_equal(got, np.kron(x[0, 0], np.ones((3, 3), np.float32)))
 
 
-def test_tiles_with_an_overlap_of_the_receptive_field_are_exact() -> None:
-    net = Lite(2).eval()
+@pytest.mark.parametrize("tail", [1, 3])
+def test_tiles_with_an_overlap_of_the_receptive_field_are_exact(tail: int) -> None:
+    net = Lite(2, tail=tail).eval()
     radius = net.receptive_radius
     x = torch.rand(1, 1, 40, 40)
     with torch.no_grad():

@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 
+import onnx
 import pytest
 import torch
 
@@ -11,6 +12,8 @@ from trainer.checkpoint import load_checkpoint
 from trainer.crops import CropSampler
 from trainer.errors import TrainerError
 from trainer.loop import LoopOptions, train
+from trainer.nets import build_network
+from trainer.onnx_graph import onnx_of
 from trainer.photos import list_photos, split_photos
 from trainer.recipes import lite_clean
 
@@ -71,6 +74,20 @@ def test_a_run_seeded_from_another_starts_with_its_averaged_weights(caches: tupl
     net = train(frozen, *caches, options(tmp_path / "second", init_from=tmp_path / "first"))
     expected = load_checkpoint(tmp_path / "first")["ema"]
     assert all(torch.equal(value, expected[name]) for name, value in net.state_dict().items())
+
+
+def test_a_run_seeded_from_an_exported_network_starts_with_its_weights(caches: tuple[PairCache, PairCache], tmp_path: pathlib.Path) -> None:
+    net = build_network(RECIPE)
+    onnx.save(onnx_of(net), tmp_path / "lite_x2.onnx")
+    frozen = dataclasses.replace(RECIPE, name="second", lr=0.0, steps=1)
+    seeded = train(frozen, *caches, options(tmp_path / "second", init_from=tmp_path / "lite_x2.onnx"))
+    assert all(torch.equal(value, net.state_dict()[name]) for name, value in seeded.state_dict().items())
+
+
+def test_what_is_no_exported_network_seeds_nothing(caches: tuple[PairCache, PairCache], tmp_path: pathlib.Path) -> None:
+    (tmp_path / "text.onnx").write_text("not a network")
+    with pytest.raises(TrainerError, match=r"text\.onnx' is not an exported network"):
+        train(RECIPE, *caches, options(tmp_path / "run", init_from=tmp_path / "text.onnx"))
 
 
 def test_cache_returns_the_planes_that_were_made(caches: tuple[PairCache, PairCache], photos: pathlib.Path) -> None:

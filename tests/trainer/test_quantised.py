@@ -26,9 +26,9 @@ def codes(*shape: int) -> torch.Tensor:
     return torch.nn.functional.avg_pool2d(rough, 5, stride=1, padding=2).mul(255).round().div(255)
 
 
-def measured(scale: int = 2, seed: int = 0) -> QuantisedLite:
+def measured(scale: int = 2, seed: int = 0, tail: int = 1) -> QuantisedLite:
     torch.manual_seed(seed)
-    net = QuantisedLite(scale)
+    net = QuantisedLite(scale, tail=tail)
     net.measure(codes(4, 1, 40, 40))
     return net.eval()
 
@@ -62,9 +62,9 @@ def test_measured_steps_keep_the_float_network_within_a_code_on_average() -> Non
     assert 0 < gap.mean() < 1
 
 
-@pytest.mark.parametrize("scale", [2, 3])
-def test_the_int8_file_computes_what_the_network_does(scale: int) -> None:
-    net = measured(scale, seed=scale)
+@pytest.mark.parametrize(("scale", "tail"), [(2, 1), (3, 1), (2, 3)])
+def test_the_int8_file_computes_what_the_network_does(scale: int, tail: int) -> None:
+    net = measured(scale, seed=scale, tail=tail)
     model = onnx_int8_of(net)
     x = codes(2, 1, 33, 47)
     with torch.no_grad():

@@ -26,6 +26,7 @@ from trainer.metric.metric import Metric
 from trainer.metric.network import EfficientPban
 from trainer.metric.opinions import Opinions, read_opinions
 from trainer.metric.pretrain import PretrainRecipe, pretrain
+from trainer.metric.shipped import open_shipped
 
 NUM_VARIANCE_PHOTOS = 60
 # How hard judges are drawn to zero, from wholly to hardly; the training contents decide. Weights of distances and channels, fitted to five
@@ -140,10 +141,12 @@ def study(folder: pathlib.Path, table: pathlib.Path, images: pathlib.Path, recip
 
 
 def load_metric(run: pathlib.Path) -> Jury:
-    """The fitted metric of a run, or of a metric.pt file, ready to score and to be a loss. Raises TrainerError."""
+    """The fitted metric of a run, of a metric.pt file, or in its shipped form, ready to score and to be a loss. Raises TrainerError."""
     file = run / "metric.pt" if run.is_dir() else run
     if not file.is_file():
         raise TrainerError(f"There is no metric at {str(file)!r}: train one with python -m trainer metric.")
+    if file.suffix == ".onnx":
+        return open_shipped(file)
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
         weights, jurors = state["jury"], []

@@ -12,8 +12,8 @@ def build_network(recipe: Recipe) -> Network:
     """An untrained network as the recipe wants it."""
     if recipe.net == "lite":
         if recipe.quantised:
-            return QuantisedLite(recipe.scale, recipe.channels, recipe.layers)
-        return Lite(recipe.scale, recipe.channels, recipe.layers, recipe.planes)
+            return QuantisedLite(recipe.scale, recipe.channels, recipe.layers, recipe.tail)
+        return Lite(recipe.scale, recipe.channels, recipe.layers, recipe.planes, recipe.tail)
     return Base(recipe.scale, recipe.channels, recipe.layers, recurrent=recipe.recurrent, radius=recipe.radius)
 
 

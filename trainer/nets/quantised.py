@@ -19,15 +19,16 @@ class QuantisedLite(Lite):
     The steps of the latter are learned. The input is in 8 bits anyway; the last convolution's output and the residual stay in float32.
     """
 
-    def __init__(self, scale: int, channels: int = 16, layers: int = 5) -> None:
-        super().__init__(scale, channels, layers)
+    def __init__(self, scale: int, channels: int = 16, layers: int = 5, tail: int = 1) -> None:
+        super().__init__(scale, channels, layers, tail=tail)
         # of the tensors named in `points`; logarithms, so that a change is relative
-        self.log_step = nn.Parameter(torch.full((layers + 2,), -5.0))
+        self.log_step = nn.Parameter(torch.full((len(self.points),), -5.0))
 
     @property
     def points(self) -> list[str]:
         """Names of the quantised tensors in the ONNX graph (trainer.onnx_graph), in the order of `log_step`."""
-        return ["head.relu", *(f"body{i}.relu" for i in range(self.layers - 1)), "skip.out", f"body{self.layers - 1}.relu"]
+        before, last = [f"body{i}.relu" for i in range(self.layers - 1)], f"body{self.layers - 1}.relu"
+        return ["head.relu", *before, *(["skip.out"] if self.has_skip else []), last]
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """See `Lite`; x_NCHW holds 8-bit codes / 255."""
@@ -49,8 +50,9 @@ class QuantisedLite(Lite):
         first_NCHW = y_NCHW = rounded(torch.relu(_convolved(self.head, x_NCHW)), 0)
         for i, conv in enumerate(self.body[:-1]):
             y_NCHW = rounded(torch.relu(_convolved(conv, y_NCHW)), 1 + i)
-        y_NCHW = rounded(y_NCHW + first_NCHW, self.layers)
-        y_NCHW = rounded(torch.relu(_convolved(self.body[-1], y_NCHW)), self.layers + 1)
+        if self.has_skip:
+            y_NCHW = rounded(y_NCHW + first_NCHW, self.layers)
+        y_NCHW = rounded(torch.relu(_convolved(self.body[-1], y_NCHW)), len(self.points) - 1)
         return nn.functional.pixel_shuffle(_convolved(self.tail, y_NCHW) + x_NCHW, self.scale)
 
 
