@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +151,7 @@ def find_models(model: str | Path, folder: Path = WEIGHTS) -> list[ModelSpec]:
                 f"{path} has no description {path.with_suffix('.json').name} beside it.",
                 hint="streamsr.engines.describe_model measures what it needs to know",
             )
-        return [load_spec(path.with_suffix(".json"))]
+        return [replace(load_spec(path.with_suffix(".json")), clean_form=None)]  # this file was asked for, and no other
     shipped = list_models(folder)
     found = [spec for spec in shipped if spec.name == str(model)]
     if not found:

@@ -356,6 +356,9 @@ def test_clean_source_takes_the_models_form_for_it(network: Network, tmp_path: P
         assert upscaler.model == "coded"
         upscaler.turn_to(4, clean=True)
         assert upscaler.model == "clean"  # twice
+    with Upscaler(description.with_suffix(".onnx"), threads=1) as upscaler:
+        upscaler.turn_to(2, clean=True)
+        assert [spec.name for spec in upscaler.specs] == ["coded"]  # a path is what was asked for
     (folder / description.name).write_text(json.dumps(json.loads(description.read_text()) | {"scale": 3}))
     with Upscaler("coded", threads=1) as upscaler:
         upscaler.turn_to(3, clean=True)
