@@ -126,5 +126,5 @@ def _exported(path: pathlib.Path) -> dict[str, torch.Tensor]:
         graph = onnx.load(path).graph
     except Exception as error:  # whatever protobuf says of a foreign file
         raise TrainerError(f"{str(path)!r} is not an exported network: {error}") from error
-    names = {tensor.name: re.sub(r"^body(\d+)", r"body.\1", tensor.name) for tensor in graph.initializer}
-    return {names[tensor.name]: torch.from_numpy(onnx.numpy_helper.to_array(tensor).copy()) for tensor in graph.initializer}
+    values = {tensor.name: torch.from_numpy(onnx.numpy_helper.to_array(tensor).copy()) for tensor in graph.initializer}
+    return {re.sub(r"^body(\d+)", r"body.\1", name): value for name, value in values.items()}

@@ -190,7 +190,7 @@ class OpenVinoEngine:
         last = result.get_node()
         if last.get_type_name() == "DepthToSpace" and last.get_attributes()["block_size"] == self.scale:
             result = last.input_value(0)
-            if self.precision != "bf16" and self.scale == 2:
+            if self.precision != "bf16":
                 result = widen(result) or result
         luma_hr = opset.multiply(result, np.float32(max_code))
         codes = opset.round(opset.clamp(luma_hr, 0.0, max_code), "half_to_even")

@@ -16,6 +16,7 @@ import openvino as ov
 from openvino import opset13 as opset
 
 PAIR = 2  # pixels at once along each axis, and phases of a pixel: the networks that triple or quadruple fill the lanes
+NUM_PHASES = PAIR * PAIR
 # channel -> the phase of a pixel, and which pixel of the two by two
 CHANNELS = [(2 * (row % PAIR) + column % PAIR, row // PAIR, column // PAIR) for row in range(4) for column in range(4)]
 PHASES = [phase for phase, _, _ in CHANNELS]
@@ -36,8 +37,8 @@ def widen(phases: ov.Output) -> ov.Output | None:
     stride = [PAIR, PAIR]
     beyond = [margin + odd for margin, odd in zip(margins, more, strict=True)]
     wide = opset.convolution(convolution.input_value(0), weights, stride, margins, beyond, [1, 1])
-    wide = opset.add(wide, bias.get_data().reshape(len(set(PHASES)))[PHASES].reshape(1, -1, 1, 1))
-    copies = _place(np.ones((len(set(PHASES)), 1, 1, 1), np.float32))
+    wide = opset.add(wide, bias.get_data().reshape(NUM_PHASES)[PHASES].reshape(1, -1, 1, 1))
+    copies = _place(np.ones((NUM_PHASES, 1, 1, 1), np.float32))
     return opset.add(wide, opset.convolution(luma, copies, stride, [0, 0], more, [1, 1])).output(0)
 
 
@@ -55,7 +56,7 @@ def _find_ends(residual: ov.Node) -> tuple[ov.Node, ov.Node, ov.Output] | None:
     attributes = {name: list(value) for name, value in convolution.get_attributes().items() if name != "auto_pad"}
     margins = [side // 2 for side in kernel]
     same_size = {"strides": [1, 1], "dilations": [1, 1], "pads_begin": margins, "pads_end": margins}
-    ours = attributes == same_size and num_phases == len(set(PHASES)) and min(kernel) > 1
+    ours = attributes == same_size and num_phases == NUM_PHASES and min(kernel) > 1
     return (convolution, bias, luma) if ours else None
 
 

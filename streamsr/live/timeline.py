@@ -69,7 +69,7 @@ class Timeline:
             return 0.0 if self._lead is None else now + self._lead - out_s
 
     def deliver(self, out_s: float, now: float) -> float | None:
-        """The output time of a frame that goes out next; None where the output is past it already."""
+        """The output time of a frame that goes out next, STEP_S after the last one at least; None where the output is past it already."""
         with self._lock:
             if self._last is not None and out_s <= self._last:
                 if self._stale_since is None:
@@ -85,7 +85,7 @@ class Timeline:
             return self._last
 
     def hold(self, now: float) -> float | None:
-        """The output time of a frame that is shown again now; None where that is not after the last one."""
+        """The output time of a frame that is shown again now; None where that is less than STEP_S after the last one."""
         with self._lock:
             if self._lead is None or (self._last is not None and now + self._lead < self._last + STEP_S):
                 return None

@@ -51,13 +51,11 @@ def _rebuilt(model: onnx.ModelProto) -> Jury:
     values = {tensor.name.removesuffix(".half"): numpy_helper.to_array(tensor).astype(np.float32) for tensor in model.graph.initializer}
     num_jurors = 1 + max(int(found[1]) for found in map(_JUROR.fullmatch, values) if found)
     nodes = {node.name: [values[name] for name in node.input if name in values] for node in model.graph.node}
-    encoder = open_encoder(ENCODER)
+    networks = [EfficientPban(encoder=ENCODER, encoder_weights="random") for _ in range(num_jurors)]
+    networks[0].encoder = open_encoder(ENCODER)  # a jury has one
     # the denominators of `structure_terms`, in the order of the stages
     units = [node for node in model.graph.node if node.op_type == "Div" and node.input[1] in values and values[node.input[1]].ndim == 4]
-    variances = [torch.from_numpy(values[node.input[1]].ravel()) for node in units[: len(encoder.channels)]]
-    networks = [EfficientPban(encoder=ENCODER, encoder_weights="random") for _ in range(num_jurors)]
-    for network in networks:
-        network.encoder = encoder
+    variances = [torch.from_numpy(values[node.input[1]].ravel()) for node in units[: len(networks[0].encoder.channels)]]
     jury = Jury([Metric(network, variances, reach=_reach(model)) for network in networks])
     state = {name: torch.from_numpy(value) for name, value in values.items()} | _folded(nodes)
     size = len(jury.first.weights)

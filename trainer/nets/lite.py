@@ -10,8 +10,8 @@ from torch import Tensor, nn
 class Lite(nn.Module):
     """3x3 convolutions at input resolution, one to the phases (the tail), a pixel shuffle, and the nearest-repeated input as the residual.
 
-    tail: side of the last convolution. 3 makes the smallest network: a CPU makes the phases of four pixels at once
-    (streamsr.engines.openvino_tail). 1 after one more 3x3, and with the first features added again before that: 19 % longer in int8.
+    tail: side of the last convolution. 3 makes the smallest network: at x2 a CPU makes the phases of four pixels at
+    once (streamsr.engines.openvino_tail). 1 after one more 3x3, and with the first features added again before that: 19 % longer in int8.
     Every 3x3 pads with zeros. ReLU rather than PReLU: training ran at about twice the rate on two Zen 4 cores, and int8 activations
     become unsigned. planes: 3 makes RGB of RGB, for the ablation; the runtime takes luma alone.
     """

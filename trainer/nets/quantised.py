@@ -52,7 +52,7 @@ class QuantisedLite(Lite):
             y_NCHW = rounded(torch.relu(_convolved(conv, y_NCHW)), 1 + i)
         if self.has_skip:
             y_NCHW = rounded(y_NCHW + first_NCHW, self.layers)
-        y_NCHW = rounded(torch.relu(_convolved(self.body[-1], y_NCHW)), len(self.points) - 1)
+        y_NCHW = rounded(torch.relu(_convolved(self.body[-1], y_NCHW)), -1)
         return nn.functional.pixel_shuffle(_convolved(self.tail, y_NCHW) + x_NCHW, self.scale)
 
 
