@@ -32,7 +32,7 @@ class Soap(torch.optim.Optimizer):
             state |= {"step": torch.zeros(()), "mean": torch.zeros_like(grad), "square": torch.zeros_like(grad)}
             for side, covariance in (("left", grad @ grad.T), ("right", grad.T @ grad)):
                 state[side] = covariance
-                state[f"{side}_basis"] = torch.linalg.eigh(covariance)[1]
+                state[f"{side}_basis"] = torch.linalg.eigh(covariance.double())[1].to(covariance)  # float32 gave NaN for a sparse one
             return  # in its own basis a gradient is diagonal, and what rounding left beside the diagonal would count in full
         state["step"] += 1
         left, right = state["left_basis"], state["right_basis"]

@@ -69,3 +69,18 @@ def test_weights_without_a_gradient_stay() -> None:
     weights = torch.ones(3, 2, requires_grad=True)
     Soap([weights], lr=0.1).step()
     assert torch.equal(weights, torch.ones(3, 2))
+
+
+def test_a_first_gradient_in_a_single_row_leaves_numbers() -> None:
+    # such as a network that was grown from a smaller one has; eigenvectors in float32 were NaN for some of these
+    for seed in range(3):
+        generator = torch.Generator().manual_seed(seed)
+        weights = torch.zeros(32, 288, requires_grad=True)
+        slope = torch.zeros(32, 288)
+        slope[0] = torch.randn(288, generator=generator) * (torch.rand(288, generator=generator) < 0.3)
+        optimiser = Soap([weights], lr=0.1)
+        for _ in range(3):
+            weights.grad = slope.clone()
+            optimiser.step()
+        assert torch.isfinite(weights).all()
+        assert float(weights.detach().abs().max()) > 0.05
