@@ -172,7 +172,7 @@ class Export:
         recipe = recipe_of(load_checkpoint(self.run_folder))
         crops = runs = None
         if self.data is not None and recipe.recurrent:
-            runs = calibration_runs(self.data, scale=recipe.scale, count=max(1, self.calibration // 10))
+            runs = calibration_runs(self.data, degradation=recipe.degradation, scale=recipe.scale, count=max(1, self.calibration // 10))
         elif self.data is not None and self.quantised_run is None:
             crops = calibration_crops(self.data, degradation=recipe.degradation, scale=recipe.scale, count=self.calibration)
         options = ExportOptions(

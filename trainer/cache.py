@@ -108,9 +108,9 @@ def pair_maker(degradation: Degradation) -> MakePairs:
         from trainer.colour import colour_pairs
 
         return colour_pairs
-    from trainer.motion import sequence_pairs
+    from trainer.motion import clean_sequence_pairs, sequence_pairs
 
-    return sequence_pairs
+    return clean_sequence_pairs if degradation == "moving clean" else sequence_pairs
 
 
 def open_cache(

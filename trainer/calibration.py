@@ -5,10 +5,9 @@ import pathlib
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.cache import clean_pairs
-from trainer.codec import NUM_FRAMES, coded_pairs
+from trainer.cache import pair_maker
+from trainer.codec import NUM_FRAMES
 from trainer.errors import TrainerError
-from trainer.motion import sequence_pairs
 from trainer.photos import Plane, list_photos, split_photos
 from trainer.recipes import Degradation
 from trainer.recurrent_int8 import Run
@@ -19,7 +18,7 @@ SIDE = 96  # input pixels
 def calibration_crops(data: pathlib.Path, *, degradation: Degradation, scale: int, count: int) -> list[NDArray[np.float32]]:
     """`count` crops (1, 1, SIDE, SIDE) in [0, 1] of the training photographs, spread evenly over the folder; fewer if it is small."""
     photos, _ = split_photos(list_photos(data))
-    make = coded_pairs if degradation == "compressed" else clean_pairs
+    make = pair_maker(degradation if degradation in ("compressed", "sharp") else "clean")  # those of "moving" are runs of frames
     rng = np.random.default_rng(1)
     crops = []
     for i in np.linspace(0, len(photos) - 1, min(count, len(photos))).astype(int):
@@ -33,19 +32,20 @@ def calibration_crops(data: pathlib.Path, *, degradation: Degradation, scale: in
     return crops
 
 
-def calibration_runs(data: pathlib.Path, *, scale: int, count: int) -> tuple[list[Run], list[Run]]:
+def calibration_runs(data: pathlib.Path, *, degradation: Degradation, scale: int, count: int) -> tuple[list[Run], list[Run]]:
     """`count` runs of training photographs, to calibrate with, and a quarter as many of validation photographs, to measure with.
 
-    SIDE input pixels a side, uncompressed and compressed in turn. Raises TrainerError where a folder holds too few photographs.
+    SIDE input pixels a side, the versions (uncompressed, compressed) in turn. Raises TrainerError where a folder holds too few photographs.
     """
     parts = split_photos(list_photos(data))
     if not all(parts):
         raise TrainerError(f"{str(data)!r} needs photographs of training and of validation; it has {len(parts[0])} and {len(parts[1])}.")
+    make = pair_maker(degradation)
     found = []
     for photos, wanted in zip(parts, (count, max(1, count // 4)), strict=True):
         runs = []
         for n, i in enumerate(np.linspace(0, len(photos) - 1, min(wanted, len(photos))).astype(int)):
-            [(hr, versions)] = sequence_pairs(photos[i], 78_000_000 + int(i), scale)
+            [(hr, versions)] = make(photos[i], 78_000_000 + int(i), scale)
             lr = versions[n % len(versions)]
             runs.append(Run(_middle(lr, SIDE), _middle(hr, scale * SIDE)))
         found.append(runs)

@@ -12,7 +12,8 @@ import onnx.numpy_helper
 import torch
 
 from trainer.errors import TrainerError
-from trainer.nets import Network, build_network
+from trainer.nets import Base, Network, build_network
+from trainer.nets.grow import can_grow, grown
 from trainer.recipes import Recipe
 
 FORMAT = 2
@@ -99,9 +100,10 @@ def ema_network(state: dict[str, Any]) -> Network:
 
 
 def seed_network(net: Network, path: pathlib.Path) -> list[str]:
-    """Copy the averaged weights of another run, or of an exported float32 `lite`, into `net` where the shapes agree.
+    """Copy the averaged weights of another run, or of an exported float32 network, into `net` where the shapes agree.
 
-    Returns the names left as they were. A x2 network seeds a x3 or x4 one this way: all but the last convolution fit.
+    Returns the names left as they were. A x2 network seeds a x3 or x4 one this way: all but the last convolution fit. A `lite` with a 1x1
+    tail seeds a `base` of its depth and twice its width, which then starts as that function (trainer/nets/grow.py).
     """
     if path.suffix == ".onnx":
         weights, there = _exported(path), "exported"
@@ -109,6 +111,9 @@ def seed_network(net: Network, path: pathlib.Path) -> list[str]:
         state = load_checkpoint(path)
         recipe = recipe_of(state)
         weights, there = state["ema"], f"recipe {recipe.name!r}, {recipe.channels} channels, {recipe.layers} layers"
+    if isinstance(net, Base) and can_grow(weights, net):
+        net.load_state_dict(grown(weights, net))
+        return []
     own = net.state_dict()
     fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
     if not any(name.startswith("body") for name in fitting):
@@ -121,10 +126,10 @@ def seed_network(net: Network, path: pathlib.Path) -> list[str]:
 
 
 def _exported(path: pathlib.Path) -> dict[str, torch.Tensor]:
-    """The weights of a file of trainer.onnx_graph by their names in the network. Raises TrainerError where it cannot be read."""
+    """The weights of an exported float32 file by their names in the network. Raises TrainerError where it cannot be read."""
     try:
         graph = onnx.load(path).graph
     except Exception as error:  # whatever protobuf says of a foreign file
         raise TrainerError(f"{str(path)!r} is not an exported network: {error}") from error
     values = {tensor.name: torch.from_numpy(onnx.numpy_helper.to_array(tensor).copy()) for tensor in graph.initializer}
-    return {re.sub(r"^body(\d+)", r"body.\1", name): value for name, value in values.items()}
+    return {re.sub(r"^of_", "attention.of_", re.sub(r"^body(\d+)", r"body.\1", name)): value for name, value in values.items()}

@@ -59,11 +59,11 @@ def coded_pairs(path: pathlib.Path, seed: int, scale: int) -> list[tuple[Plane, 
     return [(frames[t], [encode[t] for encode in encodes]) for t in sorted(int(t) for t in chosen)]
 
 
-def resized(rgb: Plane, rng: np.random.Generator) -> Plane:
+def resized(rgb: Plane, rng: np.random.Generator, *, soft_share: float = SOFT_SHARE) -> Plane:
     """Luma of the photograph at a random size: most larger (soft, as most video is), others as sharp as they come or sharper."""
     height, width = rgb.shape[:2]
     least = (SIDE + 64) / min(height, width)
-    if rng.random() < SOFT_SHARE:
+    if rng.random() < soft_share:
         factor = float(np.exp(rng.uniform(0, np.log(SOFTEST))))
     else:
         factor = rng.uniform(max(0.4, least), 1.0) if least < 1 else 1.0

@@ -29,6 +29,7 @@ from trainer.unroll import forward, start
 
 FLOAT_TOLERANCE = 1e-5  # of the [0, 1] range: summation order of float32 convolutions
 INT8_TOLERANCE = 0.5  # codes of 255, mean absolute difference to float32: below what rounding to 8 bits costs
+UNCOMPRESSED = ("clean", "sharp", "moving clean")  # degradations of sources where what int8 costs is seen: files get bf16
 QUANTISED_TOLERANCE = 0.02  # codes of 255, mean absolute difference to the quantised network in torch: sums that round the other way
 
 
@@ -121,7 +122,7 @@ def _write(
             raise TrainerError(f"{small.name!r} differs from float32 by {codes['mean']:.2f} codes on average, more than {INT8_TOLERANCE}.")
         card["int8"] = {}
     if card["int8"] is not None:
-        live_only = {"live_only": True} if recipe.degradation in ("clean", "sharp") else {}  # what int8 costs is seen there
+        live_only = {"live_only": True} if recipe.degradation in UNCOMPRESSED else {}
         card["int8"] = {"file": small.name, "sha256": sha256_of(small)} | live_only | card["int8"]
 
     metrics: dict[str, Any] = {"validation": state["metrics"], "onnx_max_abs_error": max(errors.values())}

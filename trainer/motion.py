@@ -10,11 +10,12 @@ import numpy as np
 from PIL import Image
 
 from trainer.cache import Pair
-from trainer.codec import NUM_FRAMES, SIDE, Codec, moving_sequence, resized, round_trip
-from trainer.degrade import downscale_luma
+from trainer.codec import NUM_FRAMES, SIDE, SOFT_SHARE, Codec, moving_sequence, resized, round_trip
+from trainer.degrade import KERNEL_WEIGHTS, Kernel, downscale_luma
 from trainer.footage import is_video, read_run
 from trainer.photos import Plane, read_photo
 
+SOFT_SHARE_CLEAN = 0.75  # of the sequences that are not compressed: as many soft ones as `clean_pairs` of trainer.cache has pieces
 MARGIN = SIDE // 4  # mirrored around the photograph, so that a turning camera has something to see
 ENCODES: tuple[tuple[Codec, float, float, str], ...] = (
     ("libx264", 15, 26, "medium"),
@@ -29,17 +30,31 @@ def sequence_pairs(path: pathlib.Path, seed: int, scale: int) -> list[Pair]:
     The target, and it downscaled (twice) and through two encoders.
     """
     rng = np.random.default_rng(seed)
-    if is_video(path):
-        frames = read_run(path, rng, num_frames=NUM_FRAMES, side=SIDE)
-    else:
-        luma = resized(read_photo(path), rng)
-        frames = moving_sequence(luma, rng=rng) if rng.random() < 0.5 else camera_sequence(luma, rng=rng)
+    frames = _run_of(path, rng)
     small = [downscale_luma(frame, scale=scale, kernel="sws_bicubic") for frame in frames]
     versions = [np.concatenate(small)] * 2
     for index in rng.choice(len(ENCODES), 2, replace=False):
         codec, low, high, preset = ENCODES[int(index)]
         versions.append(np.concatenate(round_trip(small, codec=codec, crf=float(rng.uniform(low, high)), preset=preset)))
     return [(np.concatenate(frames), versions)]
+
+
+def clean_sequence_pairs(path: pathlib.Path, seed: int, scale: int) -> list[Pair]:
+    """As `sequence_pairs`, none compressed: through FFmpeg's bicubic (three times) and one of the other downscalers. Most are soft."""
+    rng = np.random.default_rng(seed)
+    frames = _run_of(path, rng, soft_share=SOFT_SHARE_CLEAN)
+    others = [kernel for kernel in KERNEL_WEIGHTS if kernel != "sws_bicubic"]
+    kernels: tuple[Kernel, ...] = ("sws_bicubic", others[int(rng.integers(len(others)))])
+    often, seldom = (np.concatenate([downscale_luma(frame, scale=scale, kernel=kernel) for frame in frames]) for kernel in kernels)
+    return [(np.concatenate(frames), [often, often, often, seldom])]
+
+
+def _run_of(path: pathlib.Path, rng: np.random.Generator, *, soft_share: float = SOFT_SHARE) -> list[Plane]:
+    """Frames of a video, or of a photograph under a camera."""
+    if is_video(path):
+        return read_run(path, rng, num_frames=NUM_FRAMES, side=SIDE)
+    luma = resized(read_photo(path), rng, soft_share=soft_share)
+    return moving_sequence(luma, rng=rng) if rng.random() < 0.5 else camera_sequence(luma, rng=rng)
 
 
 def camera_sequence(luma: Plane, *, rng: np.random.Generator, num_frames: int = NUM_FRAMES, side: int = SIDE) -> list[Plane]:

@@ -7,7 +7,8 @@ from typing import Literal
 from trainer.errors import TrainerError
 
 # "clean": as soft as video; "sharp": as sharp as photographs; "colour": clean RGB, for the ablation of luma against RGB
-Degradation = Literal["clean", "sharp", "compressed", "moving", "colour"]
+# "moving": runs of frames, compressed or not; "moving clean": as soft as video, none of them compressed
+Degradation = Literal["clean", "sharp", "compressed", "moving", "moving clean", "colour"]
 Flavour = Literal["faithful", "natural"]  # fidelity losses alone, or with the metric that learned from people
 
 
@@ -77,6 +78,19 @@ def base(scale: int) -> Recipe:
         temporal_weight=0.3,
         information_weight=0.2,
         detail_weight=0.2,
+    )
+
+
+def base_clean(scale: int) -> Recipe:
+    """`base` for sources without compression artefacts: runs as soft as video, none of them compressed."""
+    return replace(
+        base(scale),
+        name=f"base_clean_x{scale}",
+        model="base-clean",
+        description="Recurrent network that looks at the frames before, for sources without compression artefacts: for a GPU.",
+        degradation="moving clean",
+        information_weight=1.0,
+        detail_weight=1.0,
     )
 
 
@@ -171,6 +185,7 @@ _FAITHFUL: dict[str, Callable[[], Recipe]] = {
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "lite_clean_x2": lambda: lite_clean(2),
     "lite_sharp_x2": lambda: lite_sharp(2),
+    "base_clean_x2": lambda: base_clean(2),
     "base_still_x2": lambda: base_still(2),
     **_FAITHFUL,
     **{natural(make()).name: lambda make=make: natural(make()) for make in _FAITHFUL.values()},  # type: ignore[misc]

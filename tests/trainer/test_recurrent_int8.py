@@ -81,7 +81,7 @@ def test_export_writes_what_is_good_and_nothing_else(
     recipe = dataclasses.replace(base(2), channels=16, layers=2, radius=2)
     state = {"format": FORMAT, "recipe": dataclasses.asdict(recipe), "step": 3, "seconds": 1.5, "metrics": {}}
     torch.save(state | {"ema": build_network(recipe).state_dict()}, tmp_path / "run.ckpt")
-    runs = calibration_runs(photos, scale=2, count=2)
+    runs = calibration_runs(photos, degradation="moving", scale=2, count=2)
     assert (len(runs[0]), len(runs[1])) == (2, 1)
     card = export(tmp_path / "run.ckpt", tmp_path, None, ExportOptions(name="base"), runs=runs)
     assert card["int8"]["file"] == "base_x2_int8.onnx"

@@ -16,7 +16,7 @@ from trainer.codec import NUM_FRAMES, SIDE
 from trainer.errors import TrainerError
 from trainer.loop import LoopOptions, train
 from trainer.losses import temporal_charbonnier
-from trainer.motion import camera_sequence, sequence_pairs
+from trainer.motion import camera_sequence, clean_sequence_pairs, sequence_pairs
 from trainer.nets import Base, build_network
 from trainer.photos import list_photos
 from trainer.recipes import base, recipe_named
@@ -46,6 +46,18 @@ def test_runs_are_aligned_and_move(cache: PairCache) -> None:
     gaps = (torch.nn.functional.avg_pool2d(hr.flatten(0, 1), 2) - lr.flatten(0, 1)).abs().mean((1, 2, 3))
     assert float(gaps.median()) < 0.03  # compressed ones are further off
     assert float((hr[1:] - hr[:-1]).abs().mean()) > 0.001
+
+
+def test_clean_runs_are_shrunk_and_nothing_else(photos: pathlib.Path) -> None:
+    [(hr, versions)] = clean_sequence_pairs(list_photos(photos)[0], 3, 2)
+    often, seldom = versions[0], versions[-1]
+    assert hr.shape == (NUM_FRAMES * SIDE, SIDE)
+    assert all(version is often for version in versions[:-1])
+    small = hr.reshape(NUM_FRAMES * SIDE // 2, 2, SIDE // 2, 2).mean((1, 3))
+    for version in (often, seldom):
+        assert version.shape == small.shape
+        assert np.abs(version - small).mean() < 1.5  # codes: what the kernels differ by
+    assert not np.array_equal(often, seldom)
 
 
 def test_camera_moves_by_fractions_and_fills_the_frame() -> None:
