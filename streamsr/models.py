@@ -53,6 +53,7 @@ class ModelSpec:
     input: str = "luma"
     output: str = "luma_hr"
     clean_form: str | None = None  # name of the model that takes its place for sources that have hardly been compressed
+    picture_form: str | None = None  # name of the model that takes its place for single pictures
     states: tuple[StateShape, ...] = ()  # what a recurrent model carries from frame to frame
     description: str = ""
     degradation: str = ""
@@ -121,6 +122,7 @@ def load_spec(description: Path) -> ModelSpec:
         input=take(entries, "input", str),
         output=take(entries, "output", str),
         clean_form=take(entries, "clean_form", str) if "clean_form" in entries else None,
+        picture_form=take(entries, "picture_form", str) if "picture_form" in entries else None,
         states=tuple(take_state(entry) for entry in (take(entries, "state_shapes", list) if "state_shapes" in entries else ())),
         description=str(entries.get("description", "")),
         degradation=str(entries.get("degradation", "")),
@@ -151,7 +153,8 @@ def find_models(model: str | Path, folder: Path = WEIGHTS) -> list[ModelSpec]:
                 f"{path} has no description {path.with_suffix('.json').name} beside it.",
                 hint="streamsr.engines.describe_model measures what it needs to know",
             )
-        return [replace(load_spec(path.with_suffix(".json")), clean_form=None)]  # this file was asked for, and no other
+        # this file was asked for, and no other
+        return [replace(load_spec(path.with_suffix(".json")), clean_form=None, picture_form=None)]
     shipped = list_models(folder)
     found = [spec for spec in shipped if spec.name == str(model)]
     if not found:

@@ -6,6 +6,7 @@ work, in any thread.
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -28,7 +29,9 @@ class Enlarger(Protocol):
     @property
     def is_recurrent(self) -> bool: ...
     def output_size(self, width: int, height: int, pix_fmt: str) -> tuple[int, int]: ...
-    def enlarge(self, luma: np.ndarray, target: tuple[int, int], *, bits: int, states: dict[int, State]) -> np.ndarray | None: ...
+    def enlarge(
+        self, luma: np.ndarray, target: tuple[int, int], *, bits: int, states: dict[int, State], is_picture: bool = False
+    ) -> np.ndarray | None: ...
     def count(self, *, reused: bool) -> None: ...
 
 
@@ -41,8 +44,9 @@ class Stream:
     stays what it was, so what stands still looks still.
     """
 
-    def __init__(self, upscaler: Enlarger, *, like: tuple[int, int, str] | None = None) -> None:
+    def __init__(self, upscaler: Enlarger, *, like: tuple[int, int, str] | None = None, is_picture: bool = False) -> None:
         self._upscaler = upscaler
+        self._is_picture = is_picture  # one frame alone
         self._like = like  # width, height and pixel format to take for those of the first frame
         self._lock = threading.Lock()
         self._carrier: Carrier | None = None
@@ -50,7 +54,8 @@ class Stream:
         self._pix_fmt = ""
         self._last: Luma | None = None
         self._size = (0, 0)
-        self._order: AnyOrder | InOrder = (InOrder if upscaler.is_recurrent else AnyOrder)(upscaler.enlarge)
+        enlarge = functools.partial(upscaler.enlarge, is_picture=is_picture)
+        self._order: AnyOrder | InOrder = (InOrder if upscaler.is_recurrent else AnyOrder)(enlarge)
         self._continuity = Continuity() if upscaler.is_recurrent else None
         self._arrays: Stream | None = None  # of RGB arrays among the frames
         self._array_kind: tuple[Any, ...] = ()
@@ -87,7 +92,7 @@ class Stream:
             plane[:] = rgb[..., channel]
         with self._lock:
             if self._arrays is None or self._array_kind != (rgb.shape, rgb.dtype):
-                self._arrays, self._array_kind = Stream(self._upscaler), (rgb.shape, rgb.dtype)
+                self._arrays, self._array_kind = Stream(self._upscaler, is_picture=self._is_picture), (rgb.shape, rgb.dtype)
             finish = self._arrays.admit(video)
 
         def stack() -> np.ndarray:

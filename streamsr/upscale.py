@@ -34,7 +34,7 @@ from streamsr.engines.tiling import infer_tiled, max_pixels, tile_shape
 from streamsr.errors import UsageError
 from streamsr.frame import Frame, find_layout
 from streamsr.models import RESIZE, ModelSpec, find_models
-from streamsr.passes import padded_shape, plan_passes, specs_for
+from streamsr.passes import Form, padded_shape, plan_passes, specs_for
 from streamsr.resample import exact_side, planar_format, resize_plane
 from streamsr.stream import Stream, luma_bits
 
@@ -76,6 +76,7 @@ class Upscaler:
         else:
             self._specs = find_models(model)
         self._named = self.model, self._specs
+        self._picture_specs: dict[float, list[ModelSpec]] = {}  # what makes single arrays so many times larger
         # an unknown name is an error for "resize" too
         chosen = choose_engine(engine, device) if self._specs or engine != "auto" else RESIZE
         self.engine = chosen if self._specs else RESIZE  # the name of the engine that runs
@@ -174,11 +175,12 @@ class Upscaler:
             The result is of the same kind and depth; its planes are writable and its own.
         An iterable gives an iterator in the same order, with up to `concurrency` + 1 pictures in flight. A stream keeps the
         size and pixel format that its first frame became, whatever comes later; frames given one by one are one stream,
-        arrays given one by one are pictures that have nothing to do with each other.
+        arrays given one by one are pictures that have nothing to do with each other: `lite` makes way for `lite-sharp`, which
+        is made for those. Give the arrays of a video as an iterable.
         Raises EngineError when inference fails, ValueError for pixel formats that have no samples in host memory.
         """
         if isinstance(frame, np.ndarray):
-            return Stream(self).admit(frame)()
+            return Stream(self, is_picture=True).admit(frame)()
         if isinstance(frame, (av.VideoFrame, Frame)):
             return self._stream.admit(frame)()
         if isinstance(frame, Iterable):
@@ -222,10 +224,15 @@ class Upscaler:
                 self._pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="upscale")
             return self._pool.submit(task)
 
-    def _plan(self, width: int, height: int, target: tuple[int, int]) -> list[ModelSpec]:
+    def _plan(self, width: int, height: int, target: tuple[int, int], *, is_picture: bool = False) -> list[ModelSpec]:
         """The model at each pass from width x height to at least the target; [] where no network is needed."""
-        by_scale = {spec.scale: spec for spec in self._specs}
-        return [by_scale[scale] for scale in plan_passes(list(by_scale), max(target[0] / width, target[1] / height))]
+        needed, specs = max(target[0] / width, target[1] / height), self._specs
+        if is_picture:
+            if needed not in self._picture_specs:
+                self._picture_specs[needed] = specs_for(self._named[1], needed, "picture")
+            specs = self._picture_specs[needed]
+        by_scale = {spec.scale: spec for spec in specs}
+        return [by_scale[scale] for scale in plan_passes(list(by_scale), needed)]
 
     def _engine(self, spec: ModelSpec, bits: int) -> Engine:
         with self._lock:
@@ -235,12 +242,15 @@ class Upscaler:
                 self._engines[spec.name, spec.scale, bits] = engine
             return engine
 
-    def enlarge(self, luma: np.ndarray, target: tuple[int, int], *, bits: int, states: dict[int, State]) -> np.ndarray | None:
+    def enlarge(
+        self, luma: np.ndarray, target: tuple[int, int], *, bits: int, states: dict[int, State], is_picture: bool = False
+    ) -> np.ndarray | None:
         """Luma (h, w) of `bits` bits through the network to exactly target (width, height); None if none is needed.
 
         states: of each pass, replaced by those for the next frame of the stream; {} for a first frame.
+        is_picture: it belongs to no stream, so a model that has a form for pictures takes that.
         """
-        passes = self._plan(luma.shape[1], luma.shape[0], target)
+        passes = self._plan(luma.shape[1], luma.shape[0], target, is_picture=is_picture)
         for number, spec in enumerate(passes):
             engine = self._engine(spec, bits)
             rows, columns = luma.shape
@@ -265,15 +275,16 @@ class Upscaler:
         with self._lock:
             self._stream = Stream(self)
 
-    def turn_to(self, scale: float, *, size: tuple[int, int] | None = None, clean: bool = False) -> None:
+    def turn_to(self, scale: float, *, size: tuple[int, int] | None = None, form: Form | None = None) -> None:
         """Serve another video, to another scale or size perhaps: engines stay as they are, counts start at 0.
 
-        clean: it has hardly been compressed, so a model that has a form for such sources takes that.
+        form: "clean" where it has hardly been compressed, "picture" where it is one picture alone; a model that has a form for
+            such sources takes that.
         Raises UsageError as the constructor does. Nothing may be in flight.
         """
         self.scale, self.size = _checked(scale, size)
         named, specs = self._named
-        self._specs = specs_for(specs, scale, clean=clean)
+        self._specs = specs_for(specs, scale, form)
         self.model = named if self._specs is specs else self._specs[0].name
         self.restart()
         self.notes = []

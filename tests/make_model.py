@@ -81,6 +81,15 @@ def write_model(network: Network, folder: Path, name: str = "tiny", *, int8: boo
     return path
 
 
+def write_forms(folder: Path) -> Path:
+    """A model "coded" whose forms for clean sources and for pictures are "clean" and "sharp", each of weights of its own."""
+    for seed, name in enumerate(("coded", "clean", "sharp")):
+        write_model(make_network(channels=4, layers=3, seed=seed), folder, name, int8=False)
+    description = folder / "coded_x2.json"
+    description.write_text(json.dumps(json.loads(description.read_text()) | {"clean_form": "clean", "picture_form": "sharp"}))
+    return folder
+
+
 def activation_ranges(network: Network, seed: int = 2) -> list[float]:
     """The largest activation before each layer on noise, which sets the int8 scales."""
     luma = np.random.default_rng(seed).random((48, 48))

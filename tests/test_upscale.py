@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from make_model import Network, make_network, reference, write_model
+from make_model import Network, make_network, reference, write_forms, write_model
 
 import streamsr
 from streamsr.colour import LumaOfRgb
@@ -33,6 +34,14 @@ FORMATS = [
 @pytest.fixture(scope="module")
 def network() -> Network:
     return make_network(channels=8, layers=4)
+
+
+@pytest.fixture
+def shipped_forms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of models with forms, in place of the one that ships."""
+    folder = write_forms(tmp_path / "weights")
+    monkeypatch.setattr("streamsr.models.find_models.__defaults__", (folder,))
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -334,32 +343,44 @@ def test_import_is_light() -> None:
         assert getattr(streamsr, name) is not None
 
 
-def test_clean_source_takes_the_models_form_for_it(network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import json
-
-    folder = tmp_path / "weights"
-    for name in ("coded", "clean"):
-        (tmp_path / name).mkdir()
-        write_model(network, tmp_path / name, name)
-    folder.mkdir()
-    for file in (*(tmp_path / "coded").iterdir(), *(tmp_path / "clean").iterdir()):
-        file.rename(folder / file.name)
-    [description] = folder.glob("coded*.json")
-    description.write_text(json.dumps(json.loads(description.read_text()) | {"clean_form": "clean"}))
-    monkeypatch.setattr("streamsr.models.WEIGHTS", folder)
-    monkeypatch.setattr("streamsr.models.find_models.__defaults__", (folder,))
+def test_a_source_takes_the_models_form_for_it(shipped_forms: Path) -> None:
     with Upscaler("coded", threads=1) as upscaler:
-        upscaler.turn_to(2, clean=True)
-        assert upscaler.model == "clean"
-        assert [spec.name for spec in upscaler.specs] == ["clean"]
-        upscaler.turn_to(2)
-        assert upscaler.model == "coded"
-        upscaler.turn_to(4, clean=True)
+        for form, name in (("clean", "clean"), ("picture", "sharp"), (None, "coded")):
+            upscaler.turn_to(2, form=form)  # type: ignore[arg-type]
+            assert upscaler.model == name
+            assert [spec.name for spec in upscaler.specs] == [name]
+        upscaler.turn_to(4, form="clean")
         assert upscaler.model == "clean"  # twice
+    description = shipped_forms / "coded_x2.json"
     with Upscaler(description.with_suffix(".onnx"), threads=1) as upscaler:
-        upscaler.turn_to(2, clean=True)
-        assert [spec.name for spec in upscaler.specs] == ["coded"]  # a path is what was asked for
-    (folder / description.name).write_text(json.dumps(json.loads(description.read_text()) | {"scale": 3}))
+        for form in ("clean", "picture"):
+            upscaler.turn_to(2, form=form)  # type: ignore[arg-type]
+            assert [spec.name for spec in upscaler.specs] == ["coded"]  # a path is what was asked for
+    description.write_text(json.dumps(json.loads(description.read_text()) | {"scale": 3}))
     with Upscaler("coded", threads=1) as upscaler:
-        upscaler.turn_to(3, clean=True)
+        upscaler.turn_to(3, form="clean")
         assert upscaler.model == "coded"  # there is no clean form at x3
+
+
+def test_an_array_alone_takes_the_form_for_pictures_and_frames_do_not(shipped_forms: Path) -> None:
+    rng = np.random.default_rng(0)
+    rgb, other = (rng.integers(0, 256, (24, 32, 3)).astype(np.uint8) for _ in range(2))
+    video = picture(32, 24)
+
+    def luma_of(model: object, frame: av.VideoFrame) -> np.ndarray:
+        with Upscaler(model, threads=1) as upscaler:  # type: ignore[arg-type]
+            return Frame(upscaler(frame)).luma.copy()
+
+    def made_by(name: str, *arrays: np.ndarray) -> list[np.ndarray]:
+        with Upscaler(shipped_forms / f"{name}_x2.onnx", threads=1) as upscaler:
+            return [upscaler(array) for array in arrays]
+
+    with Upscaler("coded", threads=1) as upscaler:
+        assert np.array_equal(upscaler(rgb), made_by("sharp", rgb)[0])
+        assert np.array_equal(Frame(upscaler(video)).luma, luma_of(shipped_forms / "coded_x2.onnx", video))
+        for got, wanted in zip(upscaler(iter([rgb, other])), made_by("coded", rgb, other), strict=True):  # type: ignore[call-overload]
+            assert np.array_equal(got, wanted)  # an iterable is a stream
+        assert np.array_equal(upscaler(other), made_by("sharp", other)[0])
+    with Upscaler("coded", 4, threads=1) as upscaler:
+        assert np.array_equal(upscaler(rgb), Upscaler(shipped_forms / "sharp_x2.onnx", 4, threads=1)(rgb))  # twice
+    assert not np.array_equal(made_by("coded", rgb)[0], made_by("sharp", rgb)[0])

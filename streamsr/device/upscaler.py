@@ -76,8 +76,8 @@ class DeviceUpscaler(Upscaler):
         self._rung = Rung(frames_in_flight, 1 if self.is_recurrent or hint == "latency" else batch)
         self._open_device, self._open_network = open_device, open_network
         self._gpu: Device | None = None
-        self._networks: dict[tuple[int, int], DeviceEngine] = {}  # by scale and bits
-        self._handovers: dict[tuple[int, int], DeviceHandover] = {}
+        self._networks: dict[tuple[str, int, int], DeviceEngine] = {}  # by name, scale and bits: videos may take other forms of a model
+        self._handovers: dict[tuple[str, int, int], DeviceHandover] = {}
         self._retired: list[DeviceEngine] = []  # engines that another one took over from
         self._single: Course | None = None  # of frames that come one by one
         self._flight_words = ""
@@ -109,7 +109,7 @@ class DeviceUpscaler(Upscaler):
 
     def network(self, spec: ModelSpec, bits: int, shape: tuple[int, int, int]) -> DeviceEngine:
         """The model at one scale on the device, for luma of so many bits; shape: the first that it will see."""
-        key = (spec.scale, bits)
+        key = (spec.name, spec.scale, bits)
         if key not in self._networks:
             self._networks[key], handover = self._open_network(spec, bits, shape)
             if handover is not None:
@@ -226,7 +226,8 @@ class DeviceUpscaler(Upscaler):
         def succeed(
             number: int, luma: DeviceArray, out: DeviceArray, state: Planes, following: Planes, *, stream: int
         ) -> DeviceEngine | None:  # fmt: skip
-            key = (picture.passes[number].spec.scale, picture.bits)
+            spec = picture.passes[number].spec
+            key = (spec.name, spec.scale, picture.bits)
             handover = self._handovers.get(key)
             successor = None if handover is None else handover.check(luma, out, state, following, stream=stream)
             if successor is not None:

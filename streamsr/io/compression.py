@@ -1,15 +1,31 @@
-"""Compression: whether a video has been through it, as far as its container tells."""
+"""Compression: whether a source has been through it, as far as its container tells, and whether it is a picture."""
 
 from __future__ import annotations
 
+from typing import Literal
+
 from av.codec.codec import Codec, Properties
 
+from .containers import is_pattern
 from .source import Source
 
 # Bits a pixel from which on coding leaves next to nothing to mend. Of three clips through x264 at CRF 4, 8, 12 and 16, `lite-clean` beat
 # `lite` in VMAF-NEG and PSNR-Y from about 0.7, 0.8 and 1.7 bits a pixel on. Codecs without prediction from frame to frame need more of them
 # for the same picture; how many was not measured.
 CLEAN_BITS, CLEAN_BITS_INTRA = 1.0, 3.0
+
+
+def form_of(source: Source) -> Literal["clean", "picture"] | None:
+    """What the video is that another form of a model may serve better (streamsr.passes.Form)."""
+    if is_picture(source):
+        return "picture"
+    return "clean" if is_clean(source) else None
+
+
+def is_picture(source: Source) -> bool:
+    """Whether the source is one picture: an image file that is no numbered one of many."""
+    name = source.container.format.name
+    return (name == "image2" or name.endswith("_pipe")) and source.url != "-" and not is_pattern(source.url)
 
 
 def is_clean(source: Source) -> bool:

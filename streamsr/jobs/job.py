@@ -20,7 +20,7 @@ from ..device.opening import open_upscaler, settle_delivery
 from ..device.place import find_devices, settle
 from ..engines import Precision
 from ..errors import AccountError, Interrupted, SinkError, StreamsrError, UsageError
-from ..io.compression import is_clean
+from ..io.compression import form_of
 from ..io.containers import find_format
 from ..io.encoding import Encoding, explain_disk, reason_of
 from ..io.sink import Sink, SinkOptions, check_output
@@ -109,7 +109,7 @@ def run(
         ) as upscaler,
     ):  # fmt: skip
         factor, box = (scale, None) if size is None else (fit_scale(opened, size), fit_size(opened, size))
-        upscaler.turn_to(factor, size=box, clean=is_clean(opened))
+        upscaler.turn_to(factor, size=box, form=form_of(opened))
         try:
             place = parcel_folder(target, work)
             spec = make_spec(opened, upscaler, sink_options, target, place, device, precision, threads, segment_seconds,

@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 from both import assert_same, make_frames, on_cpu, on_device, stills
+from make_model import write_forms
 from networks import count_words
 from simulation import SimDevice
 from surfaces import Surface
@@ -47,6 +48,17 @@ def test_odd_sizes_and_other_scales(model: Path, size: tuple[int, int], scale: f
     upscaler, _, _ = on_device(model, scale)
     with upscaler:
         assert_same(list(upscaler(iter(frames))), on_cpu(model, scale, frames))
+
+
+def test_each_video_gets_the_form_of_the_model_that_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_forms(tmp_path)
+    monkeypatch.setattr("streamsr.models.find_models.__defaults__", (folder,))
+    frames = make_frames(3)
+    upscaler, _, _ = on_device("coded")
+    with upscaler:
+        for form, name in ((None, "coded"), ("clean", "clean"), (None, "coded")):
+            upscaler.turn_to(2, form=form)  # type: ignore[arg-type]
+            assert_same(list(upscaler(iter(frames))), on_cpu(folder / f"{name}_x2.onnx", 2, frames))
 
 
 @pytest.mark.parametrize("frames_in_flight", [1, 2, 3])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from media import make_clip
 
-from streamsr.io.compression import bits_per_pixel, is_clean
+from streamsr.io.compression import bits_per_pixel, form_of, is_clean
 from streamsr.io.source import Source
 
 
@@ -42,3 +42,21 @@ def test_bits_of_the_sound_are_not_those_of_the_picture(tmp_path: Path) -> None:
         assert together is not None
         assert together < alone + 0.5
         assert not is_clean(noisy)
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "form"),
+    [
+        ("a.png", "a.png", "picture"),
+        ("a.jpg", "a.jpg", "picture"),
+        ("a.bmp", "a.bmp", "picture"),
+        ("b%03d.png", "b%03d.png", "clean"),  # frames of a video, most likely
+        ("b%03d.jpg", "b%03d.jpg", None),
+        ("b%03d.jpg", "b001.jpg", "picture"),
+    ],
+)
+def test_an_image_file_is_a_picture_and_a_row_of_them_is_not(tmp_path: Path, name: str, url: str, form: str | None) -> None:
+    codec = {".png": "png", ".bmp": "bmp", ".jpg": "mjpeg"}[Path(name).suffix]
+    make_clip(tmp_path / name, "-c:v", codec, num_frames=3 if "%" in name else 1)
+    with Source(tmp_path / url) as source:
+        assert form_of(source) == form
