@@ -7,7 +7,6 @@ pairs.json  {"key": ..., "pairs": [{"height", "width", "hr": offset, "lr": [offs
 import concurrent.futures
 import hashlib
 import json
-import math
 import multiprocessing
 import pathlib
 import time
@@ -17,16 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamsr.engines import count_threads
-from trainer.degrade import KERNEL_WEIGHTS, SHARP_KERNEL_WEIGHTS, Kernel, crop_to_multiple, downscale_rgb
 from trainer.errors import TrainerError
-from trainer.footage import read_still
-from trainer.photos import Plane, luma_codes
+from trainer.photos import Plane
 from trainer.recipes import Degradation
 
-PIECE = 640  # pixels a side of a clean target, at most
-NUM_SOFT, SOFT = 3, (1.15, 2.2)  # enlarged pieces of a photograph, and by how much
-NUM_SHARP = 2  # pieces of a photograph that are as sharp as it comes, where there are no others
-FORMAT = 7  # raise it when a degradation changes: older caches are then rebuilt
+FORMAT = 8  # raise it when a degradation changes: older caches are then rebuilt
 
 # (target, its degraded versions): the unit that a cache stores. A version listed several times is drawn as often, and stored once
 Pair = tuple[Plane, list[Plane]]
@@ -53,53 +47,15 @@ class PairCache:
         return self.planes[start : start + h * w].reshape(h, w)
 
 
-def clean_pairs(path: pathlib.Path, seed: int, scale: int) -> list[Pair]:
-    """Square pieces of a photograph (of a video: of one frame), each through every downscaling kernel.
-
-    One is as sharp as it comes (large photographs at 0.6 of their size), three are enlarged, as soft as most video is: a network that saw
-    sharp photographs alone gained 0.3 dB less on video.
-    """
-    return _photograph_pairs(path, seed, scale, num_sharp=1, num_soft=NUM_SOFT, weights=KERNEL_WEIGHTS)
-
-
-def sharp_pairs(path: pathlib.Path, seed: int, scale: int) -> list[Pair]:
-    """As `clean_pairs`, every piece as sharp as it comes, and Pillow's bicubic most: what the published protocols measure."""
-    return _photograph_pairs(path, seed, scale, num_sharp=NUM_SHARP, num_soft=0, weights=SHARP_KERNEL_WEIGHTS)
-
-
-def _photograph_pairs(
-    path: pathlib.Path, seed: int, scale: int, *, num_sharp: int, num_soft: int, weights: dict[Kernel, int]
-) -> list[Pair]:
-    from PIL import Image
-
-    image = Image.fromarray(read_still(path, seed))
-    rng = np.random.default_rng(seed)
-    sharp = 0.6 if image.width * image.height > 900_000 else 1.0
-    factors = [*[sharp] * num_sharp, *np.exp(rng.uniform(math.log(SOFT[0]), math.log(SOFT[1]), num_soft))]
-    pairs = []
-    for factor in factors:
-        side = int(min(PIECE / factor, image.width, image.height))
-        x, y = (int(rng.integers(length - side + 1)) for length in image.size)
-        size = int(side * factor)
-        kernel = Image.Resampling.LANCZOS if factor < 1 or rng.random() < 0.5 else Image.Resampling.BICUBIC
-        piece = np.asarray(image.crop((x, y, x + side, y + side)).resize((size, size), kernel))
-        picture = crop_to_multiple(piece, 2 * scale)
-        versions: list[Plane] = []
-        for name, weight in weights.items():
-            versions += [downscale_rgb(picture, scale=scale, kernel=name)] * weight
-        pairs.append((luma_codes(picture), versions))
-    return pairs
-
-
 MakePairs = Callable[[pathlib.Path, int, int], list[Pair]]
 
 
 def pair_maker(degradation: Degradation) -> MakePairs:
     """What makes the pairs of a recipe's degradation."""
-    if degradation == "clean":
-        return clean_pairs
-    if degradation == "sharp":
-        return sharp_pairs
+    if degradation in ("clean", "sharp"):
+        from trainer.pieces import clean_pairs, sharp_pairs
+
+        return clean_pairs if degradation == "clean" else sharp_pairs
     if degradation == "compressed":
         from trainer.codec import coded_pairs
 

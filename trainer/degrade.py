@@ -4,6 +4,7 @@ Note [Siting]: every kernel here maps the pixel centre (i + 0.5) / scale, so a l
 block that it stands for. tests/trainer/test_degrade.py holds them to 0.05 of a pixel.
 """
 
+import io
 from typing import Literal
 
 import av
@@ -16,7 +17,7 @@ from trainer.photos import Plane, luma_codes
 Kernel = Literal["sws_bicubic", "sws_area", "sws_lanczos", "bicubic"]
 # how often each is drawn: FFmpeg's default makes most small video, Pillow's BICUBIC the published protocols
 KERNEL_WEIGHTS: dict[Kernel, int] = {"sws_bicubic": 9, "bicubic": 1, "sws_area": 1, "sws_lanczos": 1}
-SHARP_KERNEL_WEIGHTS: dict[Kernel, int] = {"bicubic": 4, "sws_bicubic": 1}
+SHARP_KERNEL_WEIGHTS: dict[Kernel, int] = {"bicubic": 5, "sws_bicubic": 1}
 
 _PILLOW = {"bicubic": Image.Resampling.BICUBIC}
 _SWSCALE = {"sws_bicubic": "BICUBIC", "sws_area": "AREA", "sws_lanczos": "LANCZOS"}
@@ -31,6 +32,14 @@ def downscale_rgb(rgb: Plane, *, scale: int, kernel: Kernel) -> Plane:
         return downscale_luma(luma_codes(rgb), scale=scale, kernel=kernel)
     h, w = rgb.shape[0] // scale, rgb.shape[1] // scale
     return luma_codes(np.asarray(Image.fromarray(rgb).resize((w, h), _PILLOW[kernel])))
+
+
+def jpeg_luma(rgb: Plane, *, scale: int, quality: int) -> Plane:
+    """uint8 (H, W, 3) -> 8-bit studio luma (H // scale, W // scale) of the picture through Pillow's bicubic and a JPEG file (4:2:0)."""
+    h, w = rgb.shape[0] // scale, rgb.shape[1] // scale
+    file = io.BytesIO()
+    Image.fromarray(rgb).resize((w, h), Image.Resampling.BICUBIC).save(file, "jpeg", quality=quality)
+    return luma_codes(np.asarray(Image.open(file)))
 
 
 def downscale_luma(luma: Plane, *, scale: int, kernel: Kernel) -> Plane:

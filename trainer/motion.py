@@ -15,7 +15,7 @@ from trainer.degrade import KERNEL_WEIGHTS, Kernel, downscale_luma
 from trainer.footage import is_video, read_run
 from trainer.photos import Plane, read_photo
 
-SOFT_SHARE_CLEAN = 0.75  # of the sequences that are not compressed: as many soft ones as `clean_pairs` of trainer.cache has pieces
+SOFT_SHARE_CLEAN = 0.75  # of the sequences that are not compressed: as many soft ones as `clean_pairs` of trainer.pieces has pieces
 MARGIN = SIDE // 4  # mirrored around the photograph, so that a turning camera has something to see
 ENCODES: tuple[tuple[Codec, float, float, str], ...] = (
     ("libx264", 15, 26, "medium"),

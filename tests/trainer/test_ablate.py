@@ -10,7 +10,7 @@ import torch
 
 from streamsr.compare.vmaf import find_ffmpeg
 from trainer.ablate import ablate, ablation_table, variants
-from trainer.cache import PairCache, clean_pairs, open_cache
+from trainer.cache import PairCache, open_cache
 from trainer.checkpoint import load_checkpoint
 from trainer.colour import colour_pairs
 from trainer.errors import TrainerError
@@ -18,6 +18,7 @@ from trainer.loop import LoopOptions
 from trainer.motion import sequence_pairs
 from trainer.nets import build_network
 from trainer.photos import list_photos
+from trainer.pieces import clean_pairs
 from trainer.recipes import Recipe, base, lite, recipe_named
 
 MEMORY = dataclasses.replace(base(2), channels=8, layers=2, radius=2, steps=2, batch=1, crop=16, frames=2, truncate=2, warmup=1,

@@ -7,11 +7,12 @@ import av
 import numpy as np
 import pytest
 
-from trainer.cache import NUM_SOFT, clean_pairs, open_cache
+from trainer.cache import open_cache
 from trainer.codec import NUM_FRAMES, coded_pairs
 from trainer.errors import TrainerError
 from trainer.footage import read_run, read_still
 from trainer.motion import sequence_pairs
+from trainer.pieces import NUM_SOFT, clean_pairs
 
 
 def write_video(path: pathlib.Path, frames: list[np.ndarray]) -> pathlib.Path:

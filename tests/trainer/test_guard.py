@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from streamsr.compare.vmaf import find_ffmpeg
-from trainer.cache import PairCache, clean_pairs, open_cache
+from trainer.cache import PairCache, open_cache
 from trainer.checkpoint import load_checkpoint
 from trainer.errors import TrainerError
 from trainer.guard import STEP, Guard, open_guard
 from trainer.loop import LoopOptions, train
 from trainer.photos import list_photos, split_photos
+from trainer.pieces import clean_pairs
 from trainer.recipes import lite_clean, natural
 
 needs_vmaf = pytest.mark.skipif(find_ffmpeg() is None, reason="no ffmpeg with libvmaf")

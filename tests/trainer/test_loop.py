@@ -7,7 +7,7 @@ import onnx
 import pytest
 import torch
 
-from trainer.cache import PairCache, clean_pairs, open_cache
+from trainer.cache import PairCache, open_cache
 from trainer.checkpoint import load_checkpoint
 from trainer.crops import CropSampler
 from trainer.errors import TrainerError
@@ -15,6 +15,7 @@ from trainer.loop import LoopOptions, train
 from trainer.nets import build_network
 from trainer.onnx_graph import onnx_of
 from trainer.photos import list_photos, split_photos
+from trainer.pieces import clean_pairs
 from trainer.recipes import lite_clean
 
 RECIPE = dataclasses.replace(lite_clean(2), steps=12, batch=2, crop=16, warmup=3, channels=4, layers=1)

@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from trainer import pool as pool_module
-from trainer.cache import NUM_SOFT, PairCache, clean_pairs, open_cache
+from trainer.cache import PairCache, open_cache
 from trainer.checkpoint import load_checkpoint
 from trainer.crops import CropSampler
 from trainer.errors import TrainerError
 from trainer.loop import LoopOptions, train
 from trainer.photos import list_photos, split_photos
+from trainer.pieces import NUM_SOFT, clean_pairs
 from trainer.pool import EVERY, FIRST, Pool
 from trainer.recipes import lite_clean
 from trainer.sequences import SequenceSampler
