@@ -39,7 +39,8 @@ class Sr:
     information_weight: float | None = None
     detail_weight: float | None = None
     gain: float | None = None
-    init_from: pathlib.Path | None = None  # run, checkpoint or exported float32 lite that seeds the weights
+    charbonnier_eps: float | None = None  # in units of the [0, 1] range; 0.1 is nearly a squared error
+    init_from: pathlib.Path | None = None  # run, checkpoint or exported float32 network that seeds the weights
     resume: bool = True  # continue when the run folder has a checkpoint
     device: str = "auto"
     precision: str = "32-true"  # Lightning's; bf16-mixed leaves results slightly dark
@@ -161,6 +162,7 @@ class Export:
     metrics: pathlib.Path | None = None  # JSON file of further metrics, merged in
     quantised_run: pathlib.Path | None = None  # run of the same network with --quantised: the int8 file, without --data
     clean_form: str | None = None  # name of the model that takes its place for sources that have hardly been compressed
+    picture_form: str | None = None  # name of the model that takes its place for single pictures
     torch_tensorrt: bool = False  # also write TensorRT plans, compiled on this machine's GPU by torch-tensorrt
     plan_sizes: tuple[str, ...] = ("1920x1080",)  # of the input, for those plans
 
@@ -176,8 +178,9 @@ class Export:
         elif self.data is not None and self.quantised_run is None:
             crops = calibration_crops(self.data, degradation=recipe.degradation, scale=recipe.scale, count=self.calibration)
         options = ExportOptions(
-            self.name, self.trained_on, self.hardware, self.seeded_from, self.evaluate_on, self.metrics, self.quantised_run, self.clean_form
-        )
+            self.name, self.trained_on, self.hardware, self.seeded_from, self.evaluate_on, self.metrics, self.quantised_run,
+            self.clean_form, self.picture_form,
+        )  # fmt: skip
         card = export(self.run_folder, self.out, crops, options, runs=runs)
         if self.torch_tensorrt:
             from trainer.tensorrt_plan import export_plans, parse_size

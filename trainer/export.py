@@ -45,6 +45,7 @@ class ExportOptions:
     metrics: pathlib.Path | None = None  # JSON file of further metrics, merged in
     quantised_run: pathlib.Path | None = None  # run of the same network with --quantised, which becomes the int8 file
     clean_form: str | None = None  # name of the model that takes its place for clean sources
+    picture_form: str | None = None  # the same for single pictures
 
 
 def export(
@@ -96,7 +97,7 @@ def _write(
         "flavour": recipe.flavour,
         "description": recipe.description,
         "license": "Apache-2.0",
-    } | ({"clean_form": options.clean_form} if options.clean_form else {})
+    } | {key: name for key in ("clean_form", "picture_form") if (name := getattr(options, key))}
     props = {key: value if isinstance(value, str) else json.dumps(value) for key, value in card.items()}
     model = onnx_of(net, props) if isinstance(net, Lite) else onnx_of_base(net, props)
     file = out / f"{name}.onnx"

@@ -43,7 +43,7 @@ class LoopOptions:
     # Lightning precision. Not bf16-mixed: its gradients were 20 to 50 % off here, and left results a third of an 8-bit code too dark
     precision: str = "32-true"
     resume: bool = True  # continue from last.ckpt when the run folder has one
-    init_from: pathlib.Path | None = None  # run, checkpoint or exported float32 lite that seeds the weights of a new run
+    init_from: pathlib.Path | None = None  # run, checkpoint or exported float32 network that seeds the weights of a new run
     save_every: int = 2000  # steps
     validate_every: int = 5000  # steps
     stop_at: int | None = None  # stop after this step though the schedule is longer

@@ -174,18 +174,18 @@ def natural(recipe: Recipe) -> Recipe:
 
 
 _FAITHFUL: dict[str, Callable[[], Recipe]] = {
+    "lite_clean_x2": lambda: lite_clean(2),
+    "lite_sharp_x2": lambda: lite_sharp(2),
     "lite_x2": lambda: lite(2),
     "lite_x3": lambda: lite(3),
     "lite_x4": lambda: lite(4),
     "base_x2": lambda: base(2),
     "base_x3": lambda: base(3),
     "base_x4": lambda: base(4),
+    "base_clean_x2": lambda: base_clean(2),
     "max_x2": max_x2,
 }
 RECIPES: dict[str, Callable[[], Recipe]] = {
-    "lite_clean_x2": lambda: lite_clean(2),
-    "lite_sharp_x2": lambda: lite_sharp(2),
-    "base_clean_x2": lambda: base_clean(2),
     "base_still_x2": lambda: base_still(2),
     **_FAITHFUL,
     **{natural(make()).name: lambda make=make: natural(make()) for make in _FAITHFUL.values()},  # type: ignore[misc]
