@@ -97,7 +97,7 @@ def _write(
         "flavour": recipe.flavour,
         "description": recipe.description,
         "license": "Apache-2.0",
-    } | {key: name for key in ("clean_form", "picture_form") if (name := getattr(options, key))}
+    } | {key: form for key in ("clean_form", "picture_form") if (form := getattr(options, key))}
     props = {key: value if isinstance(value, str) else json.dumps(value) for key, value in card.items()}
     model = onnx_of(net, props) if isinstance(net, Lite) else onnx_of_base(net, props)
     file = out / f"{name}.onnx"

@@ -89,8 +89,6 @@ def base_clean(scale: int) -> Recipe:
         model="base-clean",
         description="Recurrent network that looks at the frames before, for sources without compression artefacts: for a GPU.",
         degradation="moving clean",
-        information_weight=1.0,
-        detail_weight=1.0,
     )
 
 
