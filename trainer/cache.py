@@ -52,10 +52,10 @@ MakePairs = Callable[[pathlib.Path, int, int], list[Pair]]
 
 def pair_maker(degradation: Degradation) -> MakePairs:
     """What makes the pairs of a recipe's degradation."""
-    if degradation in ("clean", "sharp"):
-        from trainer.pieces import clean_pairs, sharp_pairs
+    if degradation in ("clean", "picture"):
+        from trainer.pieces import clean_pairs, picture_pairs
 
-        return clean_pairs if degradation == "clean" else sharp_pairs
+        return clean_pairs if degradation == "clean" else picture_pairs
     if degradation == "compressed":
         from trainer.codec import coded_pairs
 

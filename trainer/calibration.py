@@ -18,7 +18,7 @@ SIDE = 96  # input pixels
 def calibration_crops(data: pathlib.Path, *, degradation: Degradation, scale: int, count: int) -> list[NDArray[np.float32]]:
     """`count` crops (1, 1, SIDE, SIDE) in [0, 1] of the training photographs, spread evenly over the folder; fewer if it is small."""
     photos, _ = split_photos(list_photos(data))
-    make = pair_maker(degradation if degradation in ("compressed", "sharp") else "clean")  # those of "moving" are runs of frames
+    make = pair_maker(degradation if degradation in ("compressed", "picture") else "clean")  # those of "moving" are runs of frames
     rng = np.random.default_rng(1)
     crops = []
     for i in np.linspace(0, len(photos) - 1, min(count, len(photos))).astype(int):

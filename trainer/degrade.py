@@ -17,7 +17,7 @@ from trainer.photos import Plane, luma_codes
 Kernel = Literal["sws_bicubic", "sws_area", "sws_lanczos", "bicubic"]
 # how often each is drawn: FFmpeg's default makes most small video, Pillow's BICUBIC the published protocols
 KERNEL_WEIGHTS: dict[Kernel, int] = {"sws_bicubic": 9, "bicubic": 1, "sws_area": 1, "sws_lanczos": 1}
-SHARP_KERNEL_WEIGHTS: dict[Kernel, int] = {"bicubic": 5, "sws_bicubic": 1}
+PICTURE_KERNEL_WEIGHTS: dict[Kernel, int] = {"bicubic": 5, "sws_bicubic": 1}
 
 _PILLOW = {"bicubic": Image.Resampling.BICUBIC}
 _SWSCALE = {"sws_bicubic": "BICUBIC", "sws_area": "AREA", "sws_lanczos": "LANCZOS"}

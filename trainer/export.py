@@ -29,7 +29,7 @@ from trainer.unroll import forward, start
 
 FLOAT_TOLERANCE = 1e-5  # of the [0, 1] range: summation order of float32 convolutions
 INT8_TOLERANCE = 0.5  # codes of 255, mean absolute difference to float32: below what rounding to 8 bits costs
-UNCOMPRESSED = ("clean", "sharp", "moving clean")  # degradations of sources where what int8 costs is seen: files get bf16
+UNCOMPRESSED = ("clean", "picture", "moving clean")  # degradations of sources where what int8 costs is seen: files get bf16
 QUANTISED_TOLERANCE = 0.02  # codes of 255, mean absolute difference to the quantised network in torch: sums that round the other way
 
 

@@ -6,14 +6,14 @@ import numpy as np
 from PIL import Image
 
 from trainer.cache import Pair
-from trainer.degrade import KERNEL_WEIGHTS, SHARP_KERNEL_WEIGHTS, Kernel, crop_to_multiple, downscale_rgb, jpeg_luma
+from trainer.degrade import KERNEL_WEIGHTS, PICTURE_KERNEL_WEIGHTS, Kernel, crop_to_multiple, downscale_rgb, jpeg_luma
 from trainer.footage import read_still
 from trainer.photos import Plane, luma_codes
 
 PIECE = 640  # pixels a side of a clean target, at most
 NUM_SOFT, SOFT = 3, (1.15, 2.2)  # enlarged pieces of a photograph, and by how much
 NUM_SHARP, SOFTER = 2, (1.05, 1.5)  # pieces of a picture as sharp as it comes, and by how much the one more is enlarged
-NUM_JPEG, JPEG_QUALITY = 2, (75, 95)  # versions of them, beside those of SHARP_KERNEL_WEIGHTS; Pillow's number
+NUM_JPEG, JPEG_QUALITY = 2, (75, 95)  # versions of them, beside those of PICTURE_KERNEL_WEIGHTS; Pillow's number
 
 
 def clean_pairs(path: pathlib.Path, seed: int, scale: int) -> list[Pair]:
@@ -27,7 +27,7 @@ def clean_pairs(path: pathlib.Path, seed: int, scale: int) -> list[Pair]:
     return [_shrunk(_piece(image, factor, rng, scale), scale, KERNEL_WEIGHTS) for factor in factors]
 
 
-def sharp_pairs(path: pathlib.Path, seed: int, scale: int) -> list[Pair]:
+def picture_pairs(path: pathlib.Path, seed: int, scale: int) -> list[Pair]:
     """Square pieces of a picture as pictures are found: two as sharp as they come, one a little soft; Pillow's bicubic most (what the
     published protocols measure), one version in four a JPEG file.
     """
@@ -35,7 +35,7 @@ def sharp_pairs(path: pathlib.Path, seed: int, scale: int) -> list[Pair]:
     pairs = []
     for factor in (*[sharp] * NUM_SHARP, float(rng.uniform(*SOFTER))):
         picture = _piece(image, factor, rng, scale)
-        target, versions = _shrunk(picture, scale, SHARP_KERNEL_WEIGHTS)
+        target, versions = _shrunk(picture, scale, PICTURE_KERNEL_WEIGHTS)
         coded = jpeg_luma(picture, scale=scale, quality=int(rng.integers(JPEG_QUALITY[0], JPEG_QUALITY[1] + 1)))
         pairs.append((target, [*versions, *[coded] * NUM_JPEG]))
     return pairs

@@ -6,9 +6,9 @@ from typing import Literal
 
 from trainer.errors import TrainerError
 
-# "clean": as soft as video; "sharp": as sharp as photographs; "colour": clean RGB, for the ablation of luma against RGB
+# "clean": as soft as video; "picture": as pictures are found; "colour": clean RGB, for the ablation of luma against RGB
 # "moving": runs of frames, compressed or not; "moving clean": as soft as video, none of them compressed
-Degradation = Literal["clean", "sharp", "compressed", "moving", "moving clean", "colour"]
+Degradation = Literal["clean", "picture", "compressed", "moving", "moving clean", "colour"]
 Flavour = Literal["faithful", "natural"]  # fidelity losses alone, or with the metric that learned from people
 
 
@@ -128,14 +128,15 @@ def lite_clean(scale: int) -> Recipe:
     )
 
 
-def lite_sharp(scale: int) -> Recipe:
-    """Clean downscales of photographs as sharp as they come: the published protocols, and pictures or renders made smaller."""
+def lite_picture(scale: int) -> Recipe:
+    """Single pictures, most as sharp as they come, some JPEG files: the published protocols, and what people have lying about."""
     return replace(
         lite_clean(scale),
-        name=f"lite_sharp_x{scale}",
-        model="lite-sharp",
-        description="Small network, for sharp pictures that were made smaller.",
-        degradation="sharp",
+        name=f"lite_picture_x{scale}",
+        model="lite-picture",
+        description="Small network, for single pictures.",
+        degradation="picture",
+        charbonnier_eps=0.02,
     )
 
 
@@ -173,7 +174,7 @@ def natural(recipe: Recipe) -> Recipe:
 
 _FAITHFUL: dict[str, Callable[[], Recipe]] = {
     "lite_clean_x2": lambda: lite_clean(2),
-    "lite_sharp_x2": lambda: lite_sharp(2),
+    "lite_picture_x2": lambda: lite_picture(2),
     "lite_x2": lambda: lite(2),
     "lite_x3": lambda: lite(3),
     "lite_x4": lambda: lite(4),

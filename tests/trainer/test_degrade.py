@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainer.degrade import KERNEL_WEIGHTS, SHARP_KERNEL_WEIGHTS, downscale_luma, downscale_rgb, jpeg_luma
+from trainer.degrade import KERNEL_WEIGHTS, PICTURE_KERNEL_WEIGHTS, downscale_luma, downscale_rgb, jpeg_luma
 from trainer.photos import luma_codes
-from trainer.pieces import NUM_JPEG, NUM_SHARP, NUM_SOFT, PIECE, clean_pairs, sharp_pairs
+from trainer.pieces import NUM_JPEG, NUM_SHARP, NUM_SOFT, PIECE, clean_pairs, picture_pairs
 
 # in target pixels: a twentieth is below what 8-bit rounding of the samples lets a measurement see on real pictures
 SITING_TOLERANCE_PX = 0.05
@@ -80,14 +80,14 @@ def test_sharp_pieces_are_not_enlarged_and_mostly_shrunk_by_pillow(tmp_path: pat
     rgb = np.random.default_rng(0).integers(0, 256, (200, 300, 3)).astype(np.uint8)
     Image.fromarray(rgb).save(tmp_path / "noise.png")
     luma = luma_codes(rgb)
-    *pieces, (softer, _) = sharp_pairs(tmp_path / "noise.png", 7, 2)
+    *pieces, (softer, _) = picture_pairs(tmp_path / "noise.png", 7, 2)
     assert len(pieces) == NUM_SHARP
     for hr, versions in pieces:
         columns = [x for x in range(101) if np.array_equal(luma[:, x : x + 200], hr)]
         assert len(columns) == 1  # a piece of the photograph, sample for sample
         picture = rgb[:, columns[0] : columns[0] + 200]
         by_pillow = [np.array_equal(lr, downscale_rgb(picture, scale=2, kernel="bicubic")) for lr in versions]
-        assert (sum(by_pillow), len(by_pillow)) == (SHARP_KERNEL_WEIGHTS["bicubic"], sum(SHARP_KERNEL_WEIGHTS.values()) + NUM_JPEG)
+        assert (sum(by_pillow), len(by_pillow)) == (PICTURE_KERNEL_WEIGHTS["bicubic"], sum(PICTURE_KERNEL_WEIGHTS.values()) + NUM_JPEG)
     assert not any(np.array_equal(luma[:, x : x + softer.shape[1]], softer) for x in range(101))
 
 

@@ -94,10 +94,10 @@ def test_a_quantised_run_becomes_the_int8_file_of_another(tmp_path: pathlib.Path
     seeded = checkpoint(tmp_path / "int8.ckpt", net, dataclasses.replace(recipe, quantised=True))
     assert seed_network(plain, seeded) == []
     run = checkpoint(tmp_path / "float.ckpt", plain, recipe)
-    export(run, tmp_path, None, ExportOptions(name="lite", quantised_run=seeded, clean_form="lite-clean", picture_form="lite-sharp"))
+    export(run, tmp_path, None, ExportOptions(name="lite", quantised_run=seeded, clean_form="lite-clean", picture_form="lite-picture"))
     card = json.loads((tmp_path / "lite_x2.json").read_text())
     assert card["int8"]["training"]["steps"] == 3
-    assert (card["name"], card["clean_form"], card["picture_form"]) == ("lite", "lite-clean", "lite-sharp")
+    assert (card["name"], card["clean_form"], card["picture_form"]) == ("lite", "lite-clean", "lite-picture")
     assert (tmp_path / "lite_x2.onnx").is_file()
     assert (tmp_path / card["int8"]["file"]).read_bytes() == onnx_int8_of(net, _props(tmp_path / card["int8"]["file"])).SerializeToString()
 
