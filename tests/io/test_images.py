@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from media import ffmpeg, make_clip, pictures, shown, streams, streamsr, times, upscale
 
+import streamsr as streamsr_library
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -49,6 +51,11 @@ def test_one_image_becomes_one_image(folder: Path, tmp_path: Path, suffix: str) 
     upscale(folder / "001.png", tmp_path / f"out.{suffix}")
     assert [path.name for path in tmp_path.iterdir()] == [f"out.{suffix}"]
     assert "128x96" in streams(tmp_path / f"out.{suffix}")[0]
+
+
+def test_an_image_gets_the_network_for_pictures_and_a_sequence_that_for_clean_video(folder: Path, tmp_path: Path) -> None:
+    assert streamsr_library.run(folder / "001.png", tmp_path / "out.png").model == "lite-picture"
+    assert streamsr_library.run(folder / "%03d.png", tmp_path / "out.mkv").model == "lite-clean"
 
 
 def test_image_of_16_bits_keeps_them(tmp_path: Path) -> None:
