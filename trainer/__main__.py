@@ -126,21 +126,26 @@ class Eval:
     data: tuple[pathlib.Path, ...] = ()  # folders of pictures, such as Set5 and Set14
     clips: tuple[pathlib.Path, ...] = ()  # folders of clips, run frame after frame
     frames: int = 32  # of each clip
+    enlarge: float = 1.0  # pictures first, as soft as those of a camera or out of a video
+    jpeg: int | None = None  # quality of the JPEG files that the small pictures come out of
     fast: bool = False  # PSNR-Y and SSIM-Y alone
     json: bool = False  # print JSON instead of the table
     sheet: pathlib.Path | None = None  # picture file for crops side by side, where the methods differ most
 
     def run(self) -> None:
         from streamsr.compare.judge import Judge
-        from trainer.evaluate import evaluate_all
+        from trainer.evaluate import Found, evaluate_all
         from trainer.report import as_dict, table
         from trainer.sheet import Sheet
 
         if not (self.data or self.clips):
             raise TrainerError("Give --data, folders of pictures, or --clips, folders of clips, or both.")
+        if self.enlarge <= 0 or not (self.jpeg is None or 1 <= self.jpeg <= 95):
+            raise TrainerError(f"--enlarge {self.enlarge:g} must be above 0, --jpeg {self.jpeg} a quality of 1 to 95.")
         sheet = Sheet() if self.sheet is not None else None
         judge = None if self.fast else Judge()
-        rows = evaluate_all(self.weights, data=self.data, clips=self.clips, count=self.frames, judge=judge, sheet=sheet)
+        found = Found(self.enlarge, self.jpeg)
+        rows = evaluate_all(self.weights, data=self.data, clips=self.clips, count=self.frames, judge=judge, sheet=sheet, found=found)
         if sheet is not None and self.sheet is not None:
             sheet.save(self.sheet)
         print(json.dumps(as_dict(rows), indent=2) if self.json else table(rows))

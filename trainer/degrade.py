@@ -37,9 +37,14 @@ def downscale_rgb(rgb: Plane, *, scale: int, kernel: Kernel) -> Plane:
 def jpeg_luma(rgb: Plane, *, scale: int, quality: int) -> Plane:
     """uint8 (H, W, 3) -> 8-bit studio luma (H // scale, W // scale) of the picture through Pillow's bicubic and a JPEG file (4:2:0)."""
     h, w = rgb.shape[0] // scale, rgb.shape[1] // scale
+    return luma_codes(np.asarray(through_jpeg(Image.fromarray(rgb).resize((w, h), Image.Resampling.BICUBIC), quality)))
+
+
+def through_jpeg(picture: Image.Image, quality: int) -> Image.Image:
+    """The picture as a JPEG file of Pillow's `quality` (4:2:0) holds it."""
     file = io.BytesIO()
-    Image.fromarray(rgb).resize((w, h), Image.Resampling.BICUBIC).save(file, "jpeg", quality=quality)
-    return luma_codes(np.asarray(Image.open(file)))
+    picture.save(file, "jpeg", quality=quality)
+    return Image.open(file)
 
 
 def downscale_luma(luma: Plane, *, scale: int, kernel: Kernel) -> Plane:

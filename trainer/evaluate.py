@@ -2,7 +2,7 @@
 
 Pictures, the protocol that the x2 figures are quoted in: cut to a multiple of `2 * scale`; the source is Pillow's BICUBIC (antialiased) in
 8-bit RGB, turned into 8-bit studio luma; scores are on studio luma with a border of `scale` pixels left out for PSNR and SSIM; the first
-baseline is Pillow's BICUBIC back up, in RGB, unrounded luma. Clips: trainer/clips.py.
+baseline is Pillow's BICUBIC back up, in RGB, unrounded luma. `Found` makes them soft or JPEG files first. Clips: trainer/clips.py.
 """
 
 import pathlib
@@ -14,7 +14,7 @@ from PIL import Image
 
 from streamsr.compare.judge import Judge
 from trainer.clips import list_clips, read_luma
-from trainer.degrade import crop_to_multiple, downscale_luma
+from trainer.degrade import crop_to_multiple, downscale_luma, through_jpeg
 from trainer.methods import BICUBIC, Method, open_methods
 from trainer.photos import list_photos, luma_codes, luma_of, read_rgb
 from trainer.scores import Scores, mean_of, measure
@@ -35,13 +35,26 @@ class Row:
     steadiness: Steadiness | None = None
 
 
+@dataclass(frozen=True)
+class Found:
+    """The state in which pictures are found, other than sharp and untouched as the published protocols have them."""
+
+    enlarge: float = 1.0  # the originals, by Pillow's bicubic: as soft as pictures of a camera or out of a video
+    jpeg: int | None = None  # quality of the JPEG file that the small picture comes out of
+
+
 def evaluate_picture(
-    path: pathlib.Path, methods: Sequence[Method], scale: int, judge: Judge | None, sheet: Sheet | None = None
+    path: pathlib.Path, methods: Sequence[Method], scale: int, judge: Judge | None, sheet: Sheet | None = None, found: Found = Found()
 ) -> list[Row]:
     """Score one picture by every method."""
-    rgb = crop_to_multiple(read_rgb(path), 2 * scale)
+    image = Image.fromarray(read_rgb(path))
+    if found.enlarge != 1:
+        image = image.resize((round(image.width * found.enlarge), round(image.height * found.enlarge)), Image.Resampling.BICUBIC)
+    rgb = crop_to_multiple(np.asarray(image), 2 * scale)
     height, width = rgb.shape[:2]
     small = Image.fromarray(rgb).resize((width // scale, height // scale), Image.Resampling.BICUBIC)
+    if found.jpeg is not None:
+        small = through_jpeg(small, found.jpeg)
     source, reference = luma_codes(np.asarray(small)), luma_of(rgb)
     rows, shown = [], {}
     for method in methods:
@@ -83,15 +96,18 @@ def evaluate_all(
     count: int = 32,
     judge: Judge | None = None,
     sheet: Sheet | None = None,
+    found: Found = Found(),
 ) -> list[Row]:
     """Every picture of the folders in `data`, then every clip of those in `clips`. judge: None leaves VMAF and Efficient-PBAN out.
+
+    found: of the pictures.
 
     Raises TrainerError for missing or empty folders, and for weights that do not open.
     """
     pictures = [path for folder in data for path in list_photos(folder)]
     videos = [path for folder in clips for path in list_clips(folder)]
     methods, scale = open_methods(weights)
-    rows = [row for path in pictures for row in evaluate_picture(path, methods, scale, judge, sheet)]
+    rows = [row for path in pictures for row in evaluate_picture(path, methods, scale, judge, sheet, found)]
     return rows + [row for path in videos for row in evaluate_clip(path, methods, scale, judge, count=count, sheet=sheet)]
 
 

@@ -11,7 +11,7 @@ from skimage import metrics
 
 from trainer.__main__ import main
 from trainer.errors import TrainerError
-from trainer.evaluate import evaluate, summary
+from trainer.evaluate import Found, evaluate, evaluate_all, summary
 from trainer.methods import open_methods, open_network
 from trainer.nets import Lite
 from trainer.onnx_graph import onnx_of
@@ -50,6 +50,21 @@ def test_nearest_repetition_scores_below_bicubic_on_a_smooth_picture(tmp_path: p
     assert summary(rows)["psnr_y_gain"] == pytest.approx(nearest - bicubic)
 
 
+def test_pictures_may_be_found_soft_or_as_jpeg_files(tmp_path: pathlib.Path) -> None:
+    from PIL import Image
+
+    rgb = np.random.default_rng(0).integers(0, 256, (64, 80, 3)).astype(np.uint8)
+    (tmp_path / "in").mkdir()
+    Image.fromarray(rgb).save(tmp_path / "in" / "noise.png")
+    onnx.save(onnx_of(Lite(2)), tmp_path / "net.onnx")
+    plain, soft, good, bad = (
+        evaluate_all([tmp_path / "net.onnx"], data=[tmp_path / "in"], found=found)[0].scores.psnr
+        for found in (Found(), Found(enlarge=2), Found(jpeg=95), Found(jpeg=20))
+    )
+    assert soft > plain + 3  # what was enlarged has little that is lost when it is made small
+    assert plain > good > bad + 0.1
+
+
 def test_results_are_rounded_and_clipped(tmp_path: pathlib.Path) -> None:
     import torch
 
@@ -76,10 +91,12 @@ def test_networks_of_different_scales_are_refused(tmp_path: pathlib.Path) -> Non
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["sr", "--recipe", "lite_x7", "--data", "."], "Unknown recipe 'lite_x7'. Available: base_natural_x2, base_natural_x3, base"),
+        (["sr", "--recipe", "lite_x7", "--data", "."], "Unknown recipe 'lite_x7'. Available: base_clean_natural_x2, base_clean_x2"),
         (["sr", "--recipe", "lite_x2", "--data", "no/such"], "'no/such' does not exist"),
         (["export", "--run", "no/run"], "No checkpoint at 'no/run'"),
         (["eval", "--weights", "no.onnx", "--data", "."], "holds no photograph"),
+        (["eval", "--weights", "no.onnx", "--data", ".", "--jpeg", "0"], "--jpeg 0 a quality of 1 to 95"),
+        (["eval", "--weights", "no.onnx", "--data", ".", "--enlarge", "0"], "--enlarge 0 must be above 0"),
     ],
 )
 def test_mistakes_are_named_and_the_exit_status_says_so(
