@@ -17,11 +17,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from streamsr.errors import EngineError, UsageError
 
 WEIGHTS = Path(__file__).parent / "weights"
+Form = Literal["clean", "picture"]  # kinds of sources that a model may have another form for
 RESIZE = "resize"  # not a file: the Lanczos baseline of streamsr.resample
 
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Literal
 
-from streamsr.models import ModelSpec, find_models
+from streamsr.models import Form, ModelSpec, find_models
 
 MAX_PASSES = 4
-Form = Literal["clean", "picture"]  # kinds of sources that a model may have another form for
 
 
 def plan_passes(scales: list[int], needed: float) -> tuple[int, ...]:
@@ -34,9 +32,11 @@ def padded_shape(shape: tuple[int, ...], multiple: int) -> tuple[int, int]:
 
 def specs_for(specs: list[ModelSpec], needed: float, form: Form | None) -> list[ModelSpec]:
     """The scales of a model, or of its form for such sources where there is one that takes the same passes to `needed`."""
+    if form is None:
+        return specs
     passes = plan_passes([spec.scale for spec in specs], needed)
     names = {spec.clean_form if form == "clean" else spec.picture_form for spec in specs if spec.scale in passes}
-    if form is None or len(names) != 1 or None in names:
+    if len(names) != 1 or None in names:
         return specs
     found = find_models(names.pop() or "")
     return found if plan_passes([spec.scale for spec in found], needed) == passes else specs

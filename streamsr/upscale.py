@@ -33,8 +33,8 @@ from streamsr.engines import (
 from streamsr.engines.tiling import infer_tiled, max_pixels, tile_shape
 from streamsr.errors import UsageError
 from streamsr.frame import Frame, find_layout
-from streamsr.models import RESIZE, ModelSpec, find_models
-from streamsr.passes import Form, padded_shape, plan_passes, specs_for
+from streamsr.models import RESIZE, Form, ModelSpec, find_models
+from streamsr.passes import padded_shape, plan_passes, specs_for
 from streamsr.resample import exact_side, planar_format, resize_plane
 from streamsr.stream import Stream, luma_bits
 

@@ -30,14 +30,17 @@ def downscale_rgb(rgb: Plane, *, scale: int, kernel: Kernel) -> Plane:
     """
     if kernel in _SWSCALE:
         return downscale_luma(luma_codes(rgb), scale=scale, kernel=kernel)
-    h, w = rgb.shape[0] // scale, rgb.shape[1] // scale
-    return luma_codes(np.asarray(Image.fromarray(rgb).resize((w, h), _PILLOW[kernel])))
+    return luma_codes(np.asarray(shrunk(rgb, scale)))
+
+
+def shrunk(rgb: Plane, scale: int) -> Image.Image:
+    """uint8 (H, W, 3) -> the picture of (H // scale, W // scale) that Pillow's bicubic (antialiased) makes, as the protocols do."""
+    return Image.fromarray(rgb).resize((rgb.shape[1] // scale, rgb.shape[0] // scale), Image.Resampling.BICUBIC)
 
 
 def jpeg_luma(rgb: Plane, *, scale: int, quality: int) -> Plane:
     """uint8 (H, W, 3) -> 8-bit studio luma (H // scale, W // scale) of the picture through Pillow's bicubic and a JPEG file (4:2:0)."""
-    h, w = rgb.shape[0] // scale, rgb.shape[1] // scale
-    return luma_codes(np.asarray(through_jpeg(Image.fromarray(rgb).resize((w, h), Image.Resampling.BICUBIC), quality)))
+    return luma_codes(np.asarray(through_jpeg(shrunk(rgb, scale), quality)))
 
 
 def through_jpeg(picture: Image.Image, quality: int) -> Image.Image:

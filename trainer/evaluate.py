@@ -14,7 +14,7 @@ from PIL import Image
 
 from streamsr.compare.judge import Judge
 from trainer.clips import list_clips, read_luma
-from trainer.degrade import crop_to_multiple, downscale_luma, through_jpeg
+from trainer.degrade import crop_to_multiple, downscale_luma, shrunk, through_jpeg
 from trainer.methods import BICUBIC, Method, open_methods
 from trainer.photos import list_photos, luma_codes, luma_of, read_rgb
 from trainer.scores import Scores, mean_of, measure
@@ -52,7 +52,7 @@ def evaluate_picture(
         image = image.resize((round(image.width * found.enlarge), round(image.height * found.enlarge)), Image.Resampling.BICUBIC)
     rgb = crop_to_multiple(np.asarray(image), 2 * scale)
     height, width = rgb.shape[:2]
-    small = Image.fromarray(rgb).resize((width // scale, height // scale), Image.Resampling.BICUBIC)
+    small = shrunk(rgb, scale)
     if found.jpeg is not None:
         small = through_jpeg(small, found.jpeg)
     source, reference = luma_codes(np.asarray(small)), luma_of(rgb)

@@ -178,7 +178,7 @@ def open_sampler(source: Source, recipe: Recipe, *, seed: int, device: torch.dev
         return DaliSampler(source, recipe, seed=seed, device=device)
     if recipe.degradation == "colour":
         return ColourSampler(source, crop=recipe.crop, batch=recipe.batch, planes=recipe.planes, seed=seed)
-    if recipe.degradation.startswith("moving"):
+    if recipe.is_moving:
         return SequenceSampler(source, frames=recipe.frames, crop=recipe.crop, batch=recipe.batch, seed=seed)
     return CropSampler(source, crop=recipe.crop, batch=recipe.batch, seed=seed)
 

@@ -55,6 +55,11 @@ class Recipe:
     ms_ssim_tolerance: float = 0.002  # the same of MS-SSIM
     planes: int = 1  # 1: luma; 3: RGB (net lite, degradation colour)
 
+    @property
+    def is_moving(self) -> bool:
+        """Whether its pairs are runs of frames."""
+        return self.degradation.startswith("moving")
+
 
 def base(scale: int) -> Recipe:
     """`base` in its faithful flavour: moving sequences, compressed or not, and fidelity losses."""

@@ -24,7 +24,7 @@ NUM_JUDGED = 40  # frames at most that the metric looks at in a validation
 
 def open_checks(cache: PairCache, recipe: Recipe) -> Checks:
     """What validation looks at: (lr, hr), (T, 1, planes, H, W) each."""
-    if recipe.degradation.startswith("moving"):
+    if recipe.is_moving:
         return fixed_sequences(cache, crop=96, limit=40)
     if recipe.degradation == "colour":
         return [(lr[None], hr[None]) for lr, hr in fixed_colour_crops(cache, crop=96, limit=160, planes=recipe.planes)]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from av.codec.codec import Codec, Properties
 
-from .containers import is_pattern
+from ..models import Form
+from .containers import is_pattern, reads_images
 from .source import Source
 
 # Bits a pixel from which on coding leaves next to nothing to mend. Of three clips through x264 at CRF 4, 8, 12 and 16, `lite-clean` beat
@@ -15,8 +14,8 @@ from .source import Source
 CLEAN_BITS, CLEAN_BITS_INTRA = 1.0, 3.0
 
 
-def form_of(source: Source) -> Literal["clean", "picture"] | None:
-    """What the video is that another form of a model may serve better (streamsr.passes.Form)."""
+def form_of(source: Source) -> Form | None:
+    """What the video is that another form of a model may serve better."""
     if is_picture(source):
         return "picture"
     return "clean" if is_clean(source) else None
@@ -24,8 +23,7 @@ def form_of(source: Source) -> Literal["clean", "picture"] | None:
 
 def is_picture(source: Source) -> bool:
     """Whether the source is one picture: an image file that is no numbered one of many."""
-    name = source.container.format.name
-    return (name == "image2" or name.endswith("_pipe")) and source.url != "-" and not is_pattern(source.url)
+    return reads_images(source.container.format.name) and source.url != "-" and not is_pattern(source.url)
 
 
 def is_clean(source: Source) -> bool:

@@ -52,6 +52,11 @@ def is_pattern(url: str) -> bool:
     return re.search(r"%\d*d", Path(url).name) is not None
 
 
+def reads_images(demuxer: str) -> bool:
+    """Whether what FFmpeg opened with this demuxer is image files: one, or a numbered row of them."""
+    return demuxer == "image2" or demuxer.endswith("_pipe")
+
+
 def find_format(url: str, name: str | None) -> OutputFormat:
     """The OutputFormat of an output path, image pattern (`%05d.png`), single image or `-`. Raises UsageError."""
     if name is not None:

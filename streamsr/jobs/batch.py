@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import SourceError, UsageError
-from ..io.containers import BY_NAME, BY_SUFFIX, is_pattern
+from ..io.containers import BY_NAME, BY_SUFFIX, is_pattern, reads_images
 from ..io.opening import SourceOptions, open_input, pick_video
 from ..io.source import Source, open_source
 
@@ -88,7 +88,7 @@ def is_video(path: Path) -> bool:
             pick_video(container, str(path))
     except SourceError:
         return False
-    return kind not in ("image2", "tty") and not kind.endswith("_pipe")
+    return kind != "tty" and not reads_images(kind)
 
 
 def find_fault(source: Source, target: str, size: tuple[int, int]) -> str | None:

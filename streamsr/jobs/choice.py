@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from ..io.containers import find_format
+from ..io.containers import find_format, reads_images
 from ..io.encoding import Encoding, has_constant_quality
 from ..io.remote import read_facts
 from ..io.sink import SinkOptions
@@ -32,7 +32,7 @@ def make_spec(
         raise Uncut("--segment-seconds is 0")
     if not Path(url).is_file() and not (is_url and read_facts(url)):
         raise Uncut("the input is not a file" + (", or one whose server does not tell its size" if is_url else ""))
-    if source.container.format.name in ("image2", "rawvideo") or source.container.format.name.endswith("_pipe"):
+    if source.container.format.name == "rawvideo" or reads_images(source.container.format.name):
         raise Uncut("the input is pictures without times")
     if target == "-" or (Path(target).exists() and not Path(target).is_file()):
         raise Uncut("the output is not a file")

@@ -39,8 +39,7 @@ def grown(weights: dict[str, Tensor], net: Base) -> dict[str, Tensor]:
         is_last = i == net.layers - 2
         first, bias = layer(f"body.{i}")
         first[:c, :c], bias[:c] = weights[f"body.{i + 1}.weight"], weights[f"body.{i + 1}.bias"]
-        first[c:, c:] += same * is_last
-        first[c:, :c] += same * (not is_last)
+        first[c:, slice(c, None) if is_last else slice(c)] = same  # what the pair is given, and adds again
         second, bias = layer(f"body.{i + 1}")
         made = slice(c, None) if is_last else slice(c)
         second[made, :c], bias[made] = weights[f"body.{i + 2}.weight"], weights[f"body.{i + 2}.bias"]
