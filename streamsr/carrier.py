@@ -12,8 +12,9 @@ import threading
 import av
 import numpy as np
 
-from streamsr.frame import Frame, Layout, find_layout, side_data_of
+from streamsr.frame import Frame, Layout, find_layout
 from streamsr.resample import FLAGS, ChainPool, FilterChain, GraphKey, Resampler, even_extension
+from streamsr.side_data import find_kinds
 from streamsr.siting import CHROMA_POSITIONS
 
 
@@ -43,7 +44,7 @@ class Carrier:
         """Whether padding does it. Not for side data: some says where in the picture it belongs, and swscale knows which."""
         sides = list(zip((video.width, video.height), (self.width, self.height), layout.log2_chroma, strict=True))
         return (
-            layout.kind != "rgb" and not layout.alpha and not side_data_of(video) and not video.interlaced_frame
+            layout.kind != "rgb" and not layout.alpha and not find_kinds(video) and not video.interlaced_frame
             and all(source < target and not target % (1 << log2) and not even_extension(source, target, log2)[0]
                     for source, target, log2 in sides)
         )  # fmt: skip

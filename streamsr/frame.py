@@ -9,11 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from typing import Literal, cast
+from typing import Literal
 
 import av
 import numpy as np
-from av.sidedata.sidedata import SideData, SideDataContainer
 
 Kind = Literal["yuv", "gray", "rgb"]
 
@@ -113,15 +112,6 @@ def reformat(video: av.VideoFrame, pix_fmt: str, **colour: int | None) -> av.Vid
     wide): the next row mends that, unless it is another thread's and was there first. So on several threads 8 samples were wrong.
     """
     return video.reformat(format=pix_fmt, threads=1, **colour)
-
-
-def side_data_of(video: av.VideoFrame) -> list[SideData]:
-    """What FFmpeg attached to the picture: HDR10 metadata, captions and the like.
-
-    Not `video.side_data`: the frame keeps the container that this makes, which keeps the frame, until Python's collector comes by; a
-    hundred pictures and more wait for it (140 MB at 854x480).
-    """
-    return cast("list[SideData]", list(SideDataContainer(video)))  # type: ignore[call-arg]  # iterates over the data, not the keys
 
 
 def plane_view(video: av.VideoFrame, index: int, layout: Layout) -> np.ndarray:

@@ -27,6 +27,15 @@ def real_clips() -> list[str]:
 
 
 @pytest.fixture
+def faults() -> Path:
+    """The folder of small files that went wrong in other programs; skips without it."""
+    folder = None if CLIPS is None else CLIPS.with_name("faults")
+    if folder is None or not folder.is_dir():
+        pytest.skip("STREAMSR_DATA names no folder with faults")
+    return folder
+
+
+@pytest.fixture
 def clips() -> Path:
     """The folder of real clips; skips without it."""
     if not real_clips():

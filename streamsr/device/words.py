@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import av
-from av.sidedata.sidedata import Type
 
-from streamsr.frame import side_data_of
+from streamsr.side_data import Kind, find_kinds
 
 # Side data that no encoder takes from a frame: what it says of the whole video is in streamsr.io.tags, the rest is the decoder's own
-_IDLE = {Type.MASTERING_DISPLAY_METADATA, Type.CONTENT_LIGHT_LEVEL, Type.DISPLAYMATRIX, Type.SEI_UNREGISTERED, Type.VIDEO_ENC_PARAMS,
-         Type.MOTION_VECTORS, Type.ICC_PROFILE, Type.AFD, Type.GOP_TIMECODE, Type.VIDEO_HINT, Type.FILM_GRAIN_PARAMS,
-         Type.AMBIENT_VIEWING_ENVIRONMENT, Type.SPHERICAL, Type.STEREO3D}  # fmt: skip
+_IDLE = {Kind.MASTERING, Kind.LIGHT_LEVEL, Kind.DISPLAY_MATRIX, Kind.UNREGISTERED_SEI, Kind.ENCODER_PARAMETERS, Kind.MOTION_VECTORS,
+         Kind.ICC_PROFILE, Kind.AFD, Kind.GOP_TIMECODE, Kind.VIDEO_HINT, Kind.FILM_GRAIN, Kind.AMBIENT_VIEWING, Kind.SPHERICAL,
+         Kind.STEREO3D, Kind.VIEW_ID, Kind.LCEVC, Kind.EXIF}  # fmt: skip
 _POINT = 0x10  # swscale's nearest neighbour, the cheapest: the samples are written over
 
 
 def needs_host(video: av.VideoFrame) -> bool:
     """Whether it says something that PyAV cannot put on a frame that is made from planes: captions, or that it is interlaced."""
-    side = side_data_of(video)
-    return video.interlaced_frame or any(data.type not in _IDLE for data in side)
+    return video.interlaced_frame or any(kind not in _IDLE for kind in find_kinds(video))
 
 
 def copy_words(

@@ -14,7 +14,10 @@ from av.codec.hwaccel import HWAccel
 
 from ..errors import SinkError
 from ..frame import is_on_device
+from ..libav import stream_of
 from ..priority import keep_priority
+from ..side_data import declare_side_data
+from .attached import Attached, find_lost
 from .containers import OutputFormat
 from .conversion import JFIF, convert, encoded_tags
 from .encoders import ENCODERS, EncoderOptions, check_size, choose_encoder, choose_pix_fmt, closest_rate, encoder_options, surface_format
@@ -54,6 +57,7 @@ class Encoding:
         encoded = encoded_tags(tags, chosen, encoder)
         recoloured = encoder in JFIF and (encoded.matrix, encoded.range) != (tags.matrix, tags.range)
         check_size(encoder, *size)
+        losses += find_lost(tags.kinds, encoder, output)
         return cls(encoder, encoded, recoloured, tuple(losses), closest_rate(source.rate), source.time_base, output, wanted)
 
     @property
@@ -77,6 +81,8 @@ class Encoding:
         context = stream.codec_context
         context.width, context.height, context.pix_fmt = tags.width, tags.height, self.surface or tags.pix_fmt
         context.sample_aspect_ratio = tags.sar
+        shape = stream_of(stream).sample_aspect_ratio  # Matroska writes the stream's own, not the encoder's
+        shape.num, shape.den = tags.sar.numerator, tags.sar.denominator
         context.colorspace, context.color_primaries, context.color_trc = tags.matrix, tags.primaries, tags.transfer
         context.color_range = tags.range
         if self.output.pts:
@@ -87,6 +93,8 @@ class Encoding:
         context.thread_count = self.wanted.threads
         if self.output.muxer in ("mp4", "mov") and self.encoder in ("libx265", "hevc_nvenc"):
             context.codec_tag = "hvc1"  # Apple's players take no hev1
+        if self.output.tags:
+            declare_side_data(context, dict(tags.stream_data))
         if tags.display_matrix is not None and self.output.rotation:
             stream.set_display_matrix(tags.display_matrix)
         return stream
@@ -98,6 +106,10 @@ class Encoding:
         unknown = (self.wanted.options or {}).keys() & stream.codec_context.options.keys()  # what FFmpeg left over
         if unknown:
             raise SinkError(f"{self.encoder} has no option {', '.join(sorted(unknown))}.", hint=f"see `ffmpeg -h encoder={self.encoder}`")
+
+    def attached(self) -> Attached:
+        """What takes the side data of frames into packets."""
+        return Attached(self.encoder, self.output)
 
     def prepare(self, frame: av.VideoFrame) -> av.VideoFrame:
         """`frame` as the encoder takes it."""

@@ -25,6 +25,7 @@ from .encoders import EncoderOptions, choose_encoder
 from .encoding import Encoding, explain_disk, reason_of
 from .passthrough import Track, copy_words, open_tracks
 from .source import Source
+from .stills import UPRIGHT
 from .tags import Tags
 
 _MP4_TAGS = {"title", "artist", "album_artist", "album", "date", "comment", "genre", "copyright", "composer", "description", "synopsis",
@@ -89,7 +90,8 @@ class Sink:
             frame = self.encoding.prepare(frame)
             assert frame.pts is not None
             self.pts.append(frame.pts)
-            self._mux(self.stream.encode(frame))
+            self._attached.take(frame)
+            self._encode(frame)
             self.num_encoded += 1
         except av.error.FFmpegError as error:
             raise self._sink_error(error) from error
@@ -119,7 +121,8 @@ class Sink:
         if self._finished:
             return
         try:
-            self._mux(self.stream.encode(None))
+            self._encode(None)
+            self.lose(self._attached.lost)
             for track in self.tracks:
                 track.finish()
             self.container.close()
@@ -158,6 +161,7 @@ class Sink:
         self.encoding = Encoding.choose(
             source, (first.width, first.height), sample_format(first), output=self.format, wanted=self.options.encode
         )  # fmt: skip
+        self._attached = self.encoding.attached()
         muxer_options = dict(self.format.options)
         if self.format.muxer in ("mp4", "mov") and source.container.metadata.keys() - _MP4_TAGS - _BRANDS:
             muxer_options["movflags"] = "use_metadata_tags"
@@ -174,13 +178,13 @@ class Sink:
         self._by_index: dict[int, Track] = {track.source.index: track for track in self.tracks}
         source.copy([track.source for track in self.tracks])
         self._copy_words(source)
-        if self.tags.rotation and not self.format.rotation:
+        if self.tags.rotation and not self.format.rotation and not (self.format.images and self.encoder in UPRIGHT):
             lost.append(f"rotation by {self.tags.rotation} degrees dropped: {self.format.muxer} cannot say it")
         losses = list(self.encoding.losses)
         self.losses = losses + lost
         dropped = losses + [words for words in lost if " dropped: " in words]
         if self.options.strict and dropped:
-            raise SinkError(f"--strict: {'; '.join(dropped)}.", hint="choose another container, such as .mkv")
+            raise strict_error(dropped)
         # opens the encoders and writes the header now, so that what they refuse is known before any work
         self.encoding.open_codec(self.stream)
         try:
@@ -202,6 +206,16 @@ class Sink:
                 ticks = round(source.shift / chapter["time_base"]) if chapter["time_base"] else 0
                 chapter["start"], chapter["end"] = max(0, chapter["start"] - ticks), chapter["end"] - ticks
             self.container.set_chapters([chapter for chapter in chapters if chapter["end"] > 0])
+
+    def lose(self, words: Iterable[str]) -> None:
+        """Take down what gets lost, once. Raises SinkError with --strict."""
+        new = [loss for loss in words if loss not in self.losses]
+        self.losses += new
+        if new and self.options.strict:
+            raise strict_error(new)
+
+    def _encode(self, frame: av.VideoFrame | None) -> None:
+        self._mux(self._attached.put(self.stream.encode(frame), size=(self.tags.width, self.tags.height)))
 
     def _mux(self, packets: Iterable[av.Packet]) -> None:
         for packet in packets:
@@ -262,6 +276,11 @@ def partial_path(url: str, output: OutputFormat) -> str:
     if path.exists() and not path.is_file():
         return url  # a device or a named pipe cannot be renamed onto
     return str(path.with_name(f"{path.stem}.partial{path.suffix}"))
+
+
+def strict_error(losses: Iterable[str]) -> SinkError:
+    """What --strict makes of losses."""
+    return SinkError(f"--strict: {'; '.join(losses)}.", hint="choose another container or encoder, such as .mkv with libx265")
 
 
 def movie_timescale(time_base: Fraction) -> int:

@@ -12,10 +12,8 @@ from fractions import Fraction
 from typing import Any
 
 import av
-from av.sidedata.sidedata import Type
 
-from streamsr.frame import side_data_of
-
+from ..side_data import STREAM_KINDS, Kind, find_kinds, read_side_data
 from ..siting import find_chroma_location
 
 UNSPECIFIED = 2
@@ -62,6 +60,8 @@ class Tags:
     display_matrix: tuple[int, ...] | None
     mastering: Mastering | None
     light_level: tuple[int, int] | None  # (MaxCLL, MaxFALL) in cd/m2
+    stream_data: tuple[tuple[Kind, bytes], ...] = ()  # what FFmpeg says of the whole stream, for containers that hold it
+    kinds: tuple[int, ...] = ()  # of side data of the first picture
 
     @property
     def hdr(self) -> bool:
@@ -85,17 +85,18 @@ class Tags:
             primaries=PRIMARIES.get(self.primaries, str(self.primaries)),
             transfer=TRANSFERS.get(self.transfer, str(self.transfer)), rotation=self.rotation,
         )  # fmt: skip
-        del words["display_matrix"]
+        for name in ("display_matrix", "stream_data", "kinds"):
+            del words[name]
         return words
 
 
 def read_tags(stream: av.VideoStream, frame: av.VideoFrame) -> Tags:
     """The tags of a stream whose first decoded picture is `frame`: the picture's own words win over the container's."""
     context = stream.codec_context
-    side = {data.type: bytes(data) for data in side_data_of(frame)}
-    light = side.get(Type.CONTENT_LIGHT_LEVEL)
-    mastering = side.get(Type.MASTERING_DISPLAY_METADATA)
-    matrix = side.get(Type.DISPLAYMATRIX)
+    light = read_side_data(frame, Kind.LIGHT_LEVEL)
+    mastering = read_side_data(frame, Kind.MASTERING)
+    matrix = read_side_data(frame, Kind.DISPLAY_MATRIX)
+    kinds = find_kinds(frame)
     full_range = frame.format.name.startswith("yuvj")
     return Tags(
         width=frame.width,
@@ -110,6 +111,8 @@ def read_tags(stream: av.VideoStream, frame: av.VideoFrame) -> Tags:
         display_matrix=struct.unpack("=9i", matrix) if matrix else None,
         mastering=Mastering.parse(mastering) if mastering else None,
         light_level=struct.unpack("=2I", light[:8]) if light else None,
+        stream_data=tuple((kind, read_side_data(frame, kind) or b"") for kind in STREAM_KINDS if kind in kinds),
+        kinds=tuple(kinds),
     )
 
 

@@ -17,6 +17,7 @@ from fractions import Fraction
 import av
 
 from ..errors import Interrupted, SinkError
+from ..io.attached import find_lost
 from ..io.decoding import packet_seconds
 from ..io.sink import Sink, SinkOptions
 from ..io.source import Source
@@ -42,6 +43,7 @@ def join(
             if result.name is not None and result.parameters != expected:
                 hint = "was it made by another version of the encoder? --restart makes all segments again"
                 raise SinkError(f"Segment {result.number} has other {result.encoder} parameters than the output.", hint=hint)
+        sink.lose(find_lost({kind for result in results for kind in result.kinds}, sink.encoder, sink.format))
         video = _video(spec, results, sink.pts)
         waiting = next(video, None)
         for packet in source.packets():

@@ -74,6 +74,7 @@ class Result:
     complete: bool = True
     engine: str = ""
     reason: str = ""
+    kinds: tuple[int, ...] = ()  # of side data of its frames
 
     def times(self) -> array[int]:
         times = array("q")

@@ -38,6 +38,7 @@ class SegmentWriter:
         self._packet_times = array("q")
         output = find_format(spec.target, spec.format)
         self.encoding = Encoding.choose(spec, (first.width, first.height), sample_format(first), output=output, wanted=spec.encode)
+        self._attached = self.encoding.attached()
         self._draft: Draft | None = None
         try:
             # nothing is written to it: it gives the encoder the settings that the output's container will ask for
@@ -55,7 +56,9 @@ class SegmentWriter:
         assert frame.pts is not None
         try:
             self._times.append(frame.pts)
-            self._keep(self._stream.encode(self.encoding.prepare(frame)))
+            frame = self.encoding.prepare(frame)
+            self._attached.take(frame)
+            self._keep(self._stream.encode(frame))
         except (av.error.FFmpegError, OSError) as error:
             self.discard()
             raise self.encoding.explain(error, self.spec.target) from error
@@ -84,6 +87,7 @@ class SegmentWriter:
             num_encoded=len(self._packet_times), num_missing=max(0, part.segment.num_frames - part.num_decoded),
             num_errors=part.num_errors, num_reused=note.num_reused, num_deinterlaced=part.num_deinterlaced,
             reorder=_reorder(self._packet_times), complete=complete, engine=note.engine, reason=note.reason,
+            kinds=tuple(sorted(self._attached.kinds)),
         )  # fmt: skip
 
     def close_early(self) -> Result | None:
@@ -104,7 +108,7 @@ class SegmentWriter:
     def _keep(self, packets: Iterable[av.Packet]) -> None:
         assert self._draft is not None
         base = self.spec.time_base
-        for packet in packets:
+        for packet in self._attached.put(packets, size=(self.encoding.tags.width, self.encoding.tags.height)):
             assert packet.pts is not None
             pts = round(packet.pts * packet.time_base / base)
             self._packet_times.append(pts)

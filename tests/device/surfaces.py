@@ -7,12 +7,12 @@ from typing import Any
 
 import av
 import numpy as np
-from av.sidedata.sidedata import SideDataContainer
 
-from streamsr import frame as frame_module
+from streamsr import side_data
 from streamsr.frame import Frame
 
-frame_module.SideDataContainer = lambda video: SideDataContainer(getattr(video, "host", video))  # type: ignore[misc, assignment]
+_pointer = side_data.pointer
+side_data.pointer = lambda held: _pointer(getattr(held, "host", held))  # type: ignore[assignment]
 
 KINDS = {"yuv420p": ("nv12", 0), "yuvj420p": ("nv12", 0), "yuv420p10le": ("p010le", 6)}
 

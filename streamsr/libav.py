@@ -1,0 +1,104 @@
+"""Libav: the public C functions of FFmpeg that PyAV does not pass on, in the libraries that PyAV has loaded.
+
+Note [Pointers]: where PyAV keeps its AVFrame, AVStream and AVCodecContext is written in the .pxd files that it ships: the first
+field, behind Python's object header and Cython's table of methods. `library` checks that once, against what PyAV itself says of a
+frame. The only fields that are read or written by their place are the first ones of AVCodecParameters and AVStream, which FFmpeg
+changes with its major version alone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+
+import av
+import av.frame
+
+_FIRST_FIELD = 24  # bytes: object header, table of methods
+_MAJOR = 62  # of libavcodec and libavformat, whose structures are described here
+
+
+class SideDataEntry(ctypes.Structure):
+    """The start of AVFrameSideData."""
+
+    _fields_ = (("type", ctypes.c_int), ("data", ctypes.c_void_p), ("size", ctypes.c_size_t))
+
+
+class Rational(ctypes.Structure):
+    """AVRational."""
+
+    _fields_ = (("num", ctypes.c_int), ("den", ctypes.c_int))
+
+
+class CodecParameters(ctypes.Structure):
+    """The start of AVCodecParameters."""
+
+    _fields_ = (
+        ("codec_type", ctypes.c_int), ("codec_id", ctypes.c_int), ("codec_tag", ctypes.c_uint32), ("extradata", ctypes.c_void_p),
+        ("extradata_size", ctypes.c_int), ("coded_side_data", ctypes.c_void_p), ("nb_coded_side_data", ctypes.c_int),
+    )  # fmt: skip
+
+
+class Stream(ctypes.Structure):
+    """The start of AVStream."""
+
+    _fields_ = (
+        ("av_class", ctypes.c_void_p), ("index", ctypes.c_int), ("id", ctypes.c_int), ("codecpar", ctypes.POINTER(CodecParameters)),
+        ("priv_data", ctypes.c_void_p), ("time_base", Rational), ("start_time", ctypes.c_int64), ("duration", ctypes.c_int64),
+        ("nb_frames", ctypes.c_int64), ("disposition", ctypes.c_int), ("discard", ctypes.c_int), ("sample_aspect_ratio", Rational),
+    )  # fmt: skip
+
+
+def pointer(held: object) -> int | None:
+    """The address of the FFmpeg structure that an object of PyAV stands for. Note [Pointers]"""
+    return ctypes.c_void_p.from_address(id(held) + _FIRST_FIELD).value
+
+
+def stream_of(stream: av.stream.Stream) -> Stream:
+    """The AVStream of a stream, to read and to write."""
+    library()
+    assert av.library_versions["libavformat"][0] == _MAJOR, "FFmpeg has changed AVStream: see Note [Pointers]"
+    found = Stream.from_address(pointer(stream) or 0)
+    assert found.index == stream.index, f"PyAV {av.__version__} keeps its streams in another way: see Note [Pointers]"
+    return found
+
+
+@cache
+def library() -> ctypes.CDLL:
+    """FFmpeg's functions: a search in a module of PyAV finds what the module is linked to."""
+    found = ctypes.CDLL(av.frame.__file__)
+    address, number = ctypes.c_void_p, ctypes.c_int
+    for name, result, arguments in (
+        ("av_frame_get_side_data", ctypes.POINTER(SideDataEntry), [address, number]),
+        ("av_frame_new_side_data", ctypes.POINTER(SideDataEntry), [address, number, ctypes.c_size_t]),
+        ("av_frame_remove_side_data", None, [address, number]),
+        ("av_frame_side_data_name", ctypes.c_char_p, [number]),
+        ("av_dynamic_hdr_plus_to_t35", number, [address, ctypes.POINTER(address), ctypes.POINTER(ctypes.c_size_t)]),
+        ("av_malloc", address, [ctypes.c_size_t]),
+        ("av_free", None, [address]),
+    ):
+        function = getattr(found, name)
+        function.restype, function.argtypes = result, arguments
+    video = av.VideoFrame(16, 16, "gray")
+    plane = ctypes.c_void_p.from_address(pointer(video) or id(video)).value
+    assert plane == video.planes[0].buffer_ptr, f"PyAV {av.__version__} keeps its frames in another way: see Note [Pointers]"
+    return found
+
+
+@cache
+def codec_library() -> ctypes.CDLL:
+    """The same for libavcodec."""
+    library()
+    assert av.library_versions["libavcodec"][0] == _MAJOR, "FFmpeg has changed AVCodecParameters: see Note [Pointers]"
+    found = ctypes.CDLL(av.codec.context.__file__)
+    address, number = ctypes.c_void_p, ctypes.c_int
+    for name, result, arguments in (
+        ("avcodec_parameters_alloc", ctypes.POINTER(CodecParameters), []),
+        ("avcodec_parameters_free", None, [address]),
+        ("avcodec_parameters_from_context", number, [address, address]),
+        ("avcodec_parameters_to_context", number, [address, address]),
+        ("av_packet_side_data_add", address, [address, address, number, address, ctypes.c_size_t, number]),
+    ):
+        function = getattr(found, name)
+        function.restype, function.argtypes = result, arguments
+    return found
