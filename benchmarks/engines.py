@@ -23,7 +23,7 @@ import machine
 import numpy as np
 
 from streamsr.engines import Precision, open_engine, zero_state
-from streamsr.engines.cuda import list_gpus
+from streamsr.engines.gpus import list_gpus
 from streamsr.errors import StreamsrError
 from streamsr.models import ModelSpec, find_model
 
@@ -56,7 +56,7 @@ def open_lane(spec: ModelSpec, engine: str, precision: Precision, device: str, s
     """Planes that stay on the device."""
     import cupy
 
-    from streamsr.engines.opening import open_on_device
+    from streamsr.engines.gpu_engines import open_on_device
 
     width, height = size
     opened, _ = open_on_device(spec, (1, height, width), engine=engine, precision=precision, device=device)

@@ -30,16 +30,16 @@ import machine
 import numpy as np
 
 from streamsr.device.device import Device
+from streamsr.device.device_selection import has_cupy
+from streamsr.device.device_upscaler import DeviceUpscaler
 from streamsr.device.inventory import inspect_gpus
-from streamsr.device.opening import open_upscaler
-from streamsr.device.place import has_cupy
-from streamsr.device.upscaler import DeviceUpscaler
+from streamsr.device.upscaler_factory import open_upscaler
 from streamsr.engines import Hint
-from streamsr.engines.cuda import list_gpus
+from streamsr.engines.gpus import list_gpus
 from streamsr.errors import StreamsrError
 from streamsr.frame import Frame
-from streamsr.io.encoders import EncoderOptions
-from streamsr.io.opening import SourceOptions
+from streamsr.io.encoder_choice import EncoderOptions
+from streamsr.io.input_container import SourceOptions
 from streamsr.io.sink import SinkOptions
 from streamsr.io.source import Source
 from streamsr.jobs.job import run

@@ -13,7 +13,7 @@ from typing import Any
 import av
 import numpy as np
 
-from streamsr.engines.opening import open_on_device
+from streamsr.engines.gpu_engines import open_on_device
 from streamsr.models import ModelSpec
 
 WARM, SECONDS = 5, 1.0
@@ -124,7 +124,7 @@ def measure_torch(spec: ModelSpec, size: tuple[int, int], *, is_compiled: bool) 
     """Milliseconds a plane of the network as torch runs it, half precision; compiled: with torch.compile and its CUDA graphs."""
     import torch
 
-    from streamsr.engines.torch import load_network
+    from streamsr.engines.torch_engine import load_network
 
     network: Any = load_network(spec, "f16").to("cuda:0")
     if is_compiled:

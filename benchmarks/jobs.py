@@ -30,7 +30,7 @@ import clips
 import imageio_ffmpeg
 import machine
 
-from streamsr.jobs.listing import list_jobs
+from streamsr.jobs.job_listing import list_jobs
 
 FFMPEG = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", "-nostdin"]
 

@@ -23,7 +23,7 @@ from types import ModuleType
 from typing import Any
 
 import machine
-from streamsr_kernels import Filter, axial_attention, chroma_site, device, local_axial_attention, pack, resample, unpack
+from streamsr_kernels import Filter, axial_attention, chroma_site, launch_device, local_axial_attention, pack, resample, unpack
 
 ROOT = Path(__file__).resolve().parent.parent
 COPY_BYTES = 256 * 1024 * 1024
@@ -113,8 +113,8 @@ def resample_cases(torch: Any, at: Setup) -> dict[str, Case]:
 
 def attention_cases(torch: Any, at: Setup) -> dict[str, Case]:
     """The `base` network's on the picture, and the metric's on it and on one of twice its size (its features are 16 times smaller)."""
-    whole_plainly = load("trainer/metric/attention.py").axial_attention
-    local_plainly = load("trainer/nets/attention.py").local_axial_attention
+    whole_plainly = load("streamsr_trainer/metric/bidirectional_attention.py").axial_attention
+    local_plainly = load("streamsr_trainer/nets/local_axial_attention.py").local_axial_attention
 
     def maps(count: int, channels: int, height: int, width: int, dtype: Any) -> list[Any]:
         return [torch.randn((1, channels, height, width), device=at.device).to(dtype) for _ in range(count)]
@@ -205,7 +205,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     try:
-        device.import_cupy()
+        launch_device.import_cupy()
     except RuntimeError as error:
         sys.exit(f"Nothing measured, this benchmark needs an NVIDIA GPU. {error}")
     import torch

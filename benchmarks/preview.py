@@ -26,8 +26,8 @@ from av.video.codeccontext import VideoCodecContext
 
 from streamsr import Upscaler
 from streamsr.live.endpoint import Endpoint
+from streamsr.live.monitoring import Watch, WatchOptions
 from streamsr.live.telemetry import StreamTelemetry
-from streamsr.live.watch import Watch, WatchOptions
 
 CASES = {"no preview": None, "0 viewers": 0, "1 viewer": 1, "4 viewers": 4}
 VIEWER = """

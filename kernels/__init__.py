@@ -7,8 +7,8 @@ for. Each kernel has a NumPy reference beside it and runs in the tests without a
 from .axial_attention import attend_both, axial_attention
 from .filters import Filter
 from .local_attention import local_axial_attention
+from .plane_resample import chroma_site, resample
 from .planes import pack, unpack
-from .resample import chroma_site, resample
 from .surface import Surface, find_surface
 
 __all__ = [

@@ -1,5 +1,6 @@
-"""The metric's attention (trainer/metric/attention.py, behaviour "fixed") on whole pictures, without ever storing the logits.
+"""The metric's attention on whole pictures, without ever storing the logits.
 
+The same as streamsr_trainer/metric/bidirectional_attention.py with the behaviour "fixed".
 Reference: attention_reference.py. Layout: Note [Whole lines] of axial_attention.cu. Axes: N, C, H, W.
 """
 
@@ -10,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from . import device as devices
-from .device import Argument, Device, View
-from .source import Kernel
+from . import launch_device as devices
+from .kernel_source import Kernel
+from .launch_device import Argument, Device, View
 
 MAX_CHANNELS = 256  # their sums are a thread's registers
 MAX_SIDE = 4096
@@ -50,7 +51,10 @@ def axial_attention(q_NCHW: Any, k_NCHW: Any, v_NCHW: Any, *, out: Any = None, s
 def attend_both(
     q1: Any, k1: Any, v1: Any, q2: Any, k2: Any, v2: Any, *, out: tuple[Any, Any] | None = None, stream: Any = None
 ) -> tuple[Any, Any]:
-    """Stream 1 asks stream 2 and the other way round: Q1 K2 weighs V1, Q2 K1 weighs V2; as trainer.metric.attention.attend_both."""
+    """Stream 1 asks stream 2 and the other way round: Q1 K2 weighs V1, Q2 K1 weighs V2.
+
+    As streamsr_trainer.metric.bidirectional_attention.attend_both.
+    """
     first, second = out or (None, None)
     return axial_attention(q1, k2, v1, out=first, stream=stream), axial_attention(q2, k1, v2, out=second, stream=stream)
 

@@ -1,5 +1,6 @@
-"""The network's attention: the ONNX function `streamsr.LocalAxialAttention` (trainer/onnx_attention.py, trainer/nets/attention.py).
+"""The network's attention: the ONNX function `streamsr.LocalAxialAttention`.
 
+Its body: streamsr_trainer/export/onnx_attention.py; in torch: streamsr_trainer/nets/local_axial_attention.py.
 Reference: attention_reference.py. Layout: Note [Tiles] of local_tiles.cu. Axes: N, C channels, D channels that are compared, H, W.
 """
 
@@ -10,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from . import device as devices
+from . import launch_device as devices
 from .axial_attention import check_map, map_arguments
-from .device import Device, View
-from .source import Kernel
+from .kernel_source import Kernel
+from .launch_device import Device, View
 
 VALUES = {np.dtype(np.float16): "half", np.dtype(np.float32): "float"}
 BLOCK, CHUNK = (32, 8), 16  # of local_attention.cu

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from . import device as devices
-from .device import Device, View
-from .source import Kernel
+from . import launch_device as devices
+from .kernel_source import Kernel
+from .launch_device import Device, View
 from .surface import Surface, find_surface
 
 LEVELS = {np.dtype(np.float16): "half", np.dtype(np.float32): "float"}

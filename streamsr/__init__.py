@@ -27,26 +27,26 @@ if TYPE_CHECKING:
         UsageError,
     )
     from streamsr.frame import Frame
-    from streamsr.io.encoders import EncoderOptions
+    from streamsr.io.encoder_choice import EncoderOptions
     from streamsr.io.sink import Sink, SinkOptions, open_sink
     from streamsr.io.source import Source, SourceOptions, open_source
     from streamsr.jobs.job import run
-    from streamsr.live.loop import run_live
-    from streamsr.live.options import LiveOptions
-    from streamsr.live.report import LiveReport
+    from streamsr.live.api import run_live
+    from streamsr.live.live_options import LiveOptions
+    from streamsr.live.live_report import LiveReport
     from streamsr.models import ModelSpec, list_models
     from streamsr.pipeline import Report
-    from streamsr.upscale import Upscaler
+    from streamsr.upscaling.upscaler import Upscaler
 
 _MODULES = {
     "Account": "account",
     "AccountError": "errors",
-    "EncoderOptions": "io.encoders",
+    "EncoderOptions": "io.encoder_choice",
     "EngineError": "errors",
     "Frame": "frame",
     "Interrupted": "errors",
-    "LiveOptions": "live.options",
-    "LiveReport": "live.report",
+    "LiveOptions": "live.live_options",
+    "LiveReport": "live.live_report",
     "ModelSpec": "models",
     "Report": "pipeline",
     "Sink": "io.sink",
@@ -56,13 +56,13 @@ _MODULES = {
     "SourceError": "errors",
     "SourceOptions": "io.source",
     "StreamsrError": "errors",
-    "Upscaler": "upscale",
+    "Upscaler": "upscaling.upscaler",
     "UsageError": "errors",
     "list_models": "models",
     "open_sink": "io.sink",
     "open_source": "io.source",
     "run": "jobs.job",
-    "run_live": "live.loop",
+    "run_live": "live.api",
     "verify": "account",
 }
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from ._version import __version__
 from .commands import compare, doctor, engine, info, jobs, live, models, run, verify
 from .errors import StreamsrError
-from .live.url import redact_text
+from .live.redaction import redact_text
 
 _EXIT_CODES = """exit codes:
   0 done   2 usage   3 input   4 frame account   5 engine   6 encoder or output   130 interrupted"""

@@ -9,14 +9,14 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
+from .device.device_selection import has_cupy
 from .device.inventory import describe_codecs, inspect_gpus
-from .device.place import has_cupy
 from .engines import ENGINES, INSTALL, count_threads, is_installed
-from .engines.cuda import list_gpus
-from .engines.flavours import find_flavour, installed_flavours
-from .engines.plans import PlanCache
+from .engines.distributions import find_flavour, installed_flavours
+from .engines.gpus import list_gpus
+from .engines.plan_cache import PlanCache
 from .errors import StreamsrError
-from .io.encoders import ENCODERS
+from .io.encoder_choice import ENCODERS
 from .models import list_models
 
 

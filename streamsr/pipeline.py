@@ -22,7 +22,7 @@ from .errors import AccountError, Interrupted, SourceError, StreamsrError
 from .flow import prefetch
 from .io.sink import Sink, SinkOptions
 from .io.source import Source, SourceOptions
-from .upscale import Upscaler
+from .upscaling.upscaler import Upscaler
 
 AHEAD = 4  # decoded frames that wait for the upscaler
 

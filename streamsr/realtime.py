@@ -9,8 +9,8 @@ from typing import cast
 import av
 import numpy as np
 
-from .device.opening import open_upscaler
-from .device.place import find_devices
+from .device.device_selection import find_devices
+from .device.upscaler_factory import open_upscaler
 from .engines import Precision
 from .frame import Frame
 from .io.source import Source, SourceOptions

@@ -1,7 +1,7 @@
 """Exact resampling by FFmpeg's swscale: whole pictures with all that they say, planar conversion, plane resizing.
 
 A resampled picture has the input's pts, duration, colour tags and side data, and chroma and alpha at the right place. At
-854x480 to 1708x960 it costs 1.5 ms of one Zen 4 core. Where a network makes the luma, streamsr.carrier does with less.
+854x480 to 1708x960 it costs 1.5 ms of one Zen 4 core. Where a network makes the luma, streamsr.upscaling.chroma does with less.
 
 Note [Chroma siting]
     4:2:0 chroma samples lie beside luma samples ("left": MPEG-2, H.264), between them ("center": JPEG, MPEG-1) or on

@@ -1,4 +1,4 @@
-"""A device without a GPU: a DeviceEngine on NumPy arrays that holds its caller to the contract of streamsr.engines.device.
+"""A device without a GPU: a DeviceEngine on NumPy arrays that holds its caller to the contract of streamsr.engines.device_engine.
 
 The network is nearest repetition plus a quarter of what the state holds; the next state is the mean of luma and state. So the
 output of frame k tells which frames came before it, in which order. Work is launched when the fake stream is synchronised,
@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 
-from streamsr.engines.device import DeviceMemoryError, DeviceState, DType, check_call
+from streamsr.engines.device_engine import DeviceMemoryError, DeviceState, DType, check_call
 from streamsr.errors import EngineError, UsageError
 from streamsr.models import StateShape
 
@@ -39,7 +39,7 @@ class FakeDevice:
 
 
 class FakeDeviceEngine:
-    """Implements `streamsr.engines.device.DeviceEngine`.
+    """Implements `streamsr.engines.device_engine.DeviceEngine`.
 
     gain: multiplies the output; an engine that computes something else. broken: the launch after as many fails.
     """
@@ -72,7 +72,7 @@ class FakeDeviceEngine:
 
 
 class NumpyArrays:
-    """Implements `streamsr.engines.arrays.Arrays` on a FakeDevice: what reads results synchronises first."""
+    """Implements `streamsr.engines.cupy_arrays.Arrays` on a FakeDevice: what reads results synchronises first."""
 
     def __init__(self, device: FakeDevice) -> None:
         self.fake = device
@@ -102,7 +102,7 @@ class NumpyArrays:
 
 
 class FakeLane:
-    """Implements `streamsr.engines.device.Lane`."""
+    """Implements `streamsr.engines.device_engine.Lane`."""
 
     is_capturable = True
 

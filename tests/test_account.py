@@ -14,9 +14,9 @@ from media import ffmpeg, make_clip, sound, streamsr, times, upscale
 import streamsr as package
 from streamsr.account import Account, check_counts, check_pts, verify
 from streamsr.errors import AccountError
-from streamsr.io.encoding import Encoding
+from streamsr.io.encoder_settings import Encoding
 from streamsr.io.sink import Sink
-from streamsr.upscale import Upscaler
+from streamsr.upscaling.upscaler import Upscaler
 
 COLOUR = "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv"
 

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from ..errors import StreamsrError
     from ..io.sink import SinkOptions
     from ..io.source import SourceOptions
-    from ..jobs.batch import Item
+    from ..jobs.batch_items import Item
     from ..pipeline import Report
-    from ..upscale import Upscaler
+    from ..upscaling.upscaler import Upscaler
 
 Upscale = Callable[..., "Report"]  # commands.run.upscale
 
@@ -32,8 +32,8 @@ class _Engines:
         self._choice: tuple[str, Precision] | None = None
 
     def open(self, model: str, precision: Precision) -> Upscaler:
-        from ..device.opening import open_upscaler
-        from ..device.place import find_devices
+        from ..device.device_selection import find_devices
+        from ..device.upscaler_factory import open_upscaler
 
         if self.upscaler is None or self._choice != (model, precision):
             self.close()
@@ -56,7 +56,7 @@ def main(
 ) -> int:
     """Upscale all of them. The exit code is that of the first failure."""
     from ..errors import Interrupted, SourceError, StreamsrError
-    from ..jobs.batch import find_items
+    from ..jobs.batch_items import find_items
 
     batch = find_items(options.inputs, options.output, recursive=options.recursive, format_name=options.format)
     if batch.num_folders:
@@ -70,7 +70,7 @@ def main(
     engines = _Engines(options)
     with ExitStack() as closing:
         if options.cluster is not None:
-            from ..jobs.connection import connected
+            from ..jobs.ray_connection import connected
 
             closing.enter_context(connected(options.cluster))  # once for all of them
         closing.callback(engines.close)
@@ -118,7 +118,7 @@ def _is_finished(item: Item, options: argparse.Namespace, source: SourceOptions,
     """Whether a result is there. Raises SinkError where its name is taken by something else."""
     from ..errors import SinkError
     from ..io.source import open_source
-    from ..jobs.batch import find_fault
+    from ..jobs.batch_items import find_fault
     from ..jobs.job import clear_finished, work_folder
     from ..pipeline import fit_size
 

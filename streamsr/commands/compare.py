@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 HELP = "measure a result against its original"
 EPILOG = """measures, higher is better:
-  Efficient-PBAN  what people would say, 0 to 1 (learned from opinions; see trainer/metric/README.md)
+  Efficient-PBAN  what people would say, 0 to 1 (learned from opinions; see streamsr_trainer/metric/README.md)
   PSNR-Y, SSIM-Y  of luma
   VMAF            0 to 100, where an ffmpeg with libvmaf is found
 
@@ -39,7 +39,7 @@ def main(options: argparse.Namespace) -> int:
     from ..compare import FrameScores, compare
 
     if options.plot is not None:
-        from ..compare.plot import check_plot
+        from ..compare.score_plot import check_plot
 
         check_plot(options.plot)
     num_frames = 0
@@ -60,7 +60,7 @@ def main(options: argparse.Namespace) -> int:
             print(file=sys.stderr)
     print(json.dumps(comparison.as_dict(), indent=2) if options.json else table(comparison, frames=not options.quiet))
     if options.plot is not None:
-        from ..compare.plot import save_plot
+        from ..compare.score_plot import save_plot
 
         save_plot(comparison, options.plot)
     return 0

@@ -52,13 +52,13 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _build(options: argparse.Namespace) -> int:
-    from ..engines.building import Wish, build_plan, building_on
-    from ..engines.cuda import Gpu, find_gpu
-    from ..engines.flavours import load_flavour
-    from ..engines.plans import ANY_GPU, PlanCache
-    from ..engines.tensorrt import tell
+    from ..engines.distributions import load_flavour
+    from ..engines.gpus import Gpu, find_gpu
+    from ..engines.plan_builder import Wish, build_plan, building_on
+    from ..engines.plan_cache import ANY_GPU, PlanCache
+    from ..engines.tensorrt_engine import tell
     from ..models import find_model
-    from ..upscale import padded_shape
+    from ..upscaling.upscaler import padded_shape
 
     spec, cache = find_model(options.model, options.scale), PlanCache()
     if options.compute_capability:
@@ -78,7 +78,7 @@ def _build(options: argparse.Namespace) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from ..engines.plans import PlanCache, PlanKey
+    from ..engines.plan_cache import PlanCache, PlanKey
 
     cache = PlanCache()
     entries = list(cache.entries())
@@ -99,8 +99,8 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _clear(options: argparse.Namespace) -> int:
-    from ..engines.flavours import import_flavour, installed_flavours
-    from ..engines.plans import PlanCache
+    from ..engines.distributions import import_flavour, installed_flavours
+    from ..engines.plan_cache import PlanCache
 
     cache = PlanCache()
     stale = {name: import_flavour(name).version for name in installed_flavours()} if options.stale else None

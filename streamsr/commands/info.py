@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from ..live.url import redact
+from ..live.redaction import redact
 
 HELP = "show what streamsr sees in a file"
 EPILOG = ""

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     """Print a line for each job."""
     from ..errors import UsageError
-    from ..jobs.listing import list_jobs
+    from ..jobs.job_listing import list_jobs
 
     folder = Path(options.folder)
     if not folder.is_dir():

@@ -8,12 +8,12 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import config, run, watching
+from . import monitoring_arguments, run, toml_config
 
 if TYPE_CHECKING:
+    from ..live.event_log import EventLog
     from ..live.fleet import Fleet
-    from ..live.log import EventLog
-    from ..live.order import StreamOrder
+    from ..live.stream_config import StreamOrder
 
 HELP = "upscale several live streams in one process"
 EPILOG = """a configuration, whose keys are the options of `streamsr run`:
@@ -40,28 +40,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", type=Path, metavar="CONFIG", help="a TOML file with a table for each stream")
     parser.add_argument("--check", action="store_true", help="say what is wrong with the file, connect to nothing")
     parser.add_argument("--quiet", action="store_true", help="errors only")
-    watching.add_arguments(parser)
+    monitoring_arguments.add_arguments(parser)
 
 
 def main(options: argparse.Namespace) -> int:
     """Run until all streams have ended or a signal comes; the exit code says what failed."""
     from ..errors import StreamsrError
+    from ..live.event_log import EventLog
     from ..live.fleet import Fleet
-    from ..live.log import EventLog
-    from ..live.watch import Watch
+    from ..live.monitoring import Watch
 
     reload = threading.Event()
     if hasattr(signal, "SIGHUP"):  # first: one that comes before the streams run must not end the process
         signal.signal(signal.SIGHUP, lambda *_: reload.set())
     log = EventLog("streamsr", as_json=options.log_json, quiet=options.quiet)
     try:
-        orders = config.read_config(options.config)
+        orders = toml_config.read_config(options.config)
         check(options.config, orders)
         if options.check:
             print(f"{options.config}: {len(orders)} streams, nothing wrong: {', '.join(order.name for order in orders)}")
             return 0
         stop = run.stop_on_signals()
-        with Watch(watching.watch_options(options)) as watch:
+        with Watch(monitoring_arguments.watch_options(options)) as watch:
             for name, url in watch.urls.items():
                 log.event(f"{name} served", url=url)
             fleet = Fleet(watch, as_json=options.log_json, quiet=options.quiet)
@@ -98,7 +98,7 @@ def read_again(path: Path, fleet: Fleet, log: EventLog) -> None:
     from ..errors import StreamsrError
 
     try:
-        orders = config.read_config(path)
+        orders = toml_config.read_config(path)
         check(path, fleet.changed(orders))
     except StreamsrError as error:
         log.event("configuration refused", level="error", reason=error.message, hint=error.hint, words="the streams go on as they were")

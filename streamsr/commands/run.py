@@ -11,15 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..live.url import redact
-from . import batch, streaming, values, watching
+from ..live.redaction import redact
+from . import batch, live_run, monitoring_arguments, values
 
 if TYPE_CHECKING:
     from ..engines import Precision
     from ..io.sink import SinkOptions
     from ..io.source import SourceOptions
     from ..pipeline import Report
-    from ..upscale import Upscaler
+    from ..upscaling.upscaler import Upscaler
 
 HELP = "upscale a video"
 EPILOG = """examples:
@@ -91,7 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--restart", action="store_true", help="throw away what an earlier run of this output has done")
     group.add_argument("--recursive", action="store_true", help="of a folder as INPUT: take in the folders inside, kept as they are")
 
-    streaming.add_arguments(parser)
+    live_run.add_arguments(parser)
 
     group = parser.add_argument_group("report")
     group.add_argument("--quiet", action="store_true", help="errors only")
@@ -101,7 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     """Run and print the account; the exit code says what failed."""
     from ..errors import UsageError
-    from ..jobs.batch import is_batch
+    from ..jobs.batch_items import is_batch
 
     options.input = options.inputs[0]
     options.engine = settled_engine(options)
@@ -112,13 +112,13 @@ def main(options: argparse.Namespace) -> int:
     if is_batch(options.inputs, options.output):
         if options.live:
             raise UsageError("--live takes one input and one output.", hint="run one streamsr for each stream")
-        watching.refuse(options)
+        monitoring_arguments.refuse(options)
         return batch.main(options, source, sink, stop, upscale)
     if options.recursive:
         raise UsageError(f"--recursive is for folders, and {options.input} is none.", hint="leave it out")
-    if streaming.applies(options):
-        return streaming.main(options, source, sink, stop)
-    watching.refuse(options)
+    if live_run.applies(options):
+        return live_run.main(options, source, sink, stop)
+    monitoring_arguments.refuse(options)
     report = upscale(options, options.input, options.output, source, sink, stop)
     if options.report is not None:
         facts = report.as_dict() | {"input": redact(report.input)}
@@ -226,7 +226,7 @@ def source_options(options: argparse.Namespace) -> SourceOptions:
 
 def sink_options(options: argparse.Namespace) -> SinkOptions:
     """How to write the output."""
-    from ..io.encoders import EncoderOptions
+    from ..io.encoder_choice import EncoderOptions
     from ..io.sink import SinkOptions
 
     encode = EncoderOptions(

@@ -15,9 +15,9 @@ import av
 from ..errors import SourceError, UsageError
 from ..io.source import SourceOptions, open_source
 from .alignment import Unpaired, pair_frames
-from .judge import Judge
+from .comparable_planes import Picture, to_pictures
 from .measures import psnr, ssim
-from .pictures import Picture, to_pictures
+from .pban import Judge
 from .vmaf import INSTALL, Vmaf, find_ffmpeg
 
 MEASURES = ("efficient_pban", "psnr", "ssim", "vmaf")  # the columns; all of them: higher is better

@@ -1,4 +1,4 @@
-"""Device: all that streamsr asks of CUDA. Implemented on CuPy (streamsr.device.cuda) and, for tests, on NumPy (tests/device).
+"""Device: all that streamsr asks of CUDA. Implemented on CuPy (streamsr.device.cuda_device) and, for tests, on NumPy (tests/device).
 
 Note [Streams]: everything on a stream runs in the order in which it was put there; streams run side by side. An event stands
 for all that was on a stream when it was recorded. Memory that one stream writes and another touches needs an event between
@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import av
 import numpy as np
 
-from .picture import ChromaMap
+from .frame_plan import ChromaMap
 
 DeviceArray = Any
 

@@ -10,8 +10,8 @@ import av
 import av.error
 from av.codec.hwaccel import HWAccel
 
-from ..engines.cuda import list_gpus
-from .encoders import find_encoders
+from ..engines.gpus import list_gpus
+from .nvenc import find_encoders
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,37 +84,37 @@ def check_states(spec: ModelSpec, found: set[str]) -> None:
 
 
 def _open_openvino(spec: ModelSpec | None, **options: object) -> Engine:
-    from streamsr.engines.openvino import OpenVinoEngine
+    from streamsr.engines.openvino_engine import OpenVinoEngine
 
     return OpenVinoEngine(spec, **options)  # type: ignore[arg-type]
 
 
 def _open_onnxruntime(spec: ModelSpec | None, **options: object) -> Engine:
-    from streamsr.engines.onnxruntime import OnnxRuntimeEngine
+    from streamsr.engines.onnxruntime_engine import OnnxRuntimeEngine
 
     return OnnxRuntimeEngine(spec, **options)  # type: ignore[arg-type]
 
 
 def _open_resize(spec: ModelSpec | None, **options: object) -> Engine:
-    from streamsr.engines.resize import ResizeEngine
+    from streamsr.engines.resize_engine import ResizeEngine
 
     return ResizeEngine(scale=options["scale"], bits=options["bits"], threads=options["threads"])  # type: ignore[arg-type]
 
 
 def _open_torch(spec: ModelSpec | None, **options: object) -> Engine:
-    from streamsr.engines.torch import open_torch
+    from streamsr.engines.torch_engine import open_torch
 
     return open_torch(spec, **_without(options, "scale", "hint"))  # type: ignore[arg-type]
 
 
 def _open_tensorrt(spec: ModelSpec | None, **options: object) -> Engine:
-    from streamsr.engines.tensorrt import open_tensorrt
+    from streamsr.engines.tensorrt_engine import open_tensorrt
 
     return open_tensorrt(spec, **_without(options, "scale", "hint", "threads"))  # type: ignore[arg-type]
 
 
 def _open_cuda(spec: ModelSpec | None, **options: object) -> Engine:
-    from streamsr.engines.opening import open_auto
+    from streamsr.engines.gpu_engines import open_auto
 
     return open_auto(spec, **_without(options, "scale", "hint"))  # type: ignore[arg-type]
 
@@ -129,7 +129,7 @@ ENGINES: dict[str, Callable[..., Engine]] = {
     "resize": _open_resize,
     "torch": _open_torch,
     "tensorrt": _open_tensorrt,
-    "cuda": _open_cuda,  # TensorRT as soon as it is built: what "auto" is on a GPU (Note [No waiting] of streamsr.engines.opening)
+    "cuda": _open_cuda,  # TensorRT as soon as it is built: what "auto" is on a GPU (Note [No waiting] of streamsr.engines.gpu_engines)
 }
 # The pip command for what is missing.
 INSTALL = {
@@ -146,7 +146,7 @@ CPU_ENGINES = ("openvino", "onnxruntime")
 def is_installed(name: str) -> bool:
     """Whether the runtime that an engine needs can be imported; looks it up without importing it."""
     if name in ("tensorrt", "cuda"):
-        from streamsr.engines.flavours import installed_flavours
+        from streamsr.engines.distributions import installed_flavours
 
         return bool(installed_flavours())
     return name not in INSTALL or importlib.util.find_spec(name) is not None
@@ -159,7 +159,7 @@ def choose_engine(engine: str, device: str = "cpu") -> str:
     """
     if engine == "auto":
         if device != "cpu":
-            from streamsr.engines.opening import choose_for_gpu
+            from streamsr.engines.gpu_engines import choose_for_gpu
 
             found = choose_for_gpu(device)
             if found is not None:
@@ -228,6 +228,6 @@ def describe_model(path: Path, *, engine: str = "auto") -> ModelSpec:
 
     Raises EngineError when the file does not follow the contract of `streamsr.models`.
     """
-    from streamsr.engines.inspection import inspect_model
+    from streamsr.engines.onnx_inspection import inspect_model
 
     return inspect_model(path, engine=engine if engine in CPU_ENGINES else choose_engine("auto"))

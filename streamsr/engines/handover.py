@@ -16,13 +16,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from streamsr.engines import Engine, State
-from streamsr.engines.arrays import Arrays
-from streamsr.engines.device import DeviceArray, DeviceEngine, DeviceState
+from streamsr.engines.cupy_arrays import Arrays
+from streamsr.engines.device_engine import DeviceArray, DeviceEngine, DeviceState
 from streamsr.engines.succession import Candidate, Say, Size, Succession
 from streamsr.errors import StreamsrError
 
 # (mean, largest) difference of luma in codes of 255 between two engines, by the running one's precision. Half precision and
-# bf16 round a code the other way now and then; int8 has 255 steps an activation (tests/test_engines.py).
+# bf16 round a code the other way now and then; int8 has 255 steps an activation (tests/engines/test_engines.py).
 TOLERANCES = {"int8": (1.0, 32.0)}
 TOLERANCE = (0.25, 4.0)
 STATE_TOLERANCE = 0.02  # mean difference, as a share of the mean absolute value, or of 0.1 where the state is weaker

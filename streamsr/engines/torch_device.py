@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from streamsr.engines.device import CAPTURE, DeviceArray, DeviceMemoryError, DeviceState, DType, address, check_call
-from streamsr.engines.torch import DTYPES, load_network
+from streamsr.engines.device_engine import CAPTURE, DeviceArray, DeviceMemoryError, DeviceState, DType, address, check_call
+from streamsr.engines.torch_engine import DTYPES, load_network
 from streamsr.errors import EngineError, UsageError
 from streamsr.models import ModelSpec
 
@@ -21,7 +21,7 @@ PLANES: dict[str, DType] = {"f16": "float16", "bf16": "float16", "f32": "float32
 
 
 class TorchDeviceEngine:
-    """Implements `streamsr.engines.device.DeviceEngine`."""
+    """Implements `streamsr.engines.device_engine.DeviceEngine`."""
 
     name = "torch"
     max_batch = MAX_BATCH
@@ -55,7 +55,7 @@ class TorchDeviceEngine:
 
 
 class TorchLane:
-    """Implements `streamsr.engines.device.Lane`. A CUDA graph is captured for each set of arrays that comes, up to MAX_GRAPHS.
+    """Implements `streamsr.engines.device_engine.Lane`. A CUDA graph is captured for each set of arrays that comes, up to MAX_GRAPHS.
 
     It replays graphs of its own, which cannot be captured again, so `is_capturable` is False.
     """
@@ -142,7 +142,7 @@ class TorchLane:
 
 
 class TorchArrays:
-    """Implements `streamsr.engines.arrays.Arrays`."""
+    """Implements `streamsr.engines.cupy_arrays.Arrays`."""
 
     def __init__(self, device: str) -> None:
         self._device = device

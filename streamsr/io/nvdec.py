@@ -15,7 +15,7 @@ from av.codec.hwaccel import HWAccel
 from ..errors import SourceError, UsageError
 from ..frame import SURFACES, find_layout, is_on_device
 from .decoding import Decoder, SourceCount, describe_time
-from .opening import SourceOptions
+from .input_container import SourceOptions
 
 _PLANAR = {*SURFACES.values(), "yuvj420p"}
 _MOST_SILENT = 256  # packets without a picture: no codec holds back so many
@@ -28,7 +28,7 @@ def open_decoder(stream: av.VideoStream, count: SourceCount, *, url: str, option
     """The decoder that `options` ask for. Raises UsageError and SourceError for one that cannot be."""
     is_asked = options.decoder == "nvdec"
     if options.decoder == "dali":
-        from .dali import DaliDecoder
+        from .dali_decoder import DaliDecoder
 
         return DaliDecoder(stream, count, url=url, options=options)
     if options.decoder == "cpu" or (options.gpu is None and not is_asked):

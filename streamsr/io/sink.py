@@ -21,8 +21,8 @@ import av.error
 from ..errors import SinkError, UsageError
 from ..frame import find_layout, sample_format
 from .containers import OutputFormat, find_format, is_pattern
-from .encoders import EncoderOptions, choose_encoder
-from .encoding import Encoding, explain_disk, reason_of
+from .encoder_choice import EncoderOptions, choose_encoder
+from .encoder_settings import Encoding, explain_disk, reason_of
 from .passthrough import Track, copy_words, open_tracks
 from .source import Source
 from .stills import UPRIGHT

@@ -22,8 +22,8 @@ from ..errors import SourceError
 from ..frame import fetch
 from .decoding import SourceCount, packet_seconds
 from .deinterlace import deinterlace
+from .input_container import SourceOptions, open_input, pick_video
 from .nvdec import open_decoder
-from .opening import SourceOptions, open_input, pick_video
 from .seeking import seek_key_frame
 from .tags import Tags, read_tags
 

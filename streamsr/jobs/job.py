@@ -16,30 +16,30 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from ..device.opening import open_upscaler, settle_delivery
-from ..device.place import find_devices, settle
+from ..device.device_selection import find_devices, settle
+from ..device.upscaler_factory import open_upscaler, settle_delivery
 from ..engines import Precision
 from ..errors import AccountError, Interrupted, SinkError, StreamsrError, UsageError
 from ..io.compression import form_of
 from ..io.containers import find_format
-from ..io.encoding import Encoding, explain_disk, reason_of
+from ..io.encoder_settings import Encoding, explain_disk, reason_of
 from ..io.sink import Sink, SinkOptions, check_output
 from ..io.source import Source, SourceOptions
 from ..pipeline import Progress, Report, balance, fill, fit_scale, fit_size, open_in_thread, upscale_source
 from ..resample import planar_format
-from ..upscale import Upscaler
-from .choice import make_plan, make_spec
-from .connection import connected
-from .crew import hire
-from .folder import ChangedJobError, clear_finished, discard, parcel_folder, remove_damaged, work_folder
-from .identity import describe_job, find_changes
-from .join import join
+from ..upscaling.upscaler import Upscaler
+from .eligibility import make_plan, make_spec
+from .executors import hire
+from .job_folder import ChangedJobError, clear_finished, discard, parcel_folder, remove_damaged, work_folder
+from .job_identity import describe_job, find_changes
+from .job_spec import Crew, Result, Spec
 from .journal import Journal
 from .lease import Lease
-from .plan import Segment, Uncut
-from .pool import count_workers
-from .spec import Crew, Result, Spec
-from .store import Store, sync_folder
+from .ray_connection import connected
+from .segment_join import join
+from .segment_plan import Segment, Uncut
+from .segment_store import Store, sync_folder
+from .worker_pool import count_workers
 
 SEGMENT_S = 10.0
 
@@ -76,7 +76,7 @@ def run(
     goes on where an earlier one ended; 0: in one piece. workers: processes that make segments at the same time; "auto": one
     a device where `device` names several ("cuda:all": all GPUs), else one for four cores. frames_in_flight, batch: on a GPU, how
     many frames are on their way and how many the network takes at once. cluster: "auto" or "ray://HOST:PORT", a Ray cluster
-    whose nodes make the segments (streamsr.jobs.cluster); workers is then of no use. work: where segments go instead, a
+    whose nodes make the segments (streamsr.jobs.ray_cluster); workers is then of no use. work: where segments go instead, a
     folder or a store's URL that all workers reach. restart: throw away what an earlier call has done. upscaler: one that
     serves several runs in turn, and whose model, engine, device, precision and threads are those of this call; it stays
     open. None: one is opened for this run.

@@ -13,8 +13,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from ..errors import SinkError
-from .plan import Segment
-from .spec import Result
+from .job_spec import Result
+from .segment_plan import Segment
 
 NAME = "journal.sqlite"
 _TABLES = """

@@ -14,18 +14,18 @@ from contextlib import closing
 
 import av
 
-from ..device.opening import settle_delivery
+from ..device.upscaler_factory import settle_delivery
 from ..errors import StreamsrError
 from ..flow import prefetch
 from ..io.containers import find_format
-from ..io.encoding import Encoding
+from ..io.encoder_settings import Encoding
 from ..pipeline import AHEAD, Timed, upscaled
 from ..resample import planar_format
-from ..upscale import Upscaler
-from .plan import Segment
-from .reading import Reading
-from .spec import Result, Spec
-from .writing import Note, SegmentWriter
+from ..upscaling.upscaler import Upscaler
+from .job_spec import Result, Spec
+from .segment_plan import Segment
+from .segment_reader import Reading
+from .segment_writer import Note, SegmentWriter
 
 
 class Worker:

@@ -11,11 +11,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..errors import UsageError
-from ..io.opening import SourceOptions, open_input
+from ..io.input_container import SourceOptions, open_input
 from ..io.remote import is_store
-from .options import LiveOptions
+from .live_options import LiveOptions
+from .redaction import MASK, redact
 from .srt import parse_srt
-from .url import MASK, redact
 
 _SECOND_US = 1_000_000
 INPUTS = ("rtsp", "rtsps", "rtmp", "rtmps", "rtmpt", "srt", "udp", "rtp", "tcp", "http", "https", "hls", "mmsh")

@@ -7,15 +7,15 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..device.place import deal, find_devices
+from ..device.device_selection import deal, find_devices
 from ..errors import Interrupted, SinkError, SourceError, StreamsrError
-from .log import EventLog
-from .options import FOREVER
-from .order import StreamOrder
-from .report import LiveReport
-from .sharing import EnginePool
+from .engine_pool import EnginePool
+from .event_log import EventLog
+from .live_options import FOREVER
+from .live_report import LiveReport
+from .monitoring import Watch
+from .stream_config import StreamOrder
 from .telemetry import PreviewTap, StreamTelemetry
-from .watch import Watch
 
 AGAIN_S = 60.0  # until a stream that failed is started again, where it is to reconnect forever
 _TURN_S = 1.0

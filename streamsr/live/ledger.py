@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 import time
 
-from .buffer import FrameBuffer
-from .encoding import LiveEncoder
-from .log import EventLog
-from .models import LiveModels
-from .parcel import Parcel
-from .report import LiveReport
-from .source import SourceFacts
+from .event_log import EventLog
+from .fallback_models import LiveModels
+from .frame_buffer import FrameBuffer
+from .live_encoder import LiveEncoder
+from .live_report import LiveReport
+from .live_source import SourceFacts
+from .packet_ipc import Parcel
 from .telemetry import StreamTelemetry
 from .timeline import Timeline
 

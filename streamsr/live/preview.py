@@ -20,10 +20,10 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from .endpoint import Endpoint
-from .gate import TokenGate
-from .server import Server, content_policy
-from .tap import Tap
+from .http_server import Server, content_policy
+from .preview_tap import Tap
 from .telemetry import StreamTelemetry
+from .token_auth import TokenGate
 
 WAIT_S = 5.0  # a request for a picture that does not come ends after this, before any proxy ends it
 

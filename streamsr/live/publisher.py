@@ -17,14 +17,14 @@ from pathlib import Path
 from ..errors import SinkError, StreamsrError
 from .address import check_host
 from .backoff import Backoff
+from .event_log import EventLog
 from .ledger import Ledger
-from .log import EventLog
-from .options import LiveOptions
-from .parcel import Parcel
+from .live_options import LiveOptions
+from .output_target import Target
+from .packet_ipc import Parcel
+from .redaction import redact, redact_text
 from .relay import REFUSED, TAKEN
-from .target import Target
 from .telemetry import StreamTelemetry
-from .url import redact, redact_text
 
 _MAX_WAITING_S = 2.0  # of video between us and a slow sink; more is dropped up to the next key frame
 _POLL_S = 0.2
@@ -46,7 +46,7 @@ class _LostError(Exception):
 class Publisher:
     """Sends parcels to a target; reconnects on its own.
 
-    header: of streamsr.live.encoding. rate: of the video, frames a second.
+    header: of streamsr.live.live_encoder. rate: of the video, frames a second.
     ledger: is told each parcel that FFmpeg has taken, and the new pictures that will not arrive.
     """
 

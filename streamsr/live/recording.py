@@ -12,7 +12,7 @@ from pathlib import Path
 
 import av
 
-from .naming import free_path, next_number, partial_name
+from .segment_names import free_path, next_number, partial_name
 
 _MAX_SOUNDS = 1000  # packets that wait for a picture
 Opener = Callable[[str], tuple[av.container.OutputContainer, list[av.stream.Stream]]]

@@ -3,7 +3,7 @@
 A process of its own, because FFmpeg's writers can block where nothing can interrupt them (PyAV connects with Python's
 lock held): the publisher ends a relay that hangs, and no thread of the stream ever waits for a network.
 
-In on stdin: one JSON line with the order, the header of streamsr.live.encoding, then packets. Out on the status
+In on stdin: one JSON line with the order, the header of streamsr.live.live_encoder, then packets. Out on the status
 descriptor: one JSON line for each state, and one byte for each packet that FFmpeg took or refused. The URL never stands on
 a command line.
 """
@@ -21,7 +21,7 @@ from typing import BinaryIO
 
 import av
 
-from .parcel import unpack
+from .packet_ipc import unpack
 from .recording import Recording, clear_hls
 from .srt import PAYLOAD_BYTES, SrtFile
 

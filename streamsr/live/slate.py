@@ -7,7 +7,7 @@ import av.error
 import numpy as np
 
 from ..errors import UsageError
-from ..io.opening import SourceOptions, open_input
+from ..io.input_container import SourceOptions, open_input
 
 _GREY = 40
 

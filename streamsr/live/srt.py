@@ -18,7 +18,7 @@ from typing import Literal
 from urllib.parse import parse_qsl, urlsplit
 
 from ..errors import UsageError
-from .url import redact
+from .redaction import redact
 
 PAYLOAD_BYTES = 1316  # seven packets of MPEG-TS, what everybody sends
 _NAMES = ("libsrt-gnutls.so.1.5", "libsrt-openssl.so.1.5", "libsrt.so.1.5", "libsrt-gnutls.so.1.4", "libsrt.so.1", "libsrt.dylib")

@@ -12,7 +12,7 @@ from networks import SimNetwork
 from simulation import SimDevice
 
 from streamsr import Upscaler
-from streamsr.device.upscaler import DeviceUpscaler
+from streamsr.device.device_upscaler import DeviceUpscaler
 from streamsr.frame import Frame
 
 

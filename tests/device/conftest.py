@@ -9,7 +9,7 @@ from machine import Machine
 from make_model import make_network, write_model
 from make_recurrent import write_recurrent
 
-from streamsr.device import opening, place
+from streamsr.device import device_selection, upscaler_factory
 
 
 @pytest.fixture(scope="session")
@@ -25,9 +25,9 @@ def recurrent(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     machine = Machine()
-    monkeypatch.setattr(opening, "open_device", lambda index: machine.sim)
-    monkeypatch.setattr(opening, "open_on_gpu", machine.open_network)
-    monkeypatch.setattr(place, "has_cupy", lambda: True)
-    monkeypatch.setattr(place, "find_encoders", lambda index: machine.encoders)
-    monkeypatch.setattr("streamsr.upscale.choose_engine", lambda engine, device="cpu": engine)
+    monkeypatch.setattr(upscaler_factory, "open_device", lambda index: machine.sim)
+    monkeypatch.setattr(upscaler_factory, "open_on_gpu", machine.open_network)
+    monkeypatch.setattr(device_selection, "has_cupy", lambda: True)
+    monkeypatch.setattr(device_selection, "find_encoders", lambda index: machine.encoders)
+    monkeypatch.setattr("streamsr.upscaling.upscaler.choose_engine", lambda engine, device="cpu": engine)
     return machine

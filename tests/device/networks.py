@@ -9,13 +9,16 @@ import numpy as np
 from simulation import SimDevice
 
 from streamsr.engines import Engine, open_engine
-from streamsr.engines.device import DeviceState, DType, check_call
+from streamsr.engines.device_engine import DeviceState, DType, check_call
 from streamsr.errors import EngineError, UsageError
 from streamsr.models import ModelSpec
 
 
 class SimNetwork:
-    """Implements `streamsr.engines.device.DeviceEngine`. broken_at: the launch that fails, counted from 0, and not for lack of memory."""
+    """Implements `streamsr.engines.device_engine.DeviceEngine`.
+
+    broken_at: the launch that fails, counted from 0, and not for lack of memory.
+    """
 
     name = "simulated"
     device = "cuda:0"
@@ -47,7 +50,7 @@ class SimNetwork:
 
 
 class SimLane:
-    """Implements `streamsr.engines.device.Lane`. Its activations are memory like any other: two streams must not share it."""
+    """Implements `streamsr.engines.device_engine.Lane`. Its activations are memory like any other: two streams must not share it."""
 
     is_capturable = True
 

@@ -23,8 +23,8 @@ import av
 import numpy as np
 
 from streamsr.device.device import CaptureError
-from streamsr.device.picture import ChromaMap
-from streamsr.engines.device import DeviceMemoryError
+from streamsr.device.frame_plan import ChromaMap
+from streamsr.engines.device_engine import DeviceMemoryError
 from streamsr.frame import Frame
 from streamsr.resample import Resampler, resize_plane
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from make_model import make_network, write_model
-from test_upscaler import on_device
+from test_device_upscaler import on_device
 
 from streamsr.engines import zero_state
 from streamsr.errors import EngineError

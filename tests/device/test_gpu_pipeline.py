@@ -10,21 +10,21 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from test_upscaler import make_frames
+from test_device_upscaler import make_frames
 
 import streamsr
 from streamsr.device.device import Device
-from streamsr.device.encoders import find_encoders
-from streamsr.device.opening import open_upscaler
-from streamsr.device.upscaler import DeviceUpscaler
-from streamsr.engines.cuda import list_gpus
+from streamsr.device.device_upscaler import DeviceUpscaler
+from streamsr.device.nvenc import find_encoders
+from streamsr.device.upscaler_factory import open_upscaler
+from streamsr.engines.gpus import list_gpus
 from streamsr.frame import Frame, fetch, is_on_device
-from streamsr.io.encoders import EncoderOptions
+from streamsr.io.encoder_choice import EncoderOptions
 from streamsr.io.sink import SinkOptions
 from streamsr.io.source import Source, SourceOptions
-from streamsr.live.loop import run_live
-from streamsr.live.options import LiveOptions
-from streamsr.live.report import LiveReport
+from streamsr.live.api import run_live
+from streamsr.live.live_options import LiveOptions
+from streamsr.live.live_report import LiveReport
 
 pytestmark = pytest.mark.gpu
 CLIP = Path(__file__).parents[1] / "clips" / "bunny.mp4"
@@ -38,7 +38,7 @@ def device() -> Iterator[Device]:
         if "gpu" in os.environ.get("STREAMSR_REQUIRE", "").split(","):
             pytest.fail("STREAMSR_REQUIRE names gpu, and there is none")
         pytest.skip("there is no NVIDIA GPU")
-    from streamsr.device.cuda import CudaDevice
+    from streamsr.device.cuda_device import CudaDevice
 
     device = CudaDevice(0)
     yield device

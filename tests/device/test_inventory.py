@@ -13,14 +13,14 @@ import pytest
 from media import make_clip, streamsr
 
 from streamsr import doctor
-from streamsr.device import encoders, inventory, place
+from streamsr.device import device_selection, inventory, nvenc
+from streamsr.device.device_selection import deal, find_devices, gpu_index, settle
 from streamsr.device.inventory import GpuFacts, inspect_gpus
-from streamsr.device.place import deal, find_devices, gpu_index, settle
-from streamsr.engines.cuda import Gpu
+from streamsr.engines.gpus import Gpu
 from streamsr.errors import EngineError
-from streamsr.io.encoders import EncoderOptions
-from streamsr.io.opening import SourceOptions
-from streamsr.jobs.pool import count_workers, share_out
+from streamsr.io.encoder_choice import EncoderOptions
+from streamsr.io.input_container import SourceOptions
+from streamsr.jobs.worker_pool import count_workers, share_out
 
 GIB = 2**30
 TWO = [Gpu(0, "NVIDIA A", "8.9", 24 * GIB), Gpu(1, "NVIDIA B", "9.0", 80 * GIB)]
@@ -146,21 +146,21 @@ def test_all_gpus_are_those_that_are_here() -> None:
 
 
 def test_auto_is_the_cpu_unless_all_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(place, "has_cupy", lambda: True)
-    monkeypatch.setattr(place, "choose_for_gpu", lambda device: "torch")
+    monkeypatch.setattr(device_selection, "has_cupy", lambda: True)
+    monkeypatch.setattr(device_selection, "choose_for_gpu", lambda device: "torch")
     assert find_devices("auto", gpus=TWO) == "cuda:0"
     assert find_devices("auto", gpus=[]) == "auto"
     assert find_devices("auto", gpus=TWO, engine="openvino") == "auto"
     assert find_devices("auto", gpus=TWO, model="resize") == "auto"
-    monkeypatch.setattr(place, "choose_for_gpu", lambda device: None)
+    monkeypatch.setattr(device_selection, "choose_for_gpu", lambda device: None)
     assert find_devices("auto", gpus=TWO) == "auto"
-    monkeypatch.setattr(place, "has_cupy", lambda: False)
+    monkeypatch.setattr(device_selection, "has_cupy", lambda: False)
     assert find_devices("auto", gpus=TWO) == "auto"
 
 
 def test_decoder_and_encoder_follow_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(place, "has_cupy", lambda: True)
-    monkeypatch.setattr(place, "find_encoders", lambda index: ("h264_nvenc",) if index == 1 else ())
+    monkeypatch.setattr(device_selection, "has_cupy", lambda: True)
+    monkeypatch.setattr(device_selection, "find_encoders", lambda index: ("h264_nvenc",) if index == 1 else ())
     source, encode = settle(SourceOptions(), EncoderOptions(), model="lite", engine="auto", device="cuda:1")
     assert (source.gpu, encode.gpu, encode.nvenc) == (1, 1, ("h264_nvenc",))
     source, encode = settle(SourceOptions(), EncoderOptions(), model="lite", engine="auto", device="cuda:0")
@@ -173,11 +173,11 @@ def test_decoder_and_encoder_follow_the_network(monkeypatch: pytest.MonkeyPatch)
 def test_segments_of_a_file_are_dealt_to_all_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from streamsr.io.sink import SinkOptions
     from streamsr.io.source import Source
-    from streamsr.jobs.choice import make_spec
-    from streamsr.upscale import Upscaler
+    from streamsr.jobs.eligibility import make_spec
+    from streamsr.upscaling.upscaler import Upscaler
 
-    monkeypatch.setattr(place, "has_cupy", lambda: True)
-    monkeypatch.setattr(place, "find_encoders", lambda index: ("h264_nvenc",) if index == 1 else ())
+    monkeypatch.setattr(device_selection, "has_cupy", lambda: True)
+    monkeypatch.setattr(device_selection, "find_encoders", lambda index: ("h264_nvenc",) if index == 1 else ())
     clip = make_clip(tmp_path / "in.mp4", num_frames=60)
     devices = find_devices("cuda:all", gpus=TWO)
     with Source(clip) as source, Upscaler("lite", device="cpu") as upscaler:
@@ -201,15 +201,15 @@ def test_streams_go_to_the_gpu_with_the_fewest() -> None:
 
 
 def test_all_gpus_where_there_is_none_is_an_error_of_the_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(place, "list_gpus", tuple)
+    monkeypatch.setattr(device_selection, "list_gpus", tuple)
     outcome = streamsr("run", make_clip(tmp_path / "in.mp4"), tmp_path / "out.mp4", "--device", "cuda:all")
     assert outcome.code == 5
     assert "no NVIDIA GPU" in outcome.err
 
 
 def test_an_encoder_that_does_not_open_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoders, "opens", lambda name, gpu: name == "hevc_nvenc")
-    assert encoders.find_encoders(41) == ("hevc_nvenc",)
+    monkeypatch.setattr(nvenc, "opens", lambda name, gpu: name == "hevc_nvenc")
+    assert nvenc.find_encoders(41) == ("hevc_nvenc",)
 
 
 def test_facts_that_nobody_knows_are_left_out() -> None:

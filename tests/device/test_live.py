@@ -20,16 +20,16 @@ from simulation import SimDevice
 
 from streamsr.errors import EngineError, StreamsrError
 from streamsr.frame import Frame
-from streamsr.live.encoding import LiveEncoder
+from streamsr.live.api import run_live
+from streamsr.live.event_log import EventLog
+from streamsr.live.fallback_models import LiveModels
 from streamsr.live.fleet import Fleet
-from streamsr.live.log import EventLog
-from streamsr.live.loop import run_live
-from streamsr.live.models import LiveModels
-from streamsr.live.options import LiveOptions
-from streamsr.live.report import LiveReport
-from streamsr.live.run import LiveRun
+from streamsr.live.live_encoder import LiveEncoder
+from streamsr.live.live_options import LiveOptions
+from streamsr.live.live_report import LiveReport
+from streamsr.live.monitoring import Watch, WatchOptions
+from streamsr.live.stream_loop import LiveRun
 from streamsr.live.telemetry import StreamTelemetry
-from streamsr.live.watch import Watch, WatchOptions
 
 PATIENT = ("--live", "--max-latency", "60000", "--encoder", "ffv1")  # nothing is late, however busy the machine is
 
@@ -181,7 +181,7 @@ def test_the_command_counts_its_frames_and_its_flight(machine: Machine, model: P
 
 
 def test_auto_is_the_gpu_for_live_streams_too(machine: Machine, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streamsr.live.loop.find_devices", lambda device, **_: "cuda:0" if device == "auto" else device)
+    monkeypatch.setattr("streamsr.live.api.find_devices", lambda device, **_: "cuda:0" if device == "auto" else device)
     source = make_clip(tmp_path / "in.mp4", num_frames=20)
     report = run_live(source, tmp_path / "out.mkv", model=str(model), engine="torch", threads=1, live=LiveOptions(max_latency_s=60))
     assert "frames in flight" in report.reason
@@ -297,7 +297,7 @@ def test_a_stream_whose_gpu_is_full_goes_on_and_says_so(machine: Machine, model:
 
 
 def test_streams_of_one_process_each_have_their_way_through_the_gpu(machine: Machine, model: Path, long_clip: Path, tmp_path: Path) -> None:
-    from streamsr.commands.config import read_config
+    from streamsr.commands.toml_config import read_config
 
     table = '[streams.{0}]\ninput = "{1}"\noutput = "{2}/{0}.mkv"\nreport = "{2}/{0}.json"\n'
     head = f'[defaults]\nmodel = "{model}"\nengine = "torch"\ndevice = "cuda:0"\nmax-latency = 60000\nframes-in-flight = 2\n'

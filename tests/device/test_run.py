@@ -14,7 +14,7 @@ from media import make_clip, rows, sound, streams, streamsr, times
 
 import streamsr as library
 from streamsr.errors import Interrupted
-from streamsr.io.opening import SourceOptions
+from streamsr.io.input_container import SourceOptions
 
 
 def same_on_both(source: Path, folder: Path, model: Path, *options: str, name: str = "out.mkv") -> dict[str, Any]:
@@ -143,8 +143,9 @@ def test_the_cpu_is_left_alone(tmp_path: Path, model: Path) -> None:
 
     source = make_clip(tmp_path / "in.mp4")
     code = (
-        "import sys; from streamsr.cli import main; main(sys.argv[1:]); "
-        "print([name for name in sys.modules if name.startswith(('streamsr.device.u', 'streamsr.device.c', 'cupy', 'torch'))])"
+        "import sys; from streamsr.cli import main; main(sys.argv[1:])\n"
+        "heavy = ('streamsr.device.device_upscaler', 'streamsr.device.cu', 'streamsr.device.gpu_stream', 'cupy', 'torch')\n"
+        "print([name for name in sys.modules if name.startswith(heavy)])"
     )
     words = ["run", str(source), str(tmp_path / "out.mp4"), "--model", str(model), "--device", "cpu", "--quiet"]
     command = [sys.executable, "-c", code, *words]

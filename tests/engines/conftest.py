@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from streamsr.engines.cuda import Gpu, list_gpus
+from streamsr.engines.gpus import Gpu, list_gpus
 
 
 @pytest.fixture

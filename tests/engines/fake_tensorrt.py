@@ -15,11 +15,11 @@ import onnx
 import onnxruntime
 from fake_device import FakeDevice
 
-from streamsr.engines.building import Wish
-from streamsr.engines.cuda import Gpu
-from streamsr.engines.flavours import Flavour
-from streamsr.engines.parts import Part, cut
-from streamsr.engines.plans import Plan, PlanPart
+from streamsr.engines.distributions import Flavour
+from streamsr.engines.gpus import Gpu
+from streamsr.engines.onnx_split import Part, cut
+from streamsr.engines.plan_builder import Wish
+from streamsr.engines.plan_cache import Plan, PlanPart
 from streamsr.models import ModelSpec
 
 GPU = Gpu(0, "NVIDIA Fake", "8.9", 8 << 30)

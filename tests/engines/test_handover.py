@@ -238,7 +238,7 @@ def test_nan_is_a_difference() -> None:
 
 
 class DeviceStage:
-    """A DeviceHandover between fakes of streamsr.engines.device."""
+    """A DeviceHandover between fakes of streamsr.engines.device_engine."""
 
     def __init__(self, **options: object) -> None:
         self.device, self.words = FakeDevice(), list[str]()

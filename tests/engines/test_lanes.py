@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from fake_device import FakeDevice, FakeDeviceEngine
 
-from streamsr.engines.device import DeviceMemoryError
+from streamsr.engines.device_engine import DeviceMemoryError
 from streamsr.errors import EngineError, UsageError
 
 H, W = 3, 5

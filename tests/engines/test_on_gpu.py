@@ -14,10 +14,10 @@ import pytest
 from media import make_clip, streamsr, times
 
 from streamsr.engines import open_engine, zero_state
-from streamsr.engines.cuda import Gpu
-from streamsr.engines.device import DeviceEngine
-from streamsr.engines.opening import has_tensorrt, has_torch_for_gpus, open_on_device
-from streamsr.engines.plans import ENVIRONMENT, PlanCache
+from streamsr.engines.device_engine import DeviceEngine
+from streamsr.engines.gpu_engines import has_tensorrt, has_torch_for_gpus, open_on_device
+from streamsr.engines.gpus import Gpu
+from streamsr.engines.plan_cache import ENVIRONMENT, PlanCache
 from streamsr.models import ModelSpec, find_model, load_spec
 
 pytestmark = pytest.mark.gpu
@@ -53,7 +53,7 @@ def open_reference(spec: ModelSpec) -> Callable[[list[str], dict[str, np.ndarray
         import onnxruntime
     except ImportError:
         torch = pytest.importorskip("torch")
-        from streamsr.engines.torch import load_network
+        from streamsr.engines.torch_engine import load_network
 
         network = load_network(spec, "f32")
 

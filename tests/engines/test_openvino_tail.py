@@ -11,7 +11,7 @@ from make_model import make_network, write_model
 from openvino import opset13 as opset
 
 from streamsr.engines import openvino_tail
-from streamsr.engines.openvino import OpenVinoEngine
+from streamsr.engines.openvino_engine import OpenVinoEngine
 from streamsr.models import ModelSpec, load_spec
 
 SIZES = [(64, 96), (63, 97), (34, 41), (1, 1), (2, 3)]
@@ -40,7 +40,7 @@ def test_wide_tail_gives_the_narrow_ones_picture(spec: ModelSpec, precision: str
         given, wanted = (np.zeros((2 * height, 2 * width), luma.dtype) for _ in range(2))
         wide.infer(luma, given)
         with monkeypatch.context() as patch:
-            patch.setattr("streamsr.engines.openvino.widen", lambda phases: None)
+            patch.setattr("streamsr.engines.openvino_engine.widen", lambda phases: None)
             assert channels(narrow) == 4
             narrow.infer(luma, wanted)
         difference = np.abs(given.astype(int) - wanted.astype(int))

@@ -17,13 +17,13 @@ from fake_tensorrt import GPU, fake_flavour, fake_plan
 from make_model import make_network, write_model
 from make_recurrent import write_recurrent
 
-from streamsr.engines import tensorrt, zero_state
-from streamsr.engines.device import DeviceMemoryError
-from streamsr.engines.flavours import Flavour
-from streamsr.engines.hosted import CONCURRENCY, MAX_SIZES, HostedEngine
-from streamsr.engines.plans import Plan, PlanCache, write_plan
-from streamsr.engines.steps import Attention
-from streamsr.engines.tensorrt import TensorRtEngine, choose_precision
+from streamsr.engines import tensorrt_engine, zero_state
+from streamsr.engines.device_engine import DeviceMemoryError
+from streamsr.engines.distributions import Flavour
+from streamsr.engines.hosted_engine import CONCURRENCY, MAX_SIZES, HostedEngine
+from streamsr.engines.plan_cache import Plan, PlanCache, write_plan
+from streamsr.engines.step_lane import Attention
+from streamsr.engines.tensorrt_engine import TensorRtEngine, choose_precision
 from streamsr.errors import EngineError, UsageError
 from streamsr.models import ModelSpec, load_spec
 
@@ -67,7 +67,7 @@ def put_body_for_kernel(monkeypatch: pytest.MonkeyPatch, path: Path, device: Fak
 
         return launch
 
-    monkeypatch.setattr(tensorrt, "attention_launch", launch_of)
+    monkeypatch.setattr(tensorrt_engine, "attention_launch", launch_of)
 
 
 def engine_of(spec: ModelSpec, cache: PlanCache, flavour: Flavour, **options: Any) -> TensorRtEngine:
@@ -89,7 +89,7 @@ class WholeModel:
 def test_the_kernel_runs_between_the_parts(tmp_path: Path, cache: PlanCache, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel itself, built for this machine's CPU (tests/kernels/on_host.py), on the stream and the arrays of a lane."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "kernels"))
-    import streamsr_kernels.device
+    import streamsr_kernels.launch_device
     from on_host import HostDevice, require_compiler
 
     require_compiler()
@@ -99,7 +99,7 @@ def test_the_kernel_runs_between_the_parts(tmp_path: Path, cache: PlanCache, mon
         streams.append(stream)
         return kernels
 
-    monkeypatch.setattr(streamsr_kernels.device, "open_device", open_device)
+    monkeypatch.setattr(streamsr_kernels.launch_device, "open_device", open_device)
     spec = load_spec(attentive_model(tmp_path).with_suffix(".json"))
     device = ImmediateDevice()
     flavour = fake_flavour(device)
@@ -230,7 +230,7 @@ def test_damaged_plan_is_built_again(
         cache.write(plan)
         return plan
 
-    monkeypatch.setattr(tensorrt, "build_plan", build)
+    monkeypatch.setattr(tensorrt_engine, "build_plan", build)
     engine_of(plain, cache, flavour, say=words.append).open_lane(1, H, W)
     assert len(words) == 1
     assert "It is built again." in words[0]
@@ -246,7 +246,7 @@ def test_missing_plan_is_built_for_exactly_this_shape(
         built.append(key)
         return fake_plan(spec, flavour, key.usual)
 
-    monkeypatch.setattr(tensorrt, "build_plan", build)
+    monkeypatch.setattr(tensorrt_engine, "build_plan", build)
     engine = engine_of(plain, cache, flavour)
     engine.open_lane(1, H, W)
     engine.open_lane(1, H, W)

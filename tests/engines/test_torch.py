@@ -24,7 +24,7 @@ torch = pytest.importorskip("torch")
 ort = pytest.importorskip("onnxruntime")
 
 from streamsr.engines.onnx_file import read_onnx  # noqa: E402
-from streamsr.engines.torch import load_network  # noqa: E402
+from streamsr.engines.torch_engine import load_network  # noqa: E402
 from streamsr.engines.torch_network import OnnxNetwork  # noqa: E402
 from streamsr.engines.torch_operators import OPERATORS  # noqa: E402
 

@@ -18,7 +18,7 @@ from surfaces import Surface
 
 from streamsr.errors import SourceError, UsageError
 from streamsr.frame import Frame, fetch
-from streamsr.io import dali
+from streamsr.io import dali_decoder
 from streamsr.io.source import Source, SourceOptions
 
 DALI = SourceOptions(decoder="dali", gpu=0)
@@ -40,8 +40,12 @@ def reader(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         count = len(frames) + changes["extra"]
         return iter([frames[min(number, len(frames) - 1)] for number in range(count)])
 
-    monkeypatch.setattr(dali, "open_reader", open_reader)
-    monkeypatch.setattr(dali, "make_surface", lambda picture, gpu: Surface(picture.reformat(format="yuv444p").reformat(format="yuv420p")))
+    monkeypatch.setattr(dali_decoder, "open_reader", open_reader)
+
+    def converted(picture: av.VideoFrame, gpu: int) -> Surface:
+        return Surface(picture.reformat(format="yuv444p").reformat(format="yuv420p"))
+
+    monkeypatch.setattr(dali_decoder, "make_surface", converted)
     return changes
 
 
@@ -96,7 +100,7 @@ def test_a_package_that_is_missing_comes_with_its_command(clip: Path) -> None:
 def test_chroma_is_halved_by_means() -> None:
     rng = np.random.default_rng(0)
     picture = rng.integers(0, 256, (6, 8, 3)).astype(np.uint8)
-    y, uv = dali.halve_chroma(picture, np)
+    y, uv = dali_decoder.halve_chroma(picture, np)
     assert np.array_equal(y, picture[..., 0])
     for index in (0, 1):
         means = picture[..., 1 + index].reshape(3, 2, 4, 2).mean(axis=(1, 3))

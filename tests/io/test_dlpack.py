@@ -50,7 +50,7 @@ def test_an_array_is_told_not_to_wait() -> None:
 
 
 def test_pyav_makes_a_frame_of_such_planes() -> None:
-    """In one piece of memory with uv behind y at the same pitch, as NVENC wants it (streamsr.device.slot)."""
+    """In one piece of memory with uv behind y at the same pitch, as NVENC wants it (streamsr.device.frame_slot)."""
     whole = np.arange(6 * 32, dtype=np.uint8).reshape(6, 32)
     y, uv = whole[:4, :8], whole[4:, :8].reshape(2, 4, 2)
     video = av.VideoFrame.from_dlpack((Unstreamed(y), Unstreamed(uv)), format="nv12")

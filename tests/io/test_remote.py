@@ -12,7 +12,7 @@ from stores import http_server, s3_server
 
 from streamsr.errors import SourceError
 from streamsr.io import remote
-from streamsr.jobs.store import Store
+from streamsr.jobs.segment_store import Store
 
 pytestmark = pytest.mark.network
 CUT = ("--segment-seconds", "1", "--preset", "ultrafast", "--threads", "1")

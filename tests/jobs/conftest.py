@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
-from streamsr.jobs.store import Draft
+from streamsr.jobs.segment_store import Draft
 
 
 @pytest.fixture

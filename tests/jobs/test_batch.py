@@ -13,7 +13,7 @@ import pytest
 from media import STREAMSR, Outcome, ffmpeg, make_clip, sound, streamsr, times
 
 from streamsr.errors import UsageError
-from streamsr.jobs.batch import find_items, is_video
+from streamsr.jobs.batch_items import find_items, is_video
 
 FAST = ("--model", "resize", "--preset", "ultrafast")
 
@@ -103,12 +103,12 @@ def test_file_that_is_not_the_result_is_a_failure(tmp_path: Path, change: str) -
 
 
 def test_engine_starts_once(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from streamsr.engines import openvino
+    from streamsr.engines import openvino_engine
 
     (films / "broken.mp4").unlink()
     compiled = []
-    compile_size = openvino.OpenVinoEngine._build
-    monkeypatch.setattr(openvino.OpenVinoEngine, "_build", lambda *a: compiled.append(a[1:]) or compile_size(*a))
+    compile_size = openvino_engine.OpenVinoEngine._build
+    monkeypatch.setattr(openvino_engine.OpenVinoEngine, "_build", lambda *a: compiled.append(a[1:]) or compile_size(*a))
     outcome = streamsr("run", films, tmp_path / "out", "--recursive", "--preset", "ultrafast")
     assert outcome.code == 0, outcome.err
     assert len(compiled) == 1

@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 import pytest
-import streamsr_kernels.device
+import streamsr_kernels.launch_device
 from on_host import HostDevice, require_compiler
 
 
@@ -19,7 +19,7 @@ def _builds(tmp_path_factory: pytest.TempPathFactory) -> HostDevice:
 @pytest.fixture
 def host(_builds: HostDevice, monkeypatch: pytest.MonkeyPatch) -> HostDevice:
     """The wrappers run on the CPU."""
-    monkeypatch.setattr(streamsr_kernels.device, "open_device", lambda stream=None: _builds)
+    monkeypatch.setattr(streamsr_kernels.launch_device, "open_device", lambda stream=None: _builds)
     _builds.launched.clear()
     return _builds
 
@@ -28,7 +28,7 @@ def host(_builds: HostDevice, monkeypatch: pytest.MonkeyPatch) -> HostDevice:
 def cupy() -> Any:
     """CuPy with a device; skips without, or fails where STREAMSR_REQUIRE names gpu."""
     try:
-        return streamsr_kernels.device.import_cupy()
+        return streamsr_kernels.launch_device.import_cupy()
     except RuntimeError as error:
         if "gpu" in os.environ.get("STREAMSR_REQUIRE", "").split(","):
             raise

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from streamsr_kernels.device import DEFAULT_SHARED_BYTES, Argument, View
-from streamsr_kernels.source import Kernel, read_source
+from streamsr_kernels.kernel_source import Kernel, read_source
+from streamsr_kernels.launch_device import DEFAULT_SHARED_BYTES, Argument, View
 
 FOLDER = Path(__file__).parent
 COMPILER = shutil.which("g++")
@@ -34,7 +34,7 @@ def require_compiler() -> None:
 
 
 class HostDevice:
-    """Stands for streamsr_kernels.device.Device: arrays are NumPy's, launches run to their end at once."""
+    """Stands for streamsr_kernels.launch_device.Device: arrays are NumPy's, launches run to their end at once."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

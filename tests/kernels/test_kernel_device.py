@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from streamsr_kernels import device as devices
+from streamsr_kernels import launch_device as devices
 from streamsr_kernels import local_axial_attention, unpack
-from streamsr_kernels.source import Kernel
+from streamsr_kernels.kernel_source import Kernel
 
 
 class FakeArray:

@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 import pytest
-from streamsr_kernels.source import FOLDER, Kernel, read_source
+from streamsr_kernels.kernel_source import FOLDER, Kernel, read_source
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_120")
 KERNELS = [

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from on_host import HostDevice
 from streamsr_kernels import chroma_site, find_surface, resample, resample_reference
 from streamsr_kernels.filters import ONE_ACROSS, ONE_DOWN, make_taps
-from streamsr_kernels.resample import LOCATIONS
+from streamsr_kernels.plane_resample import LOCATIONS
 
 from streamsr.frame import Frame
 from streamsr.resample import Resampler
@@ -263,7 +263,7 @@ def test_gpu_is_the_reference(cupy: Any, source: tuple[int, int], target: tuple[
     out = cupy.empty((target[1], target[0], 2), samples.dtype)
     cupy.cuda.get_current_stream().synchronize()
     stream = cupy.cuda.Stream(non_blocking=True)
-    assert streamsr_kernels.resample(samples, out, bits=bits, stream=stream) is out
+    assert streamsr_kernels.plane_resample(samples, out, bits=bits, stream=stream) is out
     stream.synchronize()
     for index, plane in enumerate(planes):
         np.testing.assert_array_equal(cupy.asnumpy(out)[..., index], reference(plane, target, bits=bits))

@@ -13,7 +13,7 @@ from media import make_clip
 from selenium import webdriver
 
 from streamsr.live.endpoint import Endpoint
-from streamsr.live.watch import Watch, WatchOptions
+from streamsr.live.monitoring import Watch, WatchOptions
 
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage", "--no-first-run",

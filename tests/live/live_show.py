@@ -10,8 +10,8 @@ from pathlib import Path
 import av
 
 from streamsr import Upscaler
+from streamsr.live.monitoring import Watch
 from streamsr.live.telemetry import StreamTelemetry
-from streamsr.live.watch import Watch
 
 
 class Show:

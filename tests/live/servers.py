@@ -19,10 +19,10 @@ from typing import Any, NoReturn
 import pytest
 
 from streamsr.errors import StreamsrError
-from streamsr.live.log import EventLog
-from streamsr.live.loop import run_live
-from streamsr.live.options import LiveOptions
-from streamsr.live.report import LiveReport
+from streamsr.live.api import run_live
+from streamsr.live.event_log import EventLog
+from streamsr.live.live_options import LiveOptions
+from streamsr.live.live_report import LiveReport
 from streamsr.live.telemetry import StreamTelemetry
 
 PATIENCE_S = 60.0  # long past anything that comes at all, on a busy machine

@@ -11,7 +11,7 @@ from media import ffmpeg, make_clip, streams, streamsr, times
 from servers import Live
 
 from streamsr.io.sink import SinkOptions
-from streamsr.live.options import LiveOptions
+from streamsr.live.live_options import LiveOptions
 
 pytestmark = pytest.mark.slow
 RATE = 10

@@ -16,7 +16,7 @@ from servers import Live, node_module
 from web import until
 
 from streamsr.io.sink import SinkOptions
-from streamsr.live.options import LiveOptions
+from streamsr.live.live_options import LiveOptions
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 

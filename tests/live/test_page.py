@@ -18,8 +18,8 @@ from selenium.webdriver.support.ui import Select
 from web import until
 
 from streamsr.live.endpoint import Endpoint
-from streamsr.live.tap import Tap
-from streamsr.live.watch import Watch, WatchOptions
+from streamsr.live.monitoring import Watch, WatchOptions
+from streamsr.live.preview_tap import Tap
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 

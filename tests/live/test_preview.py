@@ -15,8 +15,8 @@ from PIL import Image
 from web import Answer, get
 
 from streamsr.live.endpoint import Endpoint
+from streamsr.live.monitoring import Watch, WatchOptions
 from streamsr.live.telemetry import StreamTelemetry
-from streamsr.live.watch import Watch, WatchOptions
 
 pytestmark = pytest.mark.network
 

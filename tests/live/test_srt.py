@@ -9,7 +9,7 @@ from media import make_clip, sound, streams, times
 from servers import Live, free_port, sender, system_ffmpeg
 
 from streamsr.errors import SinkError, SourceError, UsageError
-from streamsr.live.options import LiveOptions
+from streamsr.live.live_options import LiveOptions
 from streamsr.live.srt import load_libsrt, pack_address, parse_srt
 
 RATE = 10

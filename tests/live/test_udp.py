@@ -13,8 +13,8 @@ import pytest
 from media import MILLISECOND, ffmpeg, make_clip, pictures, rows, streams, times
 from servers import Live, free_port, lossy_proxy, sender
 
-from streamsr.io.opening import SourceOptions
-from streamsr.live.options import LiveOptions
+from streamsr.io.input_container import SourceOptions
+from streamsr.live.live_options import LiveOptions
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 

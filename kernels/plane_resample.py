@@ -1,0 +1,127 @@
+"""Planes of codes to another size, for chroma and for exact target sizes: separable Lanczos or bicubic.
+
+The same integers as FFmpeg's swscale with `accurate_rnd` and `bitexact` (Note [Agreement with swscale] of filters.py), so a picture
+does not depend on where it was resampled. Reference: resample_reference.py. Layout: Note [Resampling] of resample.cu.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import launch_device as devices
+from .filters import ONE_ACROSS, ONE_DOWN, Filter, make_taps
+from .kernel_source import Kernel
+from .launch_device import DEFAULT_SHARED_BYTES, Device, View
+
+SAMPLES = {np.dtype(np.uint8): "u8", np.dtype(np.uint16): "u16"}
+DEPTHS = (8, 9, 10, 12, 14, 16)
+MAX_SIDE = 32768  # samples
+TILE_WIDTH, TILE_HEIGHTS, BLOCK = 32, (32, 16, 8, 4, 2, 1), (32, 8)
+Line = tuple[int, int, int, int, Filter, tuple[float, float]]  # what make_taps is asked
+# the first chroma sample of 4:2:0, in luma samples from the first of these (H.273, figure 1)
+LOCATIONS = {"left": (0, 0.5), "center": (0.5, 0.5), "topleft": (0, 0), "top": (0.5, 0), "bottomleft": (0, 1), "bottom": (0.5, 1)}
+
+
+def chroma_site(location: str, log2_chroma: tuple[int, int]) -> tuple[float, float]:
+    """(x, y) of a chroma sample in its own cell, (0.5, 0.5) in the middle: ("left", (1, 1)) -> (0.25, 0.5).
+
+    location: as FFmpeg names it; "unspecified" counts as left, as H.264 and H.265 say. log2_chroma: (1, 1) for 4:2:0.
+    """
+    if location not in LOCATIONS and location != "unspecified":
+        raise ValueError(f"Unknown chroma location {location!r}. Locations: unspecified, {', '.join(LOCATIONS)}.")
+    first = LOCATIONS.get(location, LOCATIONS["left"])
+    across, down = ((part * ((1 << log2) - 1) + 0.5) / (1 << log2) for part, log2 in zip(first, log2_chroma, strict=True))
+    return across, down
+
+
+def resample(
+    samples: Any,
+    out: Any,
+    *,
+    bits: int,
+    shift: int = 0,
+    out_shift: int | None = None,
+    kernel: Filter = "lanczos",
+    site: tuple[float, float] = (0.5, 0.5),
+    out_site: tuple[float, float] | None = None,
+    extent: tuple[int, int] | None = None,
+    stream: Any = None,
+) -> Any:
+    """Bring a plane, or planes whose samples alternate, to the size of `out`.
+
+    samples: codes in CUDA memory: (h, w), or (h, w, planes) as NV12's chroma; uint8, or uint16 for more than 8 bits; any positive
+        strides, so a plane of an interleaved surface and (planes, h, w) with its axes moved do as well.
+    out: (H, W) or (H, W, planes), same type, other memory; its strides and the place of its codes may differ. Written whole.
+    bits: 8, 9, 10, 12, 14 or 16. shift: unused bits below a code of `samples` (P010: 6); out_shift: of `out`, by default the same.
+    site: where samples lie in their cells (`chroma_site`); out_site: in those of `out`, by default the same.
+    extent: (width, height) that all of `samples` becomes, of which `out` is the upper left part; by default the size of `out`.
+        Chroma of an odd size needs it: 81 samples of a picture 161 wide become 162 of one 322 wide, of which 161 count.
+    Returns `out`. Raises ValueError for sizes, strides and options that cannot be, TypeError for wrong types, RuntimeError without
+    CuPy or a GPU.
+    """
+    with devices.open_device(stream) as device:
+        source, target = device.view("samples", samples), device.view("out", out)
+        _check(source, target, bits, shift, shift if out_shift is None else out_shift, kernel)
+        height, width = target.shape[:2]
+        full = (width, height) if extent is None else extent
+        if full[0] < width or full[1] < height:
+            raise ValueError(f"extent is {full[0]}x{full[1]}; out is a part of it, and has {width}x{height}.")
+        if max(*source.shape[:2], *full) > MAX_SIDE:
+            raise ValueError(f"{source.shape[1]}x{source.shape[0]} samples to {full[0]}x{full[1]}; a side has at most {MAX_SIDE}.")
+        after = site if out_site is None else out_site
+        across = (source.shape[1], full[0], width, ONE_ACROSS, kernel, (site[0], after[0]))
+        down = (source.shape[0], full[1], height, ONE_DOWN, kernel, (site[1], after[1]))
+        _launch(device, source, target, across, down, bits=bits, shifts=(shift, shift if out_shift is None else out_shift))
+    return out
+
+
+def _check(source: View, target: View, bits: int, shift: int, out_shift: int, kernel: str) -> None:
+    if bits not in DEPTHS:
+        raise ValueError(f"bits is {bits}; codes have {', '.join(map(str, DEPTHS))} bits.")
+    dtype = np.dtype(np.uint8 if bits == 8 else np.uint16)
+    for view, below in ((source, shift), (target, out_shift)):
+        if view.dtype != dtype:
+            raise TypeError(f"{view.name} is {view.dtype}; codes of {bits} bits are {dtype}.")
+        if not 0 <= below <= 8 * dtype.itemsize - bits:
+            raise ValueError(f"A code of {bits} bits cannot lie {below} bits up in {dtype}.")
+        if len(view.shape) not in (2, 3) or not all(view.shape):
+            raise ValueError(f"{view.name} has shape {view.shape}; it has to be (h, w) or (h, w, planes), not empty.")
+    if source.shape[2:] != target.shape[2:]:
+        raise ValueError(f"samples has shape {source.shape}, out {target.shape}: as many planes in one as in the other.")
+    if source.pointer == target.pointer:
+        raise ValueError("out is samples itself; a result needs memory of its own.")
+    if kernel not in ("lanczos", "bicubic"):
+        raise ValueError(f"Unknown kernel {kernel!r}. Kernels: lanczos, bicubic.")
+
+
+def _launch(device: Device, source: View, target: View, x: Line, y: Line, *, bits: int, shifts: tuple[int, int]) -> None:
+    height, width = target.shape[:2]
+    across, down = make_taps(*x), make_taps(*y)
+    planes = target.shape[2] if len(target.shape) == 3 else 1
+    tile_height, shared_bytes = 0, 0
+    for tile_height in TILE_HEIGHTS:
+        shared_bytes = down.reach(tile_height) * TILE_WIDTH * 4
+        if shared_bytes <= DEFAULT_SHARED_BYTES:
+            break
+    else:
+        raise ValueError(f"{source.shape[0]} rows to {height} is too much at once: {down.num_taps} of them weigh in one.")
+    first_x, weights_x = device.tables(x, lambda: (across.first, np.ascontiguousarray(across.weights.T)))
+    first_y, weights_y = device.tables(y, lambda: (down.first, down.weights))
+    device.launch(
+        Kernel("resample.cu", "resample", (("SAMPLE", SAMPLES[source.dtype]),)),
+        (-(-width // TILE_WIDTH), -(-height // tile_height), planes),
+        BLOCK,
+        [
+            source, *_strides(source), np.int32(shifts[0]), target, *_strides(target), np.int32(shifts[1]),
+            np.int32(width), np.int32(height), np.int32(tile_height),
+            first_x, weights_x, np.int32(across.num_taps), first_y, weights_y, np.int32(down.num_taps), np.int32(bits),
+        ],
+        shared_bytes=shared_bytes,
+    )  # fmt: skip
+
+
+def _strides(view: View) -> list[np.generic]:
+    """From row to row, sample to sample, plane to plane, in samples."""
+    return [view.pitch(0), view.pitch(1), view.pitch(2) if len(view.shape) == 3 else np.int64(0)]

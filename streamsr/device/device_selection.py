@@ -1,0 +1,79 @@
+"""Where frames are upscaled: what `--device` means on this machine, and who gets which GPU of several."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from ..engines.gpu_engines import choose_for_gpu
+from ..engines.gpus import Gpu, list_gpus
+from ..errors import EngineError, StreamsrError
+from ..io.encoder_choice import EncoderOptions
+from ..io.input_container import SourceOptions
+from ..models import RESIZE
+from .nvenc import find_encoders
+
+FRAMES_IN_FLIGHT = 3  # one comes, one is computed, one goes
+_CUDA = re.compile(r"cuda(?::(\d+))?")
+_GPU_ENGINES = ("auto", "cuda", "tensorrt", "torch")
+
+
+def gpu_index(device: str) -> int | None:
+    """The number of a GPU that is named: "cuda" is the first; None for any other device."""
+    found = _CUDA.fullmatch(device)
+    return None if found is None else int(found[1] or 0)
+
+
+def find_devices(device: str, *, engine: str = "auto", model: str = "", gpus: Sequence[Gpu] | None = None) -> str:
+    """`--device` as it is on this machine, comma-separated where there are several.
+
+    "cuda:all" becomes all GPUs; "auto" becomes the first GPU where CuPy and an engine for it are installed, and stays "auto",
+    which is the CPU, where they are not. Raises EngineError where "cuda:all" finds none.
+    """
+    if model == RESIZE or engine not in _GPU_ENGINES:
+        return device
+    if device == "cuda:all":
+        found = list_gpus() if gpus is None else gpus
+        if not found:
+            raise EngineError("--device cuda:all, and there is no NVIDIA GPU here.", hint="nvidia-smi shows whether the driver runs")
+        return ",".join(gpu.device for gpu in found)
+    if device == "auto" and (list_gpus() if gpus is None else gpus) and has_cupy() and _has_engine():
+        return "cuda:0"
+    return device
+
+
+def has_cupy() -> bool:
+    """Whether CuPy is installed; looks it up without importing it."""
+    return importlib.util.find_spec("cupy") is not None
+
+
+def _has_engine() -> bool:
+    try:
+        return choose_for_gpu("auto") is not None
+    except StreamsrError:
+        return False
+
+
+def find_gpu_of_frames(*, model: str, engine: str, device: str) -> int | None:
+    """The GPU that frames stay on with these options; None where they are in host memory."""
+    return gpu_index(device) if model != RESIZE and engine in _GPU_ENGINES and has_cupy() else None
+
+
+def settle(
+    source: SourceOptions, encode: EncoderOptions, *, model: str, engine: str, device: str
+) -> tuple[SourceOptions, EncoderOptions]:  # fmt: skip
+    """The options of decoder and encoder for a network on `device`: on a GPU where frames stay there."""
+    index = find_gpu_of_frames(model=model, engine=engine, device=device)
+    if index is None:
+        return source, encode
+    encoders = find_encoders(index) if encode.encoder == "auto" else ()
+    return replace(source, gpu=index), replace(encode, gpu=index, nvenc=encoders)
+
+
+def deal(devices: Sequence[str], taken: Iterable[str]) -> str:
+    """The device with the least to do: the first of those that are in `taken` least often."""
+    counts = Counter(taken)
+    return min(devices, key=lambda device: (counts[device], devices.index(device)))

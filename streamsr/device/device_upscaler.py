@@ -1,0 +1,261 @@
+"""DeviceUpscaler: an Upscaler whose frames stay on a GPU from the decoder's surface, or their upload, to the encoder.
+
+Frames that the kernels do not take (alpha, RGB, a target that needs no network) go the way of the CPU, with the network alone
+on the device; `notes` says so.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from ..engines import Hint, Precision
+from ..engines.device_engine import DeviceEngine, DeviceMemoryError
+from ..engines.handover import DeviceHandover
+from ..errors import UsageError
+from ..frame import Frame, fetch, find_layout
+from ..models import ModelSpec
+from ..resample import planar_format
+from ..upscaling.scene_cuts import Continuity
+from ..upscaling.upscaler import Upscaler
+from .device import Device, DeviceArray
+from .device_selection import FRAMES_IN_FLIGHT
+from .frame_plan import Picture, describe_picture, find_reason_for_host, picture_format
+from .gpu_stream import Course
+from .inflight import Flight
+from .kernel_chain import Planes
+from .oom_fallback import Rung
+
+MOST_IN_FLIGHT = 4
+
+
+OpenNetwork = Callable[[ModelSpec, int, tuple[int, int, int]], tuple[DeviceEngine, DeviceHandover | None]]
+
+
+class DeviceUpscaler(Upscaler):
+    """Implements `streamsr.upscaling.upscaler.Upscaler` on one GPU.
+
+    open_device: opens it, once it is needed.
+    open_network: a model on that device, for luma of so many bits and batches of a shape (n, h, w), and what hands over to
+        another engine in the middle, where there is such.
+    frames_in_flight: 1 to 4; None: 3, with the hint "latency" one. batch: frames that a network without a state takes at once.
+    surfaces: results are surfaces in the GPU's memory wherever they can be, for NVENC.
+    Raises what Upscaler raises, and UsageError for numbers that cannot be.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = "lite",
+        scale: float = 2,
+        *,
+        open_device: Callable[[], Device],
+        open_network: OpenNetwork,
+        size: tuple[int, int] | None = None,
+        engine: str = "auto",
+        device: str = "cuda:0",
+        precision: Precision = "auto",
+        threads: int = 0,
+        hint: Hint = "throughput",
+        frames_in_flight: int | None = None,
+        batch: int = 1,
+    ) -> None:
+        if frames_in_flight is None:
+            frames_in_flight = 1 if hint == "latency" else FRAMES_IN_FLIGHT
+        if not 1 <= frames_in_flight <= MOST_IN_FLIGHT:
+            raise UsageError(f"frames_in_flight is {frames_in_flight}; it must be 1 to {MOST_IN_FLIGHT}.")
+        if batch < 1:
+            raise UsageError(f"batch is {batch}; it must be 1 or more.")
+        super().__init__(model, scale, size=size, engine=engine, device=device, precision=precision, threads=threads, hint=hint)
+        self._place = device
+        self._rung = Rung(frames_in_flight, 1 if self.is_recurrent or hint == "latency" else batch)
+        self._open_device, self._open_network = open_device, open_network
+        self._gpu: Device | None = None
+        self._networks: dict[tuple[str, int, int], DeviceEngine] = {}  # by name, scale and bits: videos may take other forms of a model
+        self._handovers: dict[tuple[str, int, int], DeviceHandover] = {}
+        self._retired: list[DeviceEngine] = []  # engines that another one took over from
+        self._single: Course | None = None  # of frames that come one by one
+        self._flight_words = ""
+        self.surfaces = False
+
+    @property
+    def gpu(self) -> Device:
+        """The device; opened now, if it was not. Raises EngineError where it cannot be."""
+        if self._gpu is None:
+            self._gpu = self._open_device()
+        return self._gpu
+
+    @property
+    def device(self) -> str:
+        return self._place
+
+    @property
+    def precision(self) -> str:
+        if self.spec is None:
+            return "exact"
+        network = next(reversed(self._networks.values()), None)
+        return super().precision if network is None else network.precision
+
+    @property
+    def reason(self) -> str:
+        if not self._networks:
+            return super().reason if self._engines or self.spec is None else self._place
+        return f"{next(reversed(self._networks.values())).reason}; {self._flight_words or self._rung.words}"
+
+    def network(self, spec: ModelSpec, bits: int, shape: tuple[int, int, int]) -> DeviceEngine:
+        """The model at one scale on the device, for luma of so many bits; shape: the first that it will see."""
+        key = (spec.name, spec.scale, bits)
+        if key not in self._networks:
+            self._networks[key], handover = self._open_network(spec, bits, shape)
+            if handover is not None:
+                self._handovers[key] = handover
+        return self._networks[key]
+
+    def prepare(self, width: int, height: int, pix_fmt: str = "yuv420p") -> None:
+        pix_fmt = planar_format(pix_fmt)
+        layout = find_layout(pix_fmt)
+        assert layout is not None
+        size = self.output_size(width, height, pix_fmt)
+        passes = self._plan(width, height, size)
+        if find_reason_for_host(layout) is not None or not passes:
+            return super().prepare(width, height, pix_fmt)
+        for spec in passes:
+            multiple = spec.size_multiple
+            shape = (self._rung.batch, height + -height % multiple, width + -width % multiple)
+            with suppress(DeviceMemoryError):  # a flight then finds out what does fit
+                self.network(spec, layout.bits, shape).open_lane(*shape).close()
+            width, height = width * spec.scale, height * spec.scale
+        return None
+
+    def __call__(self, frame: Any) -> Any:
+        if isinstance(frame, (av.VideoFrame, Frame)):
+            video = _video(frame)
+            if self._single is None:
+                self._single = Course(self, (video.width, video.height, picture_format(video)), Rung(1))
+            results = [*self._single.put(video), *self._single.drain()]
+            assert len(results) == 1
+            return Frame(results[0]) if isinstance(frame, Frame) else results[0]
+        return super().__call__(frame)
+
+    def stream(self, frames: Iterable[Any], *, like: tuple[int, int, str] | None = None) -> Iterator[Any]:
+        """See `Upscaler.stream`. Arrays among the frames go by way of the host."""
+        source = iter(frames)
+        first = next(source, None)
+        if first is None:
+            return
+        frames = itertools.chain([first], source)
+        if isinstance(first, np.ndarray):
+            yield from super().stream(frames, like=like)
+            return
+        video = _video(first)
+        width, height, pix_fmt = like or (video.width, video.height, picture_format(video))
+        if self.describe(video, self.output_size(width, height, planar_format(pix_fmt))) is None:
+            yield from super().stream(map(_fetched, frames), like=like)
+            return
+        kind = Frame if isinstance(first, Frame) else _same
+        run = Course(self, (width, height, pix_fmt), self._rung)
+        try:
+            failure: Exception | None = None
+            while failure is None:
+                try:
+                    frame = next(frames, None)  # type: ignore[call-overload]
+                except Exception as error:  # frames that came before it are given back first
+                    failure = error
+                    break
+                if frame is None:
+                    break
+                yield from map(kind, run.put(_video(frame)))
+            yield from map(kind, run.drain())
+            if failure is not None:
+                raise failure
+        finally:
+            run.close()
+
+    def open_course(self, first: av.VideoFrame) -> Course:
+        """A stream of frames like this one, for whoever puts each in and takes it out at a time of his own; close it."""
+        return Course(self, (first.width, first.height, picture_format(first)), self._rung)
+
+    def restart(self) -> None:
+        if self._single is not None:
+            self._single.close()
+            self._single = None
+        super().restart()
+
+    def close(self) -> None:
+        self.restart()
+        for handover in self._handovers.values():
+            handover.close()
+        for network in (*self._networks.values(), *self._retired):
+            network.close()
+        self._handovers, self._networks, self._retired = {}, {}, []
+        if self._gpu is not None:
+            self._gpu.close()
+            self._gpu = None
+        super().close()
+
+    def note(self, words: str) -> None:
+        if words not in self.notes:
+            self.notes.append(words)
+
+    def describe(self, video: av.VideoFrame, size: tuple[int, int]) -> Picture | None:
+        """What the kernels are told of frames like this; None where they go by way of the host."""
+        layout = find_layout(picture_format(video))
+        assert layout is not None
+        why = find_reason_for_host(layout)
+        passes = self._plan(video.width, video.height, size)
+        if why is None and passes:
+            return describe_picture(video, size, passes)
+        if why is not None:
+            self.note(f"{why}: only the network runs on {self._place}, FFmpeg does the rest on the CPU")
+        elif self._specs:
+            self.note(f"{video.width}x{video.height} to {size[0]}x{size[1]} needs no network: FFmpeg scales on the CPU")
+        return None
+
+    def fly(self, picture: Picture, rung: Rung, continuity: Continuity | None) -> Flight:
+        engines = [self.network(each.spec, picture.bits, (rung.batch, *each.padded)) for each in picture.passes]
+        largest = min(engine.max_batch for engine in engines)
+        if rung.batch > largest:
+            self.note(f"batches of {rung.batch}: {engines[0].name} takes {largest} at most")
+            rung = Rung(rung.num_slots, largest, rung.limit)
+
+        def succeed(
+            number: int, luma: DeviceArray, out: DeviceArray, state: Planes, following: Planes, *, stream: int
+        ) -> DeviceEngine | None:  # fmt: skip
+            spec = picture.passes[number].spec
+            key = (spec.name, spec.scale, picture.bits)
+            handover = self._handovers.get(key)
+            successor = None if handover is None else handover.check(luma, out, state, following, stream=stream)
+            if successor is not None:
+                self._retired.append(self._networks[key])
+                self._networks[key] = successor
+            return successor
+
+        return Flight(
+            self.gpu, picture, engines, rung=rung, surfaces=self.surfaces, continuity=continuity, tell=self.note,
+            succeed=succeed if self._handovers else None,
+        )  # fmt: skip
+
+    def landed(self, flight: Flight) -> None:
+        """How a flight went, for `reason`."""
+        graphs = f"no CUDA graphs ({flight.uncaptured})" if flight.uncaptured else "CUDA graphs"
+        self._flight_words = f"{flight.rung.words}, {graphs}"
+
+
+def _video(frame: Any) -> av.VideoFrame:
+    if isinstance(frame, np.ndarray):
+        raise TypeError("Cannot upscale an array among frames; give av.VideoFrames or Frames.")
+    video: av.VideoFrame = frame.video if isinstance(frame, Frame) else frame
+    return video
+
+
+def _fetched(frame: Any) -> Any:
+    return frame if isinstance(frame, np.ndarray) else fetch(_video(frame))
+
+
+def _same(video: av.VideoFrame) -> av.VideoFrame:
+    return video

@@ -1,0 +1,113 @@
+"""Course: one stream of frames through the device. They all leave with the size and pixel format that the first one got."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import av
+
+from ..errors import StreamsrError
+from ..frame import fetch, is_on_device
+from ..resample import CONVERT_FLAGS, Resampler, planar_format
+from ..upscaling.frame_sequence import Stream
+from ..upscaling.scene_cuts import Continuity
+from .frame_plan import picture_format
+from .frame_slot import Ticket
+from .inflight import Flight
+from .oom_fallback import Rung
+
+if TYPE_CHECKING:
+    from .device_upscaler import DeviceUpscaler
+
+
+class Course:
+    """What `streamsr.upscaling.frame_sequence.Stream` is on the CPU. like: width, height and pixel format of the first frame."""
+
+    def __init__(self, upscaler: DeviceUpscaler, like: tuple[int, int, str], rung: Rung) -> None:
+        self._upscaler, self._like, self._rung = upscaler, like, rung
+        self._continuity = Continuity() if upscaler.is_recurrent else None
+        self._pix_fmt = planar_format(like[2])
+        self._size = upscaler.output_size(like[0], like[1], self._pix_fmt)
+        self._convert = Resampler(pix_fmt=self._pix_fmt, flags=CONVERT_FLAGS)
+        self._host: Stream | None = None
+        self._kind: tuple[object, ...] = ()  # of the last frame; another one needs another flight
+        self._flight: Flight | None = None
+        self._num_put = self._num_done = 0  # in flights
+
+    def put(self, video: av.VideoFrame) -> Iterator[av.VideoFrame]:
+        """Take the next frame; gives those that are done, in order. Frames before one that fails come out first."""
+        is_odd = video.width % 2 or video.height % 2  # of which PyAV hands on no surface
+        if is_on_device(video) and is_odd:
+            video = fetch(video)
+        if picture_format(video) != self._pix_fmt:
+            video = self._convert(fetch(video))
+        elif not is_on_device(video) and video.format.name != self._pix_fmt:
+            video = self._convert(video)
+        kind = (video.width, video.height, video.format.name)
+        if kind != self._kind:
+            yield from self.drain()
+            self._close_flight()
+            self._open_flight(video)
+            self._kind = kind
+        if self._flight is None:
+            yield self._by_host(video)
+            return
+        try:
+            self._num_put += 1
+            self._flight.put(Ticket(self._num_put, video))
+        except StreamsrError:
+            self._flight.land()
+            yield from self._take()
+            raise
+        yield from self._take()
+
+    def drain(self) -> Iterator[av.VideoFrame]:
+        """What is still on its way."""
+        if self._flight is not None:
+            self._flight.drain()
+            yield from self._take()
+
+    @property
+    def num_slots(self) -> int:
+        """How many frames may be on their way; more wait in `put`."""
+        return (self._flight.rung if self._flight is not None else self._rung).num_slots
+
+    def land_first(self) -> Iterator[av.VideoFrame]:
+        """Wait for the frame that was put first; gives it, and nothing where none is on its way."""
+        if self._flight is not None:
+            self._flight.land_first()
+            yield from self._take()
+
+    def close(self) -> None:
+        self._close_flight()
+
+    def _open_flight(self, video: av.VideoFrame) -> None:
+        picture = self._upscaler.describe(video, self._size)
+        if picture is not None:
+            self._flight = self._upscaler.fly(picture, self._rung, self._continuity)
+
+    def _close_flight(self) -> None:
+        if self._flight is not None:
+            self._upscaler.landed(self._flight)
+            self._rung = self._flight.rung  # what did not fit does not fit the next one either
+            self._flight.close()
+            self._flight = None
+
+    def _take(self) -> Iterator[av.VideoFrame]:
+        assert self._flight is not None
+        self._upscaler.engine_seconds += self._flight.take_busy_s()
+        while self._flight.ready:
+            ticket = self._flight.ready.popleft()
+            self._num_done += 1
+            assert ticket.number == self._num_done, f"frame {ticket.number} came out as number {self._num_done}"
+            assert ticket.result is not None
+            self._upscaler.count(reused=ticket.relation == "repeats")
+            yield ticket.result
+
+    def _by_host(self, video: av.VideoFrame) -> av.VideoFrame:
+        """A picture of a size that needs no network, in the middle of others."""
+        if self._host is None:
+            self._host = Stream(self._upscaler, like=self._like)
+        result: av.VideoFrame = self._host.admit(fetch(video))()
+        return result

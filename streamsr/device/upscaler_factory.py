@@ -1,0 +1,78 @@
+"""Opens upscalers: on a GPU where the device is one, else on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..engines import Hint, Precision, open_engine
+from ..engines.device_engine import DeviceEngine
+from ..engines.handover import DeviceHandover
+from ..io.encoder_settings import Encoding
+from ..models import ModelSpec
+from ..upscaling.upscaler import Upscaler
+from .device import Device
+from .device_selection import find_gpu_of_frames
+
+
+def open_upscaler(
+    model: str | Path = "lite",
+    scale: float = 2,
+    *,
+    size: tuple[int, int] | None = None,
+    engine: str = "auto",
+    device: str = "auto",
+    precision: Precision = "auto",
+    threads: int = 0,
+    hint: Hint = "throughput",
+    frames_in_flight: int | None = None,
+    batch: int = 1,
+    opener: Any = open_engine,
+    say: Callable[[str], None] | None = None,
+) -> Upscaler:
+    """A DeviceUpscaler for "cuda:N", where CuPy is installed; else an Upscaler, which keeps frames in host memory.
+
+    The options are those of Upscaler; frames_in_flight and batch count on a GPU alone, None is the usual number.
+    say: told of builds and handovers there, in words; None: stderr. opener: of engines for frames in host memory.
+    """
+    options: dict[str, Any] = {"size": size, "engine": engine, "device": device, "precision": precision, "threads": threads, "hint": hint}
+    index = find_gpu_of_frames(model=str(model), engine=engine, device=device)
+    if index is None:
+        return Upscaler(model, scale, **options, opener=opener)
+    from .device_upscaler import DeviceUpscaler
+
+    def open_network(spec: ModelSpec, bits: int, shape: tuple[int, int, int]) -> tuple[DeviceEngine, DeviceHandover | None]:
+        return open_on_gpu(spec, shape, bits=bits, engine=engine, device=device, precision=precision, say=say)
+
+    return DeviceUpscaler(
+        model, scale, **options, open_device=lambda: open_device(index), open_network=open_network,
+        frames_in_flight=frames_in_flight, batch=batch,
+    )  # fmt: skip
+
+
+def open_device(index: int) -> Device:
+    """GPU number `index`. Raises EngineError."""
+    from .cuda_device import CudaDevice
+
+    return CudaDevice(index)
+
+
+def open_on_gpu(
+    spec: ModelSpec, shape: tuple[int, int, int], *, bits: int, engine: str, device: str, precision: Precision,
+    say: Callable[[str], None] | None = None,
+) -> tuple[DeviceEngine, DeviceHandover | None]:  # fmt: skip
+    """The network on planes of the GPU, and what hands over to a faster one: see `streamsr.engines.gpu_engines`."""
+    from ..engines.gpu_engines import open_on_device
+
+    engine = "auto" if engine == "cuda" else engine
+    return open_on_device(spec, shape, engine=engine, device=device, precision=precision, bits=bits, say=say)
+
+
+def settle_delivery(upscaler: Upscaler, encoding: Encoding) -> None:
+    """Let results stay on the GPU where the encoder takes them from there."""
+    if type(upscaler) is not Upscaler:
+        from .device_upscaler import DeviceUpscaler
+
+        if isinstance(upscaler, DeviceUpscaler):
+            upscaler.surfaces = encoding.surface is not None

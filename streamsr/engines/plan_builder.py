@@ -1,0 +1,249 @@
+"""Builds the plan of a model with TensorRT: the parts of streamsr.engines.onnx_split, each as a serialized engine."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from streamsr.engines.distributions import Flavour
+from streamsr.engines.gpus import Gpu
+from streamsr.engines.plan_cache import ANY_GPU, Plan, PlanCache, PlanKey, PlanPart, PlanStep
+from streamsr.engines.step_lane import Attention
+from streamsr.errors import EngineError, Interrupted, UsageError
+from streamsr.models import ModelSpec
+
+MAX_SIDE_OF_DYNAMIC = 4096
+PRECISIONS = ("f16", "f32")
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What to build a plan for."""
+
+    shape: tuple[int, int, int]  # n, h, w of the luma planes
+    precision: str = "f16"
+    is_dynamic: bool = False  # also all smaller planes and batches, down to 16 x 16 pixels
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise UsageError(f"TensorRT runs no {self.precision!r} here. Precisions that work: {', '.join(PRECISIONS)}.")
+        if min(self.shape) < 1 or max(self.shape) > MAX_SIDE_OF_DYNAMIC * 4:
+            raise UsageError(f"A plan for {self.shape} cannot be; give a batch, a height and a width in pixels.")
+
+    def key(self, spec: ModelSpec, flavour: Flavour, gpu: str, capability: str) -> PlanKey:
+        """The key of the plan, without building it. What `tensorrt_rtx` builds holds for all GPUs of a compute capability."""
+        sha256 = spec.sha256 or hashlib.sha256(spec.read()).hexdigest()
+        gpu = ANY_GPU if flavour.is_rtx else gpu
+        n, h, w = self.shape
+        smallest = (1, min(h, 16), min(w, 16)) if self.is_dynamic else self.shape
+        return PlanKey(f"{spec.name}_x{spec.scale}", sha256, smallest, (n, h, w), (n, h, w), self.precision,
+                       flavour.name, flavour.version, gpu, capability)  # fmt: skip
+
+
+@contextmanager
+def building_on(gpu: Gpu, flavour: Flavour) -> Iterator[None]:
+    """The GPU that a plan is for is the current one: `tensorrt` measures kernels on it, `tensorrt_rtx` needs none."""
+    if flavour.is_rtx:
+        yield
+        return
+    from streamsr.engines.cupy_arrays import CupyArrays
+
+    with CupyArrays(gpu.index).current():
+        yield
+
+
+def build_plan(
+    spec: ModelSpec, key: PlanKey, flavour: Flavour, *, cache: PlanCache, say: Say = lambda words: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Plan:  # fmt: skip
+    """Build and put into the cache. Seconds to minutes; says how far it is about every second.
+
+    stop: asked now and then; true ends the build with Interrupted (from TensorRT 9 on; before, once it is built).
+    Raises EngineError for a model that TensorRT refuses, with what it said.
+    """
+    import onnx
+
+    from streamsr.engines.onnx_split import cut
+
+    steps: list[PlanStep] = []
+    try:
+        model = onnx.load_from_string(spec.read())
+    except Exception as error:  # protobuf's own exceptions
+        raise EngineError(f"{spec.path} is no ONNX model: {error}") from error
+    cut_steps = cut(model, spec)
+    num_parts = sum(not isinstance(step, Attention) for step in cut_steps)
+    watch = _Watch(say, stop, f"building {key.model} for {key.usual[2]}x{key.usual[1]} with {flavour.name} {flavour.version}", num_parts)
+    for step in cut_steps:
+        if isinstance(step, Attention):
+            steps.append(step)
+            continue
+        watch.part += 1
+        names = {tensor.name: tensor.name for tensor in (*step.inputs, *step.outputs)}
+        steps.append(PlanPart(step.inputs, step.outputs, _build(step, key, flavour, cache, watch), names))
+    plan = Plan(key, tuple(steps))
+    cache.write(plan)
+    say(f"{watch.title}: done in {time.monotonic() - watch.started:.1f} s")
+    return plan
+
+
+def _build(part: Any, key: PlanKey, flavour: Flavour, cache: PlanCache, watch: _Watch) -> bytes:
+    """One part of a model as a serialized engine."""
+    from streamsr.engines.onnx_split import halved, sized
+
+    trt = flavour.trt
+    model = part.model if key.is_dynamic else sized(part.model, part.inputs, key.usual)
+    if key.precision == "f16":
+        model = halved(model)
+    logger = make_logger(trt)
+    try:
+        builder = trt.Builder(logger)
+    except Exception as error:  # pybind11 raises TypeError where the C++ side gave nothing
+        raise EngineError(f"TensorRT does not start: {logger.words() or error}") from error
+    flags = trt.NetworkDefinitionCreationFlag
+    # the types in the file are those that are computed in; before version 9 they are a wish, and half precision a flag
+    is_typed = flavour.is_rtx or hasattr(flags, "STRONGLY_TYPED")
+    wanted = "STRONGLY_TYPED" if hasattr(flags, "STRONGLY_TYPED") else "EXPLICIT_BATCH"
+    network = builder.create_network(1 << int(getattr(flags, wanted)) if hasattr(flags, wanted) else 0)
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse(model.SerializeToString()):
+        said = "; ".join(str(parser.get_error(index)) for index in range(parser.num_errors))
+        raise EngineError(f"TensorRT cannot read {key.model}: {said or logger.words()}")
+    _check_ends(network, part, key, trt)
+    config = builder.create_builder_config()
+    if key.precision == "f16" and not is_typed:
+        config.set_flag(trt.BuilderFlag.FP16)
+    if key.precision == "f32" and hasattr(trt.BuilderFlag, "TF32"):
+        config.clear_flag(trt.BuilderFlag.TF32)  # on by default: 10 bits of mantissa
+    if flavour.is_rtx:
+        config.num_compute_capabilities = 1
+        config.set_compute_capability(getattr(trt.ComputeCapability, f"SM{key.capability.replace('.', '')}"), 0)
+    if key.is_dynamic:
+        profile = builder.create_optimization_profile()
+        for tensor in part.inputs:
+            profile.set_shape(tensor.name, *(tensor.shape(*shape) for shape in (key.smallest, key.usual, key.largest)))
+        config.add_optimization_profile(profile)
+    timings = None if flavour.is_rtx else _load_timings(config, cache, key)
+    if hasattr(trt, "IProgressMonitor"):
+        config.progress_monitor = watch.monitor(trt)
+    data = builder.build_serialized_network(network, config)
+    if watch.stop():
+        raise Interrupted(f"The build of {key.model} was stopped; nothing was kept.")
+    if data is None:
+        raise EngineError(f"TensorRT cannot build {key.model} for {key.usual[2]}x{key.usual[1]}: {logger.words() or 'it does not say why'}")
+    if timings is not None:
+        cache.write_blob(timing_name(key), bytes(timings.serialize()))
+    return bytes(data)
+
+
+def _check_ends(network: Any, part: Any, key: PlanKey, trt: Any) -> None:
+    """What TensorRT read goes in and comes out as the steps say: names, types, channels, and for one size the whole shape."""
+    wanted = trt.DataType.HALF if key.precision == "f16" else trt.DataType.FLOAT
+    inputs = [network.get_input(index) for index in range(network.num_inputs)]
+    outputs = [network.get_output(index) for index in range(network.num_outputs)]
+    for tensors, ports in ((part.inputs, inputs), (part.outputs, outputs)):
+        found = {port.name: (tuple(port.shape), port.dtype) for port in ports}
+        for tensor in tensors:
+            shape, kind = found.pop(tensor.name, ((), None))
+            expected = tensor.shape(*key.usual)
+            fits = shape == expected or (key.is_dynamic and shape[1:2] == (tensor.channels,))
+            if not fits or kind != wanted:
+                raise EngineError(f"TensorRT reads {tensor.name} of {key.model} as {shape} {kind}; it is {expected} {wanted}.")
+        if found:
+            raise EngineError(f"TensorRT finds {', '.join(found)} in {key.model}, which is no end of it.")
+
+
+def _load_timings(config: Any, cache: PlanCache, key: PlanKey) -> Any:
+    """What earlier builds measured on this GPU, which makes the next one faster: TensorRT adds to it."""
+    timings = config.create_timing_cache(cache.read_blob(timing_name(key)))
+    if timings is None:  # not of this version, or damaged
+        timings = config.create_timing_cache(b"")
+    config.set_timing_cache(timings, ignore_mismatch=False)
+    return timings
+
+
+def timing_name(key: PlanKey) -> str:
+    """The cache file of a GPU's timings."""
+    gpu = re.sub(r"[^A-Za-z0-9]+", "-", f"{key.gpu} {key.capability}").strip("-").lower()
+    return f"timing-{key.flavour}-{key.version}-{gpu}.cache"
+
+
+def make_logger(trt: Any) -> Any:
+    """The logger that keeps what TensorRT complains of, for the error that is raised; nothing goes to the terminal.
+
+    One for a process: TensorRT sends some of its words to the first logger that it was ever given.
+    """
+    if id(trt) in _LOGGERS:
+        return _LOGGERS[id(trt)][1]
+
+    class Logger(trt.ILogger):  # type: ignore[name-defined,misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.kept: list[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
+                self.kept = [*self.kept[-3:], message]
+
+        def words(self) -> str:
+            """What it complained of since it was last asked."""
+            kept, self.kept = self.kept, []
+            return "; ".join(kept)
+
+    _LOGGERS[id(trt)] = trt, Logger()
+    return _LOGGERS[id(trt)][1]
+
+
+_LOGGERS: dict[int, tuple[Any, Any]] = {}  # by the id of the module, which is kept with it
+
+
+@dataclass
+class _Watch:
+    """Says how far a build is, a line a second at most, and lets it be stopped."""
+
+    say: Say
+    stop: Callable[[], bool]
+    title: str
+    num_parts: int
+    part: int = 0
+    started: float = field(default_factory=time.monotonic)
+    _said: float = 0.0
+
+    def step(self, phase: str, done: int, num: int) -> bool:
+        """Whether to go on."""
+        now = time.monotonic()
+        if now - self._said >= 1:
+            self._said = now
+            part = f"part {self.part} of {self.num_parts}, " if self.num_parts > 1 else ""
+            self.say(f"{self.title}: {part}{phase.lower()} {done}/{num}, {now - self.started:.0f} s")
+        return not self.stop()
+
+    def monitor(self, trt: Any) -> Any:
+        """TensorRT's IProgressMonitor; it calls from threads of its own."""
+        watch = self
+
+        class Monitor(trt.IProgressMonitor):  # type: ignore[name-defined,misc]
+            def __init__(self) -> None:
+                trt.IProgressMonitor.__init__(self)
+                self.outermost = ""
+                self.num_steps = 0
+
+            def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+                if parent_phase is None or not self.outermost:
+                    self.outermost, self.num_steps = phase_name, num_steps
+
+            def step_complete(self, phase_name: str, step: int) -> bool:
+                if phase_name == self.outermost:
+                    return watch.step(phase_name, step + 1, self.num_steps)
+                return not watch.stop()
+
+            def phase_finish(self, phase_name: str) -> None:
+                return None
+
+        return Monitor()

@@ -1,0 +1,1 @@
+"""Training data: photographs and videos become pairs of small and large planes."""

@@ -1,0 +1,1 @@
+"""Evaluation: networks beside resizers, by every measure, on pictures and clips."""

@@ -1,0 +1,73 @@
+"""Live streams are dealt to the GPUs of a machine, and stay there while others come and go."""
+
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from streamsr.device import device_selection
+from streamsr.engines.gpus import Gpu
+from streamsr.errors import EngineError
+from streamsr.io.input_container import SourceOptions
+from streamsr.io.sink import SinkOptions
+from streamsr.live import fleet
+from streamsr.live.fleet import Fleet
+from streamsr.live.live_options import LiveOptions
+from streamsr.live.stream_config import StreamOrder
+
+GPUS = [Gpu(number, "NVIDIA", "8.9", 1 << 34) for number in range(2)]
+
+
+def order(name: str, device: str = "cuda:all") -> StreamOrder:
+    return StreamOrder(name, f"rtsp://host/{name}", f"{name}.mkv", 2, None, "lite", "torch", device, "auto", 0, SourceOptions(),
+                       SinkOptions(), LiveOptions())  # fmt: skip
+
+
+class Watch:
+    def add(self, telemetry: Any) -> None: ...
+    def remove(self, telemetry: Any) -> None: ...
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Name and device of each stream that ran; each runs until it is stopped."""
+    found: dict[str, str] = {}
+    monkeypatch.setattr(device_selection, "list_gpus", lambda: tuple(GPUS))
+
+    def run(self: StreamOrder, *, stop: threading.Event, **_: object) -> Any:
+        found[self.name] = self.device
+        stop.wait(30)
+        return SimpleNamespace(ended_by="stop", line=lambda: "", notes=[], as_dict=dict)
+
+    monkeypatch.setattr(StreamOrder, "run", run)
+    return found
+
+
+def apply(streams: Fleet, orders: list[StreamOrder]) -> dict[str, str]:
+    streams.apply(orders)
+    return {member.order.name: member.device for member in streams.members}
+
+
+def test_streams_are_spread_and_stay_where_they_are(ran: dict[str, str]) -> None:
+    streams = Fleet(Watch(), quiet=True)  # type: ignore[arg-type]
+    first = apply(streams, [order("a"), order("b"), order("c"), order("fixed", "cuda:1")])
+    assert first == {"a": "cuda:0", "b": "cuda:1", "c": "cuda:0", "fixed": "cuda:1"}
+    after = apply(streams, [order("b"), order("c"), order("new"), order("fixed", "cuda:1")])
+    assert after == {"b": "cuda:1", "c": "cuda:0", "new": "cuda:0", "fixed": "cuda:1"}
+    streams.drain()
+    assert ran == first | after
+
+
+def test_a_stream_on_the_cpu_counts_for_no_gpu(ran: dict[str, str]) -> None:
+    assert fleet.deal_stream(order("x"), ["cpu", "cpu", "cuda:0"]) == "cuda:1"
+    assert fleet.deal_stream(order("x", "cpu"), []) == "cpu"
+    assert fleet.deal_stream(order("x", "auto"), []) == "auto"
+
+
+def test_all_gpus_where_there_is_none_is_refused_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_selection, "list_gpus", tuple)
+    with pytest.raises(EngineError, match="no NVIDIA GPU"):
+        order("x").check()

@@ -1,0 +1,272 @@
+"""A real Ray cluster on this machine: what its nodes make is what one process makes, also when one of them is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from media import STREAMSR, make_clip, rows, sound, streamsr, times, upscale
+from stores import http_server, s3_server
+
+from streamsr.errors import EngineError, SinkError, SourceError, UsageError
+from streamsr.jobs import ray_cluster as jobs_cluster
+from streamsr.jobs import ray_connection
+from streamsr.jobs.eligibility import make_plan, make_spec
+from streamsr.jobs.job_folder import parcel_folder
+from streamsr.jobs.job_spec import Spec
+from streamsr.jobs.ray_cluster import Cluster
+from streamsr.jobs.ray_connection import connected
+from streamsr.jobs.resources import Needs, count_bytes, find_needs
+from streamsr.jobs.segment_store import Store
+
+pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.xdist_group("cluster")]
+CUT = ("--segment-seconds", "1", "--preset", "veryfast", "--threads", "1")
+WAIT_S = 180
+NEEDS = Needs(1, 0, 100 << 20)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_clip(tmp_path_factory.mktemp("cluster") / "in.mp4", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "15", "-bf", "3",
+                     "-c:a", "aac", size="320x240", num_frames=500, inputs=sound(20))  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one worker makes."""
+    out = tmp_path_factory.mktemp("whole") / "out.mp4"
+    upscale(clip, out, *CUT)
+    return out
+
+
+class Machines:
+    """A head without cores, which also serves ray://, and nodes of one core each."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.bucket = stack.enter_context(s3_server())  # before the nodes, which have to know of it
+        pytest.importorskip("ray")
+        from ray.cluster_utils import Cluster as RayCluster
+
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        # quick to see that a node is gone: by default it takes a quarter of a minute
+        system = {"health_check_initial_delay_ms": 5000, "health_check_period_ms": 1000, "health_check_failure_threshold": 4}
+        self.ray = RayCluster()
+        stack.callback(self.ray.shutdown)
+        self.ray.add_node(num_cpus=0, include_dashboard=False, node_ip_address="127.0.0.1", object_store_memory=80 << 20,
+                          ray_client_server_port=port, _system_config=system)  # fmt: skip
+        self.nodes = [self.add(), self.add()]
+        self.url = f"ray://127.0.0.1:{port}"
+
+    @property
+    def address(self) -> str:
+        return str(self.ray.address)
+
+    def add(self) -> Any:
+        return self.ray.add_node(num_cpus=1, node_ip_address="127.0.0.1", object_store_memory=80 << 20)
+
+
+@pytest.fixture(scope="module")
+def machines() -> Iterator[Machines]:
+    words = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "OMP_NUM_THREADS": "1"}  # 0: stay on 127.0.0.1
+    before = {name: os.environ.get(name) for name in (*words, "RAY_ADDRESS", "PYTHONPATH")}
+    path = [str(Path(__file__).parents[2]), *filter(None, [before["PYTHONPATH"]])]
+    os.environ.update(words | {"PYTHONPATH": os.pathsep.join(path)})
+    try:
+        with ExitStack() as stack:
+            found = Machines(stack)
+            os.environ["RAY_ADDRESS"] = found.address
+            yield found
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+def same_packets(a: Path, b: Path) -> bool:
+    return all(rows(a, stream, copy=True) == rows(b, stream, copy=True) for stream in ("v:0", "a:0"))
+
+
+def wait_for_segments(out: Path, run: subprocess.Popen[bytes], number: int) -> None:
+    """Until the journal names so many."""
+    end = time.monotonic() + WAIT_S
+    found = -1
+    while found < number:
+        assert run.poll() is None, run.stderr and run.stderr.read()
+        assert time.monotonic() < end
+        with suppress(sqlite3.Error), sqlite3.connect(f"file:{out}.streamsr/journal.sqlite?mode=ro", uri=True) as db:
+            (found,) = db.execute("SELECT count(*) FROM segment WHERE result IS NOT NULL").fetchone()
+        time.sleep(0.02)
+
+
+def test_node_that_is_killed_and_one_that_joins_cost_no_frame(clip: Path, whole: Path, machines: Machines, tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    command = [*STREAMSR, "run", clip, out, "--model", "resize", *CUT, "--cluster", "auto", "--report", tmp_path / "r.json"]
+    run = subprocess.Popen([*map(str, command)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    wait_for_segments(out, run, 3)
+    machines.ray.remove_node(machines.nodes.pop(0), allow_graceful=False)
+    machines.nodes.append(machines.add())
+    _, words = run.communicate(timeout=WAIT_S)
+    assert run.returncode == 0, words
+    assert b"account balanced" in words
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["num_segments"] > 10
+    assert report["num_resumed"] == 0
+    assert times(out) == times(clip)
+    assert same_packets(out, whole)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4", "r.json"]
+
+
+def test_input_by_http_and_segments_in_s3_through_a_ray_client(clip: Path, whole: Path, machines: Machines, tmp_path: Path) -> None:
+    import fsspec
+
+    with http_server(clip.parent) as site:
+        command = [*STREAMSR, "run", f"{site}/{clip.name}", tmp_path / "out.mp4", "--model", "resize", *CUT, "--cluster", machines.url,
+                   "--work-folder", f"{machines.bucket}/work"]  # fmt: skip
+        done = subprocess.run([*map(str, command)], capture_output=True, check=False, timeout=WAIT_S)
+    assert done.returncode == 0, done.stderr
+    assert same_packets(tmp_path / "out.mp4", whole)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+    assert not fsspec.filesystem("s3").find(f"{machines.bucket}/work")
+
+
+@pytest.fixture
+def spec(clip: Path, tmp_path: Path) -> Spec:
+    from streamsr.io.encoder_choice import EncoderOptions
+    from streamsr.io.sink import SinkOptions
+    from streamsr.io.source import open_source
+    from streamsr.upscaling.upscaler import Upscaler
+
+    target = str(tmp_path / "out.mp4")
+    options = SinkOptions(encode=EncoderOptions(preset="ultrafast", threads=1))
+    with open_source(clip) as source, Upscaler("resize") as upscaler:
+        found = make_spec(source, upscaler, options, target, parcel_folder(target, None), "auto", "auto", 1, 1.0)
+    Store(found.folder).prepare()
+    return found
+
+
+def run_crew(spec: Spec, *, needs: Needs = NEEDS, input_bytes: int | None = None) -> list[int]:
+    """The numbers of the segments that a cluster has made of a job."""
+    from streamsr.io.source import open_source
+
+    url = str(spec.url)
+    with open_source(url) as source:
+        segments = make_plan(source, spec, 5.0, threading.Event())
+    with Cluster(spec, needs, Path(url).stat().st_size if input_bytes is None else input_bytes) as crew:
+        return sorted(result.number for result in crew.run(segments))
+
+
+def test_faults_of_nodes_name_the_node_and_end_the_job(
+    spec: Spec, machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    me = socket.gethostname()
+    with connected("auto"):
+        assert run_crew(spec) == [0, 1, 2, 3]
+        with pytest.raises(SourceError, match=f"Node {me} sees another file as .*: .* bytes, not 5"):
+            run_crew(spec, input_bytes=5)
+        with pytest.raises(SinkError, match=f"Node {me} does not see the work folder {tmp_path}/none"):
+            run_crew(replace(spec, folder=str(tmp_path / "none")))
+        with pytest.raises(EngineError, match=r"Segment . failed 3 times: .*npu9.*on node"):
+            run_crew(replace(spec, model="lite", engine="openvino", device="npu9"))
+        with monkeypatch.context() as patch:
+            patch.setattr(jobs_cluster, "_PATIENCE_S", 3.0)
+            with pytest.raises(EngineError, match=r"no node of the cluster had 64 CPU and 0.1 GiB of memory: the largest of 3 has 1 CPU"):
+                run_crew(spec, needs=replace(NEEDS, num_cpus=64))
+        monkeypatch.setattr(jobs_cluster, "__version__", "9.9.9")
+        with pytest.raises(EngineError, match=r"Versions differ: streamsr is .* there and 9.9.9 here \(on node"):
+            run_crew(spec)
+
+
+def test_paths_that_a_node_does_not_see_are_named(spec: Spec) -> None:
+    from streamsr.jobs.ray_node import check_paths
+
+    check_paths(spec, Path(spec.url).stat().st_size)
+    with pytest.raises(SourceError, match=f"Node {socket.gethostname()} does not see the input /none/in.mp4"):
+        check_paths(replace(spec, url="/none/in.mp4"), 1)
+    with pytest.raises(EngineError, match=r"does not see the model /none/net.onnx"):
+        check_paths(replace(spec, model="/none/net.onnx"), Path(spec.url).stat().st_size)
+
+
+@pytest.mark.parametrize("address", ["ray://127.0.0.1:1", "auto"])
+def test_cluster_that_nobody_serves_is_an_engine_error(clip: Path, tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    outcome = streamsr("run", clip, tmp_path / "out.mp4", "--cluster", address)
+    assert outcome.code == 5
+    assert f"No Ray cluster can be reached at {address}" in outcome.err or "127.0.0.1:1" in outcome.err
+    assert "ray start --head" in outcome.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_cluster_that_says_nothing_is_given_up(clip: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    program = ("import sys; from streamsr.jobs import ray_connection; ray_connection.CONNECT_S = 6.0\n"
+               "from streamsr.cli import main; sys.exit(main(sys.argv[1:]))")  # fmt: skip
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        address = f"ray://127.0.0.1:{silent.getsockname()[1]}"
+        command = [sys.executable, "-c", program, "run", str(clip), str(tmp_path / "out.mp4"), "--cluster", address]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=WAIT_S)
+    assert done.returncode == 5, done.stderr
+    assert f"No Ray cluster can be reached at {address}" in done.stderr
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1:6379", "ray://host", "cluster"])
+def test_address_of_another_kind_is_refused(address: str) -> None:
+    pytest.importorskip("ray")
+    with pytest.raises(UsageError, match="ray://"), connected(address):
+        pass
+
+
+def test_missing_ray_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_connection.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(EngineError, match=r"pip install 'streamsr\[cluster\]'"), connected("auto"):
+        pass
+
+
+def test_cluster_and_workers_exclude_each_other(clip: Path, tmp_path: Path) -> None:
+    outcome = streamsr("run", clip, tmp_path / "out.mp4", "--cluster", "auto", "--workers", "2")
+    assert outcome.code == 2
+    assert "leave one of them out" in outcome.err
+
+
+def test_needs_grow_with_the_picture_and_fit_every_node(spec: Spec) -> None:
+    small, large = (count_bytes((width, height, "yuv420p"), (2 * width, 2 * height), [], 4) for width, height in ((640, 360), (3840, 2160)))
+    assert large - small > 60 * (7680 * 4320 - 1280 * 720)  # an encoder keeps dozens of results
+    wide = replace(spec, threads=0)
+    assert find_needs(wide, [], (640, 480), [{"CPU": 0}, {"CPU": 16}, {"CPU": 2}]).num_cpus == 2
+    assert find_needs(wide, [], (640, 480), [{"CPU": 16}]).num_cpus == 4
+    assert find_needs(replace(wide, device="cuda:0"), [], (640, 480), []).num_gpus == 1
+    assert Needs(2, 0, 1 << 30).count({"CPU": 8.0, "memory": 3.0 * 2**30}) == 3
+    assert Needs(2, 1, 1 << 30).count({"CPU": 8.0, "memory": 3.0 * 2**30}) == 0
+
+
+def test_segments_in_another_folder_are_found_again(clip: Path, tmp_path: Path) -> None:
+    out, work = tmp_path / "out.mp4", tmp_path / "work"
+    begun = subprocess.Popen([*STREAMSR, "run", str(clip), str(out), "--model", "resize", *CUT, "--work-folder", str(work)],
+                             stderr=subprocess.PIPE)  # fmt: skip
+    wait_for_segments(out, begun, 2)
+    begun.kill()
+    begun.communicate()
+    assert [path.name for path in Path(f"{out}.streamsr").iterdir() if path.name.startswith("0")] == []
+    outcome = streamsr("run", clip, out, "--model", "resize", *CUT)
+    assert outcome.code == 2
+    assert "place of the segments was" in outcome.err
+    upscale(clip, out, *CUT, "--work-folder", work, "--report", tmp_path / "r.json")
+    assert json.loads((tmp_path / "r.json").read_text())["num_resumed"] >= 2
+    assert list(work.iterdir()) == []
+    shutil.rmtree(work)

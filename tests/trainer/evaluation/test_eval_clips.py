@@ -1,0 +1,98 @@
+"""Clips through networks, and a recurrent export that is the run on every engine."""
+
+import dataclasses
+import json
+import pathlib
+
+import numpy as np
+import pytest
+import torch
+
+from streamsr.upscaling.upscaler import Upscaler
+from streamsr_trainer.checkpoint import FORMAT
+from streamsr_trainer.evaluation.eval_clips import list_clips, read_luma, studio_luma
+from streamsr_trainer.evaluation.evaluate import evaluate_all
+from streamsr_trainer.evaluation.score_report import as_dict, table
+from streamsr_trainer.evaluation.upscalers import open_network
+from streamsr_trainer.export.export_run import ExportOptions, export
+from streamsr_trainer.nets import build_network
+from streamsr_trainer.recipes import base
+from streamsr_trainer.trainer_error import TrainerError
+
+CLIPS = pathlib.Path(__file__).parents[2] / "clips"
+RECIPE = dataclasses.replace(base(2), channels=8, layers=2, radius=2, steps=2, batch=1, crop=16, frames=2, truncate=2, warmup=1)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A checkpoint of a recurrent network with random weights."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("run") / "last.ckpt"
+    state = {"format": FORMAT, "recipe": dataclasses.asdict(RECIPE), "step": 3, "seconds": 1.5, "metrics": {}}
+    torch.save(state | {"ema": build_network(RECIPE).state_dict()}, path)
+    return path
+
+
+def drifting(num_frames: int) -> list[np.ndarray]:
+    y, x = np.mgrid[:96, :128]
+    return [np.rint(128 + 50 * np.sin((x + t) / 6) + 40 * np.cos((y + x + t) / 9)).astype(np.uint8) for t in range(num_frames)]
+
+
+def test_export_of_a_recurrent_run_is_the_run_on_every_engine(run: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    card = export(run, tmp_path, None, ExportOptions(name="base"))
+    assert card["state_shapes"] == [{"name": "state_0", "channels": 8, "scale": 1}]
+    assert json.loads((tmp_path / "base_x2.json").read_text())["macs_per_pixel"] == build_network(RECIPE).macs_per_pixel
+    frames = [frame[::2, ::2] for frame in drifting(5)]
+    expected = open_network(run)[0](frames)
+    results = [upscaled(tmp_path, frames, engine) for engine in ("openvino", "onnxruntime")]
+    for made in (open_network(tmp_path / "base_x2.onnx")[0](frames), *results):
+        # torch and the engines add in another order: a code may be rounded the other way
+        assert max(np.abs(a.astype(int) - b).max() for a, b in zip(made, expected, strict=True)) <= 1
+
+
+def upscaled(folder: pathlib.Path, frames: list[np.ndarray], engine: str) -> list[np.ndarray]:
+    import av
+
+    from streamsr.frame import Frame
+
+    videos = [av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="gray") for frame in frames]
+    with Upscaler(folder / "base_x2.onnx", engine=engine, precision="f32", threads=1) as upscaler:
+        return [np.array(Frame(video).luma) for video in upscaler(videos)]
+
+
+def test_folder_of_clips_is_scored(run: pathlib.Path) -> None:
+    rows = evaluate_all([run, run.parent], clips=[CLIPS], count=3)
+    assert {row.item for row in rows} == {"bunny.mp4"}
+    names = [row.method for row in rows]
+    assert names[:2] == ["bicubic", "Lanczos"]
+    assert len(set(names)) == 4  # two networks of one file name are told apart by their folders
+    bicubic, lanczos, net, again = rows
+    assert lanczos.scores.psnr > bicubic.scores.psnr > 25
+    assert net.scores == again.scores
+    assert net.steadiness is not None
+    assert net.steadiness.warping_original == lanczos.steadiness.warping_original  # type: ignore[union-attr]
+    lines = table(rows).splitlines()
+    assert lines[0] == "clips, mean of 1"
+    assert "warping (original)" in lines[1]
+    assert [line.split()[0] for line in lines[2:4]] == ["bicubic", "Lanczos"]
+    assert as_dict(rows)["rows"][2]["steadiness"]["flicker"] == net.steadiness.flicker
+
+
+def test_studio_luma_keeps_the_codes_of_8_bit_video() -> None:
+    import av
+
+    codes = np.random.default_rng(0).integers(16, 236, (32, 48)).astype(np.uint8)
+    frame = av.VideoFrame.from_ndarray(np.concatenate([codes, np.full((16, 48), 128, np.uint8)]), format="yuv420p")
+    assert np.array_equal(studio_luma(frame), codes)
+    deep = frame.reformat(format="yuv420p10le")
+    assert np.abs(studio_luma(deep).astype(int) - codes).max() <= 1
+    full = av.VideoFrame.from_ndarray(np.full((32, 48, 3), 255, np.uint8), format="rgb24").reformat(format="yuvj420p")
+    assert np.abs(studio_luma(full).astype(int) - 235).max() <= 1
+
+
+def test_wrong_folders_and_files_are_said(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(TrainerError, match="There is no clip in"):
+        list_clips(tmp_path)
+    (tmp_path / "broken.mp4").write_bytes(b"nothing")
+    with pytest.raises(TrainerError, match=r"Cannot decode .*broken\.mp4"):
+        read_luma(tmp_path / "broken.mp4", 3)
