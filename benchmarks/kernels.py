@@ -113,8 +113,8 @@ def resample_cases(torch: Any, at: Setup) -> dict[str, Case]:
 
 def attention_cases(torch: Any, at: Setup) -> dict[str, Case]:
     """The `base` network's on the picture, and the metric's on it and on one of twice its size (its features are 16 times smaller)."""
-    whole_plainly = load("streamsr_trainer/metric/bidirectional_attention.py").axial_attention
-    local_plainly = load("streamsr_trainer/nets/local_axial_attention.py").local_axial_attention
+    whole_plainly = load("trainer/metric/bidirectional_attention.py").axial_attention
+    local_plainly = load("trainer/nets/local_axial_attention.py").local_axial_attention
 
     def maps(count: int, channels: int, height: int, width: int, dtype: Any) -> list[Any]:
         return [torch.randn((1, channels, height, width), device=at.device).to(dtype) for _ in range(count)]

@@ -1,6 +1,6 @@
 """The metric's attention on whole pictures, without ever storing the logits.
 
-The same as streamsr_trainer/metric/bidirectional_attention.py with the behaviour "fixed".
+The same as trainer/metric/bidirectional_attention.py with the behaviour "fixed".
 Reference: attention_reference.py. Layout: Note [Whole lines] of axial_attention.cu. Axes: N, C, H, W.
 """
 
@@ -53,7 +53,7 @@ def attend_both(
 ) -> tuple[Any, Any]:
     """Stream 1 asks stream 2 and the other way round: Q1 K2 weighs V1, Q2 K1 weighs V2.
 
-    As streamsr_trainer.metric.bidirectional_attention.attend_both.
+    As trainer.metric.bidirectional_attention.attend_both.
     """
     first, second = out or (None, None)
     return axial_attention(q1, k2, v1, out=first, stream=stream), axial_attention(q2, k1, v2, out=second, stream=stream)

@@ -1,6 +1,6 @@
 """The network's attention: the ONNX function `streamsr.LocalAxialAttention`.
 
-Its body: streamsr_trainer/export/onnx_attention.py; in torch: streamsr_trainer/nets/local_axial_attention.py.
+Its body: trainer/export/onnx_attention.py; in torch: trainer/nets/local_axial_attention.py.
 Reference: attention_reference.py. Layout: Note [Tiles] of local_tiles.cu. Axes: N, C channels, D channels that are compared, H, W.
 """
 

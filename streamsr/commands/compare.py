@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 HELP = "measure a result against its original"
 EPILOG = """measures, higher is better:
-  Efficient-PBAN  what people would say, 0 to 1 (learned from opinions; see streamsr_trainer/metric/README.md)
+  Efficient-PBAN  what people would say, 0 to 1 (learned from opinions; see trainer/metric/README.md)
   PSNR-Y, SSIM-Y  of luma
   VMAF            0 to 100, where an ffmpeg with libvmaf is found
 

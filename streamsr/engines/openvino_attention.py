@@ -1,7 +1,7 @@
 """OpenVINO reads no ONNX functions: what it runs for `streamsr.LocalAxialAttention`, from the operators of its own.
 
 The same arithmetic as the function's body in the file, which any other runtime runs as it is
-(streamsr_trainer/nets/local_axial_attention.py).
+(trainer/nets/local_axial_attention.py).
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Attention:
-    """`streamsr.LocalAxialAttention` (streamsr_trainer/nets/local_axial_attention.py): query, key, value -> result."""
+    """`streamsr.LocalAxialAttention` (trainer/nets/local_axial_attention.py): query, key, value -> result."""
 
     inputs: tuple[Tensor, ...]  # query, key (D channels), value (C channels)
     output: Tensor  # C channels

@@ -17,8 +17,8 @@ def attentive_model(folder: Path, *, scale: int = 2, channels: int = 16, layers:
     """Write attentive_xS.onnx and its JSON; returns the model's path. Skips the test without torch, which the trainer needs."""
     torch = pytest.importorskip("torch")
 
-    from streamsr_trainer.export.onnx_base import onnx_of_base
-    from streamsr_trainer.nets import Base
+    from trainer.export.onnx_base import onnx_of_base
+    from trainer.nets import Base
 
     torch.manual_seed(seed)
     net = Base(scale, channels, layers, radius=radius)

@@ -74,8 +74,8 @@ def test_attend_both_asks_both_ways(host: HostDevice) -> None:
 
 def test_references_agree_with_the_trainer() -> None:
     torch = pytest.importorskip("torch")
-    whole = pytest.importorskip("streamsr_trainer.metric.bidirectional_attention", reason="the trainer is not here")
-    local = pytest.importorskip("streamsr_trainer.nets.local_axial_attention", reason="the trainer is not here")
+    whole = pytest.importorskip("trainer.metric.bidirectional_attention", reason="the trainer is not here")
+    local = pytest.importorskip("trainer.nets.local_axial_attention", reason="the trainer is not here")
     arrays = maps(3, (2, 5, 7, 9), np.float64)
     tensors = [torch.from_numpy(array) for array in arrays]
     np.testing.assert_allclose(attention_reference.axial_attention(*arrays), whole.axial_attention(*tensors).numpy(), atol=1e-12)
@@ -87,7 +87,7 @@ def test_references_agree_with_the_trainer() -> None:
 def test_local_attention_is_the_onnx_function(host: HostDevice, radius: int) -> None:
     onnx = pytest.importorskip("onnx")
     onnxruntime = pytest.importorskip("onnxruntime")
-    described = pytest.importorskip("streamsr_trainer.export.onnx_attention", reason="the trainer is not here")
+    described = pytest.importorskip("trainer.export.onnx_attention", reason="the trainer is not here")
     shapes = {"query": (1, 8, 9, 21), "key": (1, 8, 9, 21), "value": (1, 16, 9, 21)}
     helper, kind = onnx.helper, onnx.TensorProto.FLOAT
     node = helper.make_node(described.NAME, list(shapes), ["result"], domain=described.DOMAIN, radius=radius)

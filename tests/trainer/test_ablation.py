@@ -9,17 +9,17 @@ import pytest
 import torch
 
 from streamsr.compare.vmaf import find_ffmpeg
-from streamsr_trainer.ablation import ablate, ablation_table, variants
-from streamsr_trainer.checkpoint import load_checkpoint
-from streamsr_trainer.data.motion import sequence_pairs
-from streamsr_trainer.data.pair_cache import PairCache, open_cache
-from streamsr_trainer.data.photos import list_photos
-from streamsr_trainer.data.rgb_pairs import colour_pairs
-from streamsr_trainer.data.stills import clean_pairs
-from streamsr_trainer.nets import build_network
-from streamsr_trainer.recipes import Recipe, base, lite, recipe_named
-from streamsr_trainer.trainer_error import TrainerError
-from streamsr_trainer.training_loop import LoopOptions
+from trainer.ablation import ablate, ablation_table, variants
+from trainer.checkpoint import load_checkpoint
+from trainer.data.motion import sequence_pairs
+from trainer.data.pair_cache import PairCache, open_cache
+from trainer.data.photos import list_photos
+from trainer.data.rgb_pairs import colour_pairs
+from trainer.data.stills import clean_pairs
+from trainer.nets import build_network
+from trainer.recipes import Recipe, base, lite, recipe_named
+from trainer.trainer_error import TrainerError
+from trainer.training_loop import LoopOptions
 
 MEMORY = dataclasses.replace(base(2), channels=8, layers=2, radius=2, steps=2, batch=1, crop=16, frames=2, truncate=2, warmup=1,
                              information_weight=0.0, detail_weight=0.0)  # fmt: skip
@@ -54,7 +54,7 @@ def test_losses_are_compared_from_equal_starts_and_by_equal_measures(
         def forward(self, sr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
             return torch.exp(-10 * (sr - hr).abs().mean((1, 2, 3)))
 
-    monkeypatch.setattr("streamsr_trainer.losses.perception.load_metric", lambda _: Stub())
+    monkeypatch.setattr("trainer.losses.perception.load_metric", lambda _: Stub())
     (tmp_path / "metric.pt").write_bytes(b"stub")
     cache = cached(photos, tmp_path / "c", clean_pairs)
     options = LoopOptions(out=tmp_path, device="cpu", metric=tmp_path / "metric.pt")

@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from streamsr.compare.vmaf import find_ffmpeg
-from streamsr_trainer.checkpoint import load_checkpoint
-from streamsr_trainer.data.pair_cache import PairCache, open_cache
-from streamsr_trainer.data.photos import list_photos, split_photos
-from streamsr_trainer.data.stills import clean_pairs
-from streamsr_trainer.metric_guard import STEP, Guard, open_guard
-from streamsr_trainer.recipes import lite_clean, natural
-from streamsr_trainer.trainer_error import TrainerError
-from streamsr_trainer.training_loop import LoopOptions, train
+from trainer.checkpoint import load_checkpoint
+from trainer.data.pair_cache import PairCache, open_cache
+from trainer.data.photos import list_photos, split_photos
+from trainer.data.stills import clean_pairs
+from trainer.metric_guard import STEP, Guard, open_guard
+from trainer.recipes import lite_clean, natural
+from trainer.trainer_error import TrainerError
+from trainer.training_loop import LoopOptions, train
 
 needs_vmaf = pytest.mark.skipif(find_ffmpeg() is None, reason="no ffmpeg with libvmaf")
 RECIPE = dataclasses.replace(
@@ -49,7 +49,7 @@ def caches(photos: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> tu
 def options(out: pathlib.Path, metric: torch.nn.Module, monkeypatch: pytest.MonkeyPatch, **changes: object) -> LoopOptions:
     file = out.parent / "metric.pt"
     file.write_bytes(type(metric).__name__.encode())
-    monkeypatch.setattr("streamsr_trainer.losses.perception.load_metric", lambda _: metric)
+    monkeypatch.setattr("trainer.losses.perception.load_metric", lambda _: metric)
     given = LoopOptions(out=out, device="cpu", save_every=1000, validate_every=5, metric=file)
     return dataclasses.replace(given, **changes)  # type: ignore[arg-type]
 
@@ -94,7 +94,7 @@ def test_a_metric_that_rewards_garbage_is_taken_back(
     assert "goes back from" in said
     assert "ms_ssim" in said
     # with the weight left alone the damage is larger
-    monkeypatch.setattr("streamsr_trainer.metric_guard.Guard.limit", lambda _, scheduled: scheduled)
+    monkeypatch.setattr("trainer.metric_guard.Guard.limit", lambda _, scheduled: scheduled)
     train(RECIPE, *caches, options(tmp_path / "unguarded", LikesNoise(), monkeypatch))
     assert load_checkpoint(tmp_path / "unguarded")["metrics"]["vmaf_neg"] < state["metrics"]["vmaf_neg"]
 
@@ -131,7 +131,7 @@ def test_a_resumed_guarded_run_equals_the_uninterrupted_one(
 
 
 def test_without_libvmaf_there_is_no_natural_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streamsr_trainer.metric_guard.find_ffmpeg", lambda: None)
+    monkeypatch.setattr("trainer.metric_guard.find_ffmpeg", lambda: None)
     with pytest.raises(TrainerError, match="guarded by VMAF-NEG, which needs an ffmpeg with libvmaf: pip install imageio-ffmpeg"):
         open_guard(RECIPE)
     assert open_guard(lite_clean(2)) is None

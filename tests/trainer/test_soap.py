@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from streamsr_trainer.nets import Lite
-from streamsr_trainer.soap import Soap
+from trainer.nets import Lite
+from trainer.soap import Soap
 
 
 def orthogonal(size: int, seed: int) -> Tensor:

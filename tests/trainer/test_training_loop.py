@@ -7,16 +7,16 @@ import onnx
 import pytest
 import torch
 
-from streamsr_trainer.checkpoint import load_checkpoint
-from streamsr_trainer.data.crops import CropSampler
-from streamsr_trainer.data.pair_cache import PairCache, open_cache
-from streamsr_trainer.data.photos import list_photos, split_photos
-from streamsr_trainer.data.stills import clean_pairs
-from streamsr_trainer.export.onnx_lite import onnx_of
-from streamsr_trainer.nets import build_network
-from streamsr_trainer.recipes import lite_clean
-from streamsr_trainer.trainer_error import TrainerError
-from streamsr_trainer.training_loop import LoopOptions, train
+from trainer.checkpoint import load_checkpoint
+from trainer.data.crops import CropSampler
+from trainer.data.pair_cache import PairCache, open_cache
+from trainer.data.photos import list_photos, split_photos
+from trainer.data.stills import clean_pairs
+from trainer.export.onnx_lite import onnx_of
+from trainer.nets import build_network
+from trainer.recipes import lite_clean
+from trainer.trainer_error import TrainerError
+from trainer.training_loop import LoopOptions, train
 
 RECIPE = dataclasses.replace(lite_clean(2), steps=12, batch=2, crop=16, warmup=3, channels=4, layers=1)
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from streamsr_trainer.data.codec import SIDE, coded_pairs, moving_sequence, round_trip
-from streamsr_trainer.data.photos import luma_codes
+from trainer.data.codec import SIDE, coded_pairs, moving_sequence, round_trip
+from trainer.data.photos import luma_codes
 
 
 @pytest.fixture(scope="module")

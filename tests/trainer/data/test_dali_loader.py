@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from streamsr_trainer.data.dali_loader import DaliSampler, Photographs, find_dali, graph
-from streamsr_trainer.data.photos import list_photos, luma_of
-from streamsr_trainer.recipes import lite, lite_clean
-from streamsr_trainer.trainer_error import TrainerError
+from trainer.data.dali_loader import DaliSampler, Photographs, find_dali, graph
+from trainer.data.photos import list_photos, luma_of
+from trainer.recipes import lite, lite_clean
+from trainer.trainer_error import TrainerError
 
 RECIPE = dataclasses.replace(lite_clean(2), batch=3, crop=16)
 

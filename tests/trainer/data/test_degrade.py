@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from streamsr_trainer.data.degrade import KERNEL_WEIGHTS, PICTURE_KERNEL_WEIGHTS, downscale_luma, downscale_rgb, jpeg_luma
-from streamsr_trainer.data.photos import luma_codes
-from streamsr_trainer.data.stills import NUM_JPEG, NUM_SHARP, NUM_SOFT, PIECE, clean_pairs, picture_pairs
+from trainer.data.degrade import KERNEL_WEIGHTS, PICTURE_KERNEL_WEIGHTS, downscale_luma, downscale_rgb, jpeg_luma
+from trainer.data.photos import luma_codes
+from trainer.data.stills import NUM_JPEG, NUM_SHARP, NUM_SOFT, PIECE, clean_pairs, picture_pairs
 
 # in target pixels: a twentieth is below what 8-bit rounding of the samples lets a measurement see on real pictures
 SITING_TOLERANCE_PX = 0.05

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from streamsr_trainer.data.file_listing import open_folder
-from streamsr_trainer.data.photos import list_photos, split_photos
-from streamsr_trainer.trainer_error import TrainerError
+from trainer.data.file_listing import open_folder
+from trainer.data.photos import list_photos, split_photos
+from trainer.trainer_error import TrainerError
 
 
 def test_a_listing_is_the_split_of_the_folder(photos: pathlib.Path, tmp_path: pathlib.Path) -> None:
@@ -36,7 +36,7 @@ def test_videos_are_listed_and_other_files_are_not(tmp_path: pathlib.Path) -> No
 
 PEAK = """
 import pathlib, resource, sys
-from streamsr_trainer.data.file_listing import open_folder
+from trainer.data.file_listing import open_folder
 training, validation = open_folder(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[1] + ".sqlite"))
 length = sum(len(path.name) for part in (training, validation) for path in part)
 print(len(training) + len(validation), length, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

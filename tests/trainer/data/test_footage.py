@@ -7,12 +7,12 @@ import av
 import numpy as np
 import pytest
 
-from streamsr_trainer.data.codec import NUM_FRAMES, coded_pairs
-from streamsr_trainer.data.footage import read_run, read_still
-from streamsr_trainer.data.motion import sequence_pairs
-from streamsr_trainer.data.pair_cache import open_cache
-from streamsr_trainer.data.stills import NUM_SOFT, clean_pairs
-from streamsr_trainer.trainer_error import TrainerError
+from trainer.data.codec import NUM_FRAMES, coded_pairs
+from trainer.data.footage import read_run, read_still
+from trainer.data.motion import sequence_pairs
+from trainer.data.pair_cache import open_cache
+from trainer.data.stills import NUM_SOFT, clean_pairs
+from trainer.trainer_error import TrainerError
 
 
 def write_video(path: pathlib.Path, frames: list[np.ndarray]) -> pathlib.Path:

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from streamsr_trainer.checkpoint import load_checkpoint
-from streamsr_trainer.data import pair_pool as pool_module
-from streamsr_trainer.data.crops import CropSampler
-from streamsr_trainer.data.pair_cache import PairCache, open_cache
-from streamsr_trainer.data.pair_pool import EVERY, FIRST, Pool
-from streamsr_trainer.data.photos import list_photos, split_photos
-from streamsr_trainer.data.sequences import SequenceSampler
-from streamsr_trainer.data.stills import NUM_SOFT, clean_pairs
-from streamsr_trainer.recipes import lite_clean
-from streamsr_trainer.trainer_error import TrainerError
-from streamsr_trainer.training_loop import LoopOptions, train
+from trainer.checkpoint import load_checkpoint
+from trainer.data import pair_pool as pool_module
+from trainer.data.crops import CropSampler
+from trainer.data.pair_cache import PairCache, open_cache
+from trainer.data.pair_pool import EVERY, FIRST, Pool
+from trainer.data.photos import list_photos, split_photos
+from trainer.data.sequences import SequenceSampler
+from trainer.data.stills import NUM_SOFT, clean_pairs
+from trainer.recipes import lite_clean
+from trainer.trainer_error import TrainerError
+from trainer.training_loop import LoopOptions, train
 
 RECIPE = dataclasses.replace(lite_clean(2), steps=20, batch=2, crop=16, warmup=3, channels=4, layers=1)
 
@@ -79,7 +79,7 @@ def test_files_that_cannot_be_used_are_named_once_and_counted(
 
 
 def test_sequences_are_drawn_from_a_pool(photos: pathlib.Path) -> None:
-    from streamsr_trainer.data.motion import sequence_pairs
+    from trainer.data.motion import sequence_pairs
 
     pool = Pool(list_photos(photos)[:2], make=sequence_pairs, scale=2, seed=0, workers=0)
     lr, hr = SequenceSampler(pool, frames=3, crop=16, batch=2, seed=0).draw()

@@ -4,8 +4,8 @@ import pathlib
 
 import pytest
 
-from streamsr_trainer.data.photos import list_photos, read_rgb, split_photos
-from streamsr_trainer.trainer_error import TrainerError
+from trainer.data.photos import list_photos, read_rgb, split_photos
+from trainer.trainer_error import TrainerError
 
 
 def test_training_and_validation_are_disjoint_and_complete() -> None:

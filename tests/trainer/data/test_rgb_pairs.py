@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from streamsr_trainer.data.pair_cache import PairCache, open_cache
-from streamsr_trainer.data.photos import list_photos, luma_of, read_rgb
-from streamsr_trainer.data.rgb_pairs import ColourSampler, colour_pairs, fixed_colour_crops, luma_of_unit
-from streamsr_trainer.nets import Lite
-from streamsr_trainer.trainer_error import TrainerError
+from trainer.data.pair_cache import PairCache, open_cache
+from trainer.data.photos import list_photos, luma_of, read_rgb
+from trainer.data.rgb_pairs import ColourSampler, colour_pairs, fixed_colour_crops, luma_of_unit
+from trainer.nets import Lite
+from trainer.trainer_error import TrainerError
 
 
 @pytest.fixture(scope="module")

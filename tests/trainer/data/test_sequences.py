@@ -9,19 +9,19 @@ import pytest
 import torch
 from PIL import Image
 
-import streamsr_trainer.unroll
-from streamsr_trainer.checkpoint import load_checkpoint
-from streamsr_trainer.data.codec import NUM_FRAMES, SIDE
-from streamsr_trainer.data.motion import camera_sequence, clean_sequence_pairs, sequence_pairs
-from streamsr_trainer.data.pair_cache import PairCache, open_cache
-from streamsr_trainer.data.photos import list_photos
-from streamsr_trainer.data.sequences import SequenceSampler, fixed_sequences
-from streamsr_trainer.losses.training_loss import temporal_charbonnier
-from streamsr_trainer.nets import Base, build_network
-from streamsr_trainer.recipes import base, recipe_named
-from streamsr_trainer.trainer_error import TrainerError
-from streamsr_trainer.training_loop import LoopOptions, train
-from streamsr_trainer.unroll import backward
+import trainer.unroll
+from trainer.checkpoint import load_checkpoint
+from trainer.data.codec import NUM_FRAMES, SIDE
+from trainer.data.motion import camera_sequence, clean_sequence_pairs, sequence_pairs
+from trainer.data.pair_cache import PairCache, open_cache
+from trainer.data.photos import list_photos
+from trainer.data.sequences import SequenceSampler, fixed_sequences
+from trainer.losses.training_loss import temporal_charbonnier
+from trainer.nets import Base, build_network
+from trainer.recipes import base, recipe_named
+from trainer.trainer_error import TrainerError
+from trainer.training_loop import LoopOptions, train
+from trainer.unroll import backward
 
 RECIPE = dataclasses.replace(
     base(2), channels=8, layers=2, radius=2, steps=6, batch=2, crop=16, frames=4, truncate=2, warmup=2,
@@ -131,9 +131,9 @@ def test_loss_that_is_no_number_stops_with_the_step_and_the_last_good_checkpoint
 
     def break_at_the_fifth_step(*given: object) -> torch.Tensor:
         calls.append(given)
-        return streamsr_trainer.unroll.backward(*given) * (float("nan") if len(calls) == 5 else 1.0)  # type: ignore[arg-type]
+        return trainer.unroll.backward(*given) * (float("nan") if len(calls) == 5 else 1.0)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("streamsr_trainer.training_loop.backward", break_at_the_fifth_step)
+    monkeypatch.setattr("trainer.training_loop.backward", break_at_the_fifth_step)
     with pytest.raises(TrainerError, match=r"not finite at step 5; .*last\.ckpt' holds step 3, the last good one"):
         train(RECIPE, cache, cache, options(tmp_path))
     assert load_checkpoint(tmp_path)["step"] == 3

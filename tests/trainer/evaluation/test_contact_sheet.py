@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from streamsr_trainer.evaluation.contact_sheet import ENLARGED, GAP, LINE, Sheet, spot
-from streamsr_trainer.trainer_error import TrainerError
+from trainer.evaluation.contact_sheet import ENLARGED, GAP, LINE, Sheet, spot
+from trainer.trainer_error import TrainerError
 
 
 def test_the_spot_is_where_the_methods_differ() -> None:

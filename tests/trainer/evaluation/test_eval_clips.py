@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from streamsr.upscaling.upscaler import Upscaler
-from streamsr_trainer.checkpoint import FORMAT
-from streamsr_trainer.evaluation.eval_clips import list_clips, read_luma, studio_luma
-from streamsr_trainer.evaluation.evaluate import evaluate_all
-from streamsr_trainer.evaluation.score_report import as_dict, table
-from streamsr_trainer.evaluation.upscalers import open_network
-from streamsr_trainer.export.export_run import ExportOptions, export
-from streamsr_trainer.nets import build_network
-from streamsr_trainer.recipes import base
-from streamsr_trainer.trainer_error import TrainerError
+from trainer.checkpoint import FORMAT
+from trainer.evaluation.eval_clips import list_clips, read_luma, studio_luma
+from trainer.evaluation.evaluate import evaluate_all
+from trainer.evaluation.score_report import as_dict, table
+from trainer.evaluation.upscalers import open_network
+from trainer.export.export_run import ExportOptions, export
+from trainer.nets import build_network
+from trainer.recipes import base
+from trainer.trainer_error import TrainerError
 
 CLIPS = pathlib.Path(__file__).parents[2] / "clips"
 RECIPE = dataclasses.replace(base(2), channels=8, layers=2, radius=2, steps=2, batch=1, crop=16, frames=2, truncate=2, warmup=1)

@@ -9,12 +9,12 @@ import onnx
 import pytest
 from skimage import metrics
 
-from streamsr_trainer.cli import main
-from streamsr_trainer.evaluation.evaluate import Found, evaluate, evaluate_all, summary
-from streamsr_trainer.evaluation.upscalers import open_methods, open_network
-from streamsr_trainer.export.onnx_lite import onnx_of
-from streamsr_trainer.nets import Lite
-from streamsr_trainer.trainer_error import TrainerError
+from trainer.cli import main
+from trainer.evaluation.evaluate import Found, evaluate, evaluate_all, summary
+from trainer.evaluation.upscalers import open_methods, open_network
+from trainer.export.onnx_lite import onnx_of
+from trainer.nets import Lite
+from trainer.trainer_error import TrainerError
 
 pytest.importorskip("onnxruntime")
 
@@ -22,7 +22,7 @@ pytest.importorskip("onnxruntime")
 def test_the_loss_ssim_is_that_of_scikit_image_inside() -> None:
     import torch
 
-    from streamsr_trainer.losses.training_loss import ssim
+    from trainer.losses.training_loss import ssim
 
     rng = np.random.default_rng(0)
     a = rng.random((64, 64))

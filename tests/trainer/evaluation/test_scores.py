@@ -6,7 +6,7 @@ from skimage import metrics
 
 from streamsr.compare.pban import Judge
 from streamsr.compare.vmaf import Vmaf, find_ffmpeg
-from streamsr_trainer.evaluation.scores import Scores, grey_picture, mean_of, measure, ms_ssim_of, vmaf_of
+from trainer.evaluation.scores import Scores, grey_picture, mean_of, measure, ms_ssim_of, vmaf_of
 
 needs_vmaf = pytest.mark.skipif(find_ffmpeg() is None, reason="no ffmpeg with libvmaf")
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from streamsr_trainer.evaluation.steadiness import Steadiness, follow, mean_steadiness, steadiness
+from trainer.evaluation.steadiness import Steadiness, follow, mean_steadiness, steadiness
 
 
 def drifting(num_frames: int) -> list[np.ndarray]:

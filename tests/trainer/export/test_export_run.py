@@ -8,12 +8,12 @@ import onnx
 import pytest
 import torch
 
-from streamsr_trainer.checkpoint import FORMAT
-from streamsr_trainer.export.export_run import ExportOptions, export, sha256_of
-from streamsr_trainer.export.onnx_lite import onnx_of
-from streamsr_trainer.nets import Lite
-from streamsr_trainer.recipes import lite_clean
-from streamsr_trainer.trainer_error import TrainerError
+from trainer.checkpoint import FORMAT
+from trainer.export.export_run import ExportOptions, export, sha256_of
+from trainer.export.onnx_lite import onnx_of
+from trainer.nets import Lite
+from trainer.recipes import lite_clean
+from trainer.trainer_error import TrainerError
 
 ort = pytest.importorskip("onnxruntime")
 
@@ -118,7 +118,7 @@ def test_an_export_that_fails_leaves_the_one_before(run: pathlib.Path, tmp_path:
     export(run, tmp_path, None, ExportOptions(name="lite", trained_on="drawn pictures (CC0)"))
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert set(before) == {"lite_x2.onnx", "lite_x2.json"}
-    monkeypatch.setattr("streamsr_trainer.export.export_run.FLOAT_TOLERANCE", -1.0)
+    monkeypatch.setattr("trainer.export.export_run.FLOAT_TOLERANCE", -1.0)
     with pytest.raises(TrainerError, match="off the trained network"):
         export(run, tmp_path, None, ExportOptions(name="lite", trained_on="others"))
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -9,14 +9,14 @@ import onnx
 import pytest
 import torch
 
-from streamsr_trainer.checkpoint import FORMAT
-from streamsr_trainer.export import recurrent_int8
-from streamsr_trainer.export.calibration import calibration_runs
-from streamsr_trainer.export.export_run import ExportOptions, export
-from streamsr_trainer.export.onnx_base import EXACT_NODES, onnx_of_base
-from streamsr_trainer.export.recurrent_int8 import Run, calibration_samples, engine_gap, lost_to_int8, quantised_recurrent
-from streamsr_trainer.nets import Base, build_network
-from streamsr_trainer.recipes import base
+from trainer.checkpoint import FORMAT
+from trainer.export import recurrent_int8
+from trainer.export.calibration import calibration_runs
+from trainer.export.export_run import ExportOptions, export
+from trainer.export.onnx_base import EXACT_NODES, onnx_of_base
+from trainer.export.recurrent_int8 import Run, calibration_samples, engine_gap, lost_to_int8, quantised_recurrent
+from trainer.nets import Base, build_network
+from trainer.recipes import base
 
 pytest.importorskip("nncf")
 SCALE = 2

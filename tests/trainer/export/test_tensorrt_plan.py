@@ -23,9 +23,9 @@ from streamsr.engines.plan_builder import Wish
 from streamsr.engines.plan_cache import PlanCache, PlanPart
 from streamsr.engines.tensorrt_engine import read_exported
 from streamsr.models import load_spec
-from streamsr_trainer.export import tensorrt_plan
-from streamsr_trainer.export.tensorrt_plan import export_plans, parse_size
-from streamsr_trainer.trainer_error import TrainerError
+from trainer.export import tensorrt_plan
+from trainer.export.tensorrt_plan import export_plans, parse_size
+from trainer.trainer_error import TrainerError
 
 GPU = Gpu(0, "NVIDIA Fake", "9.0", 80 << 30)
 

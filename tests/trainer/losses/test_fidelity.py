@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from streamsr_trainer.data.photos import luma_codes
-from streamsr_trainer.losses.fidelity import detail, information
+from trainer.data.photos import luma_codes
+from trainer.losses.fidelity import detail, information
 
 # libvmaf works in fixed point and mirrors the edges; its detail feature (ADM) also leaves a border out and takes enhancement by angle
 INFORMATION_TOLERANCE = 0.02

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from streamsr_trainer.losses.perception import Perception, grey_of, open_perception, scheduled_share
-from streamsr_trainer.losses.training_loss import training_loss
-from streamsr_trainer.metric.encoder import open_encoder
-from streamsr_trainer.metric.feature_distance import lpips
-from streamsr_trainer.recipes import RECIPES, lite, natural, recipe_named
-from streamsr_trainer.trainer_error import TrainerError
+from trainer.losses.perception import Perception, grey_of, open_perception, scheduled_share
+from trainer.losses.training_loss import training_loss
+from trainer.metric.encoder import open_encoder
+from trainer.metric.feature_distance import lpips
+from trainer.recipes import RECIPES, lite, natural, recipe_named
+from trainer.trainer_error import TrainerError
 
 RECIPE = dataclasses.replace(natural(lite(2)), steps=1000, perception_start=0.1, perception_ramp=0.4)
 

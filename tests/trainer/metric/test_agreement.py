@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from streamsr_trainer.metric.agreement import correlation, decided, half_of_people, majorities, one_person, predicted, share_of
-from streamsr_trainer.metric.opinions import Choice, Rating
+from trainer.metric.agreement import correlation, decided, half_of_people, majorities, one_person, predicted, share_of
+from trainer.metric.opinions import Choice, Rating
 
 
 def choice(a: str, b: str, prefer_a: int, prefer_b: int, content: str = "1", other: str | None = None) -> Choice:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from streamsr_trainer.metric.bidirectional_attention import attend_both, axial_attention
+from trainer.metric.bidirectional_attention import attend_both, axial_attention
 
 
 def dense(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from streamsr_trainer.metric.deformable import MultiScaleDeformConv, deform_conv
+from trainer.metric.deformable import MultiScaleDeformConv, deform_conv
 
 
 @pytest.mark.parametrize("kernel", [3, 5, 9])

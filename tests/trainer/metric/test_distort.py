@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from streamsr.compare.vmaf import find_ffmpeg
-from streamsr_trainer.metric.distorted_set import DistortOptions, build_set, pseudo_labels, read_set
-from streamsr_trainer.metric.distortions import FAMILIES
-from streamsr_trainer.trainer_error import TrainerError
+from trainer.metric.distorted_set import DistortOptions, build_set, pseudo_labels, read_set
+from trainer.metric.distortions import FAMILIES
+from trainer.trainer_error import TrainerError
 
 needs_vmaf = pytest.mark.skipif(find_ffmpeg() is None, reason="no ffmpeg with libvmaf")
 SMALL = DistortOptions(photos=2, families=2, side=176)

@@ -5,8 +5,8 @@ import pathlib
 import pytest
 import torch
 
-from streamsr_trainer.metric.encoder import EncoderName, open_encoder
-from streamsr_trainer.trainer_error import TrainerError
+from trainer.metric.encoder import EncoderName, open_encoder
+from trainer.trainer_error import TrainerError
 
 
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "resnet34"])

@@ -11,17 +11,17 @@ from PIL import Image
 from torch import Tensor
 
 from streamsr.compare.vmaf import find_ffmpeg
-from streamsr_trainer.metric.agreement import majorities
-from streamsr_trainer.metric.distorted_set import Subject, Version
-from streamsr_trainer.metric.ensemble import Jury
-from streamsr_trainer.metric.feature_cache import Group, Looks, look_at, measure_variances
-from streamsr_trainer.metric.feature_distance import dists, lpips, structure_terms
-from streamsr_trainer.metric.fit import Fits, Juror, Pull, Seen, fit, scores_of
-from streamsr_trainer.metric.learned_metric import Metric
-from streamsr_trainer.metric.opinions import Choice, Opinions, Rating
-from streamsr_trainer.metric.pban_network import EfficientPban
-from streamsr_trainer.metric.pretrain import PretrainRecipe, ordered_pairs, pretrain, pretraining_loss
-from streamsr_trainer.trainer_error import TrainerError
+from trainer.metric.agreement import majorities
+from trainer.metric.distorted_set import Subject, Version
+from trainer.metric.ensemble import Jury
+from trainer.metric.feature_cache import Group, Looks, look_at, measure_variances
+from trainer.metric.feature_distance import dists, lpips, structure_terms
+from trainer.metric.fit import Fits, Juror, Pull, Seen, fit, scores_of
+from trainer.metric.learned_metric import Metric
+from trainer.metric.opinions import Choice, Opinions, Rating
+from trainer.metric.pban_network import EfficientPban
+from trainer.metric.pretrain import PretrainRecipe, ordered_pairs, pretrain, pretraining_loss
+from trainer.trainer_error import TrainerError
 
 FLIP_TOLERANCE = 0.01  # of the range (0, 1]: the distances see a flip less than the network's opinion does
 Draw = Callable[[int, int, int], np.ndarray]
@@ -327,7 +327,7 @@ def test_scores_are_fitted_by_regression(metric: Metric) -> None:
 
 def test_onnx_gives_what_torch_gives_in_both_engines(metric: Metric, tmp_path: pathlib.Path, draw_picture: Draw) -> None:
     from streamsr.compare.pban import Judge
-    from streamsr_trainer.metric.metric_export import TOLERANCE, ship
+    from trainer.metric.metric_export import TOLERANCE, ship
 
     torch.manual_seed(1)
     other = Metric(EfficientPban().eval(), metric.variances).eval()
@@ -350,8 +350,8 @@ def test_onnx_gives_what_torch_gives_in_both_engines(metric: Metric, tmp_path: p
 @pytest.mark.slow
 @pytest.mark.skipif(find_ffmpeg() is None, reason="no ffmpeg with libvmaf")
 def test_the_study_trains_reports_and_ships(tmp_path: pathlib.Path, draw_picture: Draw) -> None:
-    from streamsr_trainer.metric.distorted_set import DistortOptions, build_set
-    from streamsr_trainer.metric.experiment import StudyOptions, load_metric, study, table_of
+    from trainer.metric.distorted_set import DistortOptions, build_set
+    from trainer.metric.experiment import StudyOptions, load_metric, study, table_of
 
     photos, images = tmp_path / "photos", tmp_path / "images"
     photos.mkdir()

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from streamsr_trainer.metric.opinions import Choice, Rating, folds, read_opinions
-from streamsr_trainer.trainer_error import TrainerError
+from trainer.metric.opinions import Choice, Rating, folds, read_opinions
+from trainer.trainer_error import TrainerError
 
 DATA = pathlib.Path(os.environ["STREAMSR_DATA"]) if "STREAMSR_DATA" in os.environ else None
 
@@ -102,7 +102,7 @@ def test_no_content_is_on_both_sides_of_a_split(tmp_path: pathlib.Path) -> None:
 
 
 def test_a_choice_across_contents_needs_both() -> None:
-    from streamsr_trainer.metric.opinions import Opinions
+    from trainer.metric.opinions import Opinions
 
     choice = Choice("1_a.png", "2_a.png", 3, 1, "1_original.png", "2_original.png", "1", "2")
     table = Opinions("t", None, choices=[choice])

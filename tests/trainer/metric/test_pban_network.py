@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from streamsr_trainer.metric.deformable import DeformConv
-from streamsr_trainer.metric.pban_network import Behaviour, EfficientPban
+from trainer.metric.deformable import DeformConv
+from trainer.metric.pban_network import Behaviour, EfficientPban
 
 FLIP_TOLERANCE = 0.06  # of the range (0, 1), untrained: EfficientNet-Lite0 pads one side only, so a flip is not exact
 BATCH_TOLERANCE = 1e-5  # order of float32 sums

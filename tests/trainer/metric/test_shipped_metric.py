@@ -9,11 +9,11 @@ import onnx
 import pytest
 import torch
 
-from streamsr_trainer.metric.ensemble import Jury
-from streamsr_trainer.metric.experiment import load_metric
-from streamsr_trainer.metric.metric_export import score_error
-from streamsr_trainer.metric.shipped_metric import open_shipped
-from streamsr_trainer.trainer_error import TrainerError
+from trainer.metric.ensemble import Jury
+from trainer.metric.experiment import load_metric
+from trainer.metric.metric_export import score_error
+from trainer.metric.shipped_metric import open_shipped
+from trainer.trainer_error import TrainerError
 
 pytest.importorskip("onnxruntime")
 SHIPPED = pathlib.Path(str(files("streamsr") / "weights" / "metric" / "efficient_pban.onnx"))

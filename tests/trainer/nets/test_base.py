@@ -12,9 +12,9 @@ import torch
 from streamsr.engines import open_engine, zero_state
 from streamsr.engines.tiling import infer_tiled
 from streamsr.models import load_spec
-from streamsr_trainer.export.onnx_base import onnx_of_base
-from streamsr_trainer.nets import Base
-from streamsr_trainer.nets.local_axial_attention import local_axial_attention
+from trainer.export.onnx_base import onnx_of_base
+from trainer.nets import Base
+from trainer.nets.local_axial_attention import local_axial_attention
 
 ort = pytest.importorskip("onnxruntime")
 

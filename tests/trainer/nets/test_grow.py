@@ -6,11 +6,11 @@ import onnx
 import pytest
 import torch
 
-from streamsr_trainer.checkpoint import seed_network
-from streamsr_trainer.export.onnx_base import onnx_of_base
-from streamsr_trainer.export.onnx_lite import onnx_of
-from streamsr_trainer.nets import Base, Lite
-from streamsr_trainer.nets.grow import can_grow, grown
+from trainer.checkpoint import seed_network
+from trainer.export.onnx_base import onnx_of_base
+from trainer.export.onnx_lite import onnx_of
+from trainer.nets import Base, Lite
+from trainer.nets.grow import can_grow, grown
 
 
 def trained_lite(channels: int = 8, layers: int = 5) -> Lite:

@@ -9,13 +9,13 @@ import onnx
 import pytest
 import torch
 
-from streamsr_trainer.checkpoint import FORMAT, seed_network
-from streamsr_trainer.export.export_run import ExportOptions, export
-from streamsr_trainer.export.onnx_int8 import onnx_int8_of
-from streamsr_trainer.nets import Lite, QuantisedLite
-from streamsr_trainer.nets.quantised_lite import snap
-from streamsr_trainer.recipes import Recipe, lite_clean
-from streamsr_trainer.trainer_error import TrainerError
+from trainer.checkpoint import FORMAT, seed_network
+from trainer.export.export_run import ExportOptions, export
+from trainer.export.onnx_int8 import onnx_int8_of
+from trainer.nets import Lite, QuantisedLite
+from trainer.nets.quantised_lite import snap
+from trainer.recipes import Recipe, lite_clean
+from trainer.trainer_error import TrainerError
 
 ort = pytest.importorskip("onnxruntime")
 

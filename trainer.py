@@ -1,6 +1,0 @@
-"""`python -m trainer`, the short form of `python -m streamsr_trainer`."""
-
-from streamsr_trainer.cli import main
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,283 @@
+"""`python -m trainer`: sr (train), ablate, eval, export; distort, metric."""
+
+import dataclasses
+import json
+import pathlib
+import sys
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from trainer.trainer_error import TrainerError
+
+if TYPE_CHECKING:
+    from trainer.data.pair_cache import PairCache
+    from trainer.data.pair_sources import Source
+    from trainer.recipes import Recipe
+    from trainer.training_loop import LoopOptions
+
+@dataclasses.dataclass(frozen=True)
+class Sr:
+    """Train an upscaling network on a folder of photographs, videos or both."""
+
+    recipe: str  # name of the recipe: lite_clean_x2; lite_x2, _x3, _x4; base_x2, _x3, _x4; max_x2; lite_natural_x2 and so on
+    data: pathlib.Path  # folder of photographs and videos
+    out: pathlib.Path | None = None  # run folder; default runs/RECIPE
+    # cache: pairs prepared once; stream: made meanwhile, few held, for folders that no cache can hold; dali: on the GPU (clean recipes)
+    loader: Literal["cache", "stream", "dali"] = "cache"
+    cache: pathlib.Path = pathlib.Path(".cache/trainer")  # prepared pairs, shared by runs
+    cache_rounds: int = 4  # times each photograph is degraded anew (compressed recipes)
+    cache_mb: int = 2000  # size at which the cache stops growing
+    steps: int | None = None
+    batch: int | None = None
+    crop: int | None = None  # side in input pixels
+    lr: float | None = None
+    seed: int | None = None
+    gradient_weight: float | None = None
+    ssim_weight: float | None = None
+    information_weight: float | None = None
+    detail_weight: float | None = None
+    gain: float | None = None
+    charbonnier_eps: float | None = None  # in units of the [0, 1] range; 0.1 is nearly a squared error
+    init_from: pathlib.Path | None = None  # run, checkpoint or exported float32 network that seeds the weights
+    resume: bool = True  # continue when the run folder has a checkpoint
+    device: str = "auto"
+    precision: str = "32-true"  # Lightning's; bf16-mixed leaves results slightly dark
+    save_every: int = 2000
+    validate_every: int = 5000
+    threads: int | None = None  # torch threads; default torch's own
+    devices: int = 1  # GPUs (or CPU processes) of this machine
+    nodes: int = 1  # machines
+    accumulate: int | None = None  # batches whose gradients make one step
+    frames: int | None = None  # of a run (sequence recipes)
+    truncate: int | None = None  # frames that gradients flow back through (sequence recipes)
+    channels: int | None = None
+    layers: int | None = None
+    quantised: bool = False  # train what the int8 file computes; seed it with --init-from (lite)
+    temporal_weight: float | None = None
+    metric: pathlib.Path | None = None  # Efficient-PBAN (natural recipes): run folder, metric.pt, or the efficient_pban.onnx that ships
+    pban_weight: float | None = None  # of the metric in the loss
+    feature_weight: float | None = None  # of the plain feature distance, for comparison
+    perception_crops: int | None = None  # of a batch that these two look at
+    perception_start: float | None = None  # share of the steps before their weights rise
+    perception_ramp: float | None = None  # share of the steps in which they rise
+
+    def run(self) -> None:
+        from trainer.training_loop import train
+
+        recipe, options = self.prepare()
+        with self.open_pairs(recipe) as (training, validation):
+            train(recipe, training, validation, options)
+
+    def open_pairs(self, recipe: "Recipe") -> "AbstractContextManager[tuple[Source, PairCache]]":
+        """The pairs of training and validation."""
+        from trainer.data.pair_sources import SourceOptions, open_sources
+
+        return open_sources(recipe, self.loader, SourceOptions(self.data, self.cache, self.cache_rounds, self.cache_mb * 10**6))
+
+    def prepare(self) -> "tuple[Recipe, LoopOptions]":
+        """The recipe with the options that were given, and how to run."""
+        import torch
+
+        from trainer.recipes import recipe_named
+        from trainer.training_loop import LoopOptions
+
+        recipe = recipe_named(self.recipe)
+        # every field of a recipe that is also an option replaces the recipe's when it is given
+        given = {f.name: getattr(self, f.name, None) for f in dataclasses.fields(recipe)}
+        recipe = dataclasses.replace(recipe, **{name: value for name, value in given.items() if value is not None})
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        options = LoopOptions(
+            out=self.out or pathlib.Path("runs") / recipe.name,
+            device=self.device,
+            precision=self.precision,
+            resume=self.resume,
+            init_from=self.init_from,
+            save_every=self.save_every,
+            validate_every=self.validate_every,
+            devices=self.devices,
+            nodes=self.nodes,
+            metric=self.metric,
+        )
+        return recipe, options
+
+
+@dataclasses.dataclass(frozen=True)
+class Ablate(Sr):
+    """Train a recipe with one thing left out or exchanged at a time, at equal steps, and compare: state, loss, colour."""
+
+    of: tuple[str, ...] = ()  # memory (attention, recurrence), loss (Efficient-PBAN, plain feature distance, neither), colour (luma, RGB)
+
+    def run(self) -> None:
+        from trainer.ablation import ablate, ablation_table
+
+        recipe, options = self.prepare()
+        out = self.out or pathlib.Path("runs") / f"{recipe.name}_ablation"
+        print(ablation_table(ablate(recipe, self.open_pairs, dataclasses.replace(options, out=out), of=self.of)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Eval:
+    """Networks beside bicubic and Lanczos: PSNR-Y, SSIM-Y, VMAF, VMAF-NEG and Efficient-PBAN; on clips also flicker and warping error."""
+
+    weights: tuple[pathlib.Path, ...]  # .onnx files, run folders or checkpoints, of one scale
+    data: tuple[pathlib.Path, ...] = ()  # folders of pictures, such as Set5 and Set14
+    clips: tuple[pathlib.Path, ...] = ()  # folders of clips, run frame after frame
+    frames: int = 32  # of each clip
+    enlarge: float = 1.0  # pictures first, as soft as those of a camera or out of a video
+    jpeg: int | None = None  # quality of the JPEG files that the small pictures come out of
+    fast: bool = False  # PSNR-Y and SSIM-Y alone
+    json: bool = False  # print JSON instead of the table
+    sheet: pathlib.Path | None = None  # picture file for crops side by side, where the methods differ most
+
+    def run(self) -> None:
+        from streamsr.compare.pban import Judge
+        from trainer.evaluation.contact_sheet import Sheet
+        from trainer.evaluation.evaluate import Found, evaluate_all
+        from trainer.evaluation.score_report import as_dict, table
+
+        if not (self.data or self.clips):
+            raise TrainerError("Give --data, folders of pictures, or --clips, folders of clips, or both.")
+        if self.enlarge <= 0 or not (self.jpeg is None or 1 <= self.jpeg <= 95):
+            raise TrainerError(f"--enlarge {self.enlarge:g} must be above 0, --jpeg {self.jpeg} a quality of 1 to 95.")
+        sheet = Sheet() if self.sheet is not None else None
+        judge = None if self.fast else Judge()
+        found = Found(self.enlarge, self.jpeg)
+        rows = evaluate_all(self.weights, data=self.data, clips=self.clips, count=self.frames, judge=judge, sheet=sheet, found=found)
+        if sheet is not None and self.sheet is not None:
+            sheet.save(self.sheet)
+        print(json.dumps(as_dict(rows), indent=2) if self.json else table(rows))
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    """Write a run's averaged network as ONNX (float32 and int8) with its JSON, and check both."""
+
+    run_folder: Annotated[pathlib.Path, tyro.conf.arg(name="run")]  # run folder or checkpoint
+    out: pathlib.Path = pathlib.Path("streamsr/weights")
+    data: pathlib.Path | None = None  # training photographs, for int8 calibration; without it there is no int8 file
+    calibration: int = 200  # crops; a tenth as many runs for recurrent networks
+    name: str | None = None  # default: the recipe's model name
+    trained_on: str = "photographs of the trainer's user"  # data sets and licences, for the JSON
+    hardware: str = "CPU"
+    seeded_from: str | None = None  # earlier runs that the weights passed through, for the JSON
+    evaluate_on: tuple[pathlib.Path, ...] = ()  # picture folders whose scores go into the JSON
+    metrics: pathlib.Path | None = None  # JSON file of further metrics, merged in
+    quantised_run: pathlib.Path | None = None  # run of the same network with --quantised: the int8 file, without --data
+    clean_form: str | None = None  # name of the model that takes its place for sources that have hardly been compressed
+    picture_form: str | None = None  # name of the model that takes its place for single pictures
+    torch_tensorrt: bool = False  # also write TensorRT plans, compiled on this machine's GPU by torch-tensorrt
+    plan_sizes: tuple[str, ...] = ("1920x1080",)  # of the input, for those plans
+
+    def run(self) -> None:
+        from trainer.checkpoint import load_checkpoint, recipe_of
+        from trainer.export.calibration import calibration_crops, calibration_runs
+        from trainer.export.export_run import ExportOptions, export
+
+        recipe = recipe_of(load_checkpoint(self.run_folder))
+        crops = runs = None
+        if self.data is not None and recipe.recurrent:
+            runs = calibration_runs(self.data, degradation=recipe.degradation, scale=recipe.scale, count=max(1, self.calibration // 10))
+        elif self.data is not None and self.quantised_run is None:
+            crops = calibration_crops(self.data, degradation=recipe.degradation, scale=recipe.scale, count=self.calibration)
+        options = ExportOptions(
+            self.name, self.trained_on, self.hardware, self.seeded_from, self.evaluate_on, self.metrics, self.quantised_run,
+            self.clean_form, self.picture_form,
+        )  # fmt: skip
+        card = export(self.run_folder, self.out, crops, options, runs=runs)
+        if self.torch_tensorrt:
+            from trainer.export.tensorrt_plan import export_plans, parse_size
+
+            description = (self.out / card["file"]).with_suffix(".json")
+            export_plans(description, [parse_size(size) for size in self.plan_sizes])
+
+
+@dataclasses.dataclass(frozen=True)
+class Distort:
+    """Build the metric's pretraining set: distorted photographs in order of severity, with pseudo-labels."""
+
+    data: pathlib.Path  # folder of photographs
+    out: pathlib.Path = pathlib.Path(".cache/trainer/distorted")  # goes on where an earlier build stopped
+    photos: int = 150  # at most so many photographs
+    families: int = 4  # of distortions, drawn for each photograph; three severities each
+    side: int = 384  # of the crops, in pixels
+    seed: int = 0
+    models: tuple[str, ...] = ()  # ONNX files of further networks
+    max_mb: int = 2000  # size at which the build stops
+
+    def run(self) -> None:
+        from trainer.metric.distorted_set import DistortOptions, build_set
+
+        options = DistortOptions(self.photos, self.families, self.side, self.seed, self.models, self.max_mb)
+        build_set(self.data, self.out, options)
+
+
+@dataclasses.dataclass(frozen=True)
+class MetricCommand:
+    """Train Efficient-PBAN: pretrain on a distorted set, fit people's opinions leaving one content out at a time, report, ship."""
+
+    distorted: pathlib.Path = pathlib.Path(".cache/trainer/distorted")  # made by `distort`
+    opinions: pathlib.Path = pathlib.Path("opinions/pairs.csv")  # table of pairs or scores
+    images: pathlib.Path | None = None  # folder of its pictures; default: images beside the table
+    out: pathlib.Path = pathlib.Path("runs/metric")  # goes on where an earlier run stopped
+    cache: pathlib.Path = pathlib.Path(".cache/trainer/looks")  # what the frozen encoder sees, shared by runs
+    steps: int = 300  # of pretraining
+    window: int = 8  # positions a side of the last stage that the network sees in a pretraining step
+    photos: int = 10**9  # at most so many photographs of the distorted set
+    lr: float = 1e-3
+    reach: float = 0.4  # of the networks' correction of a distance, as a logarithm
+    jurors: int = 4  # networks whose opinions are averaged, each pretrained from a seed of its own
+    encoder: str = "efficientnet_lite0"  # or resnet34
+    encoder_weights: str = "pretrained"  # or random, or a weight file
+    device: str = "cpu"  # of the pretraining, such as cuda
+    folds: int | None = None  # by default every content is left out once
+    threads: int | None = None  # torch threads; default torch's own
+    ship: pathlib.Path | None = None  # folder for the ONNX file and its description
+    trained_on: str = "opinions and photographs of the trainer's user"  # for the description
+
+    def run(self) -> None:
+        import torch
+
+        from trainer.metric.experiment import StudyOptions, load_metric, study, table_of
+        from trainer.metric.metric_export import ship
+        from trainer.metric.pretrain import PretrainRecipe
+
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        weights = self.encoder_weights if self.encoder_weights in ("pretrained", "random") else pathlib.Path(self.encoder_weights)
+        options = StudyOptions(
+            self.out, self.cache, self.encoder, weights, self.reach, self.jurors,  # type: ignore[arg-type]
+            self.photos, self.device, self.folds,
+        )  # fmt: skip
+        recipe = PretrainRecipe(steps=self.steps, window=self.window, lr=self.lr)
+        report = study(self.distorted, self.opinions, self.images or self.opinions.parent / "images", recipe, options)
+        print(table_of(report))
+        if self.ship is not None:
+            ship(load_metric(self.out), self.ship, {"trained_on": self.trained_on, "license": "Apache-2.0", "report": report})
+
+
+Command = (
+    Annotated[Sr, tyro.conf.subcommand("sr")]
+    | Annotated[Ablate, tyro.conf.subcommand("ablate")]
+    | Annotated[Eval, tyro.conf.subcommand("eval")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
+    | Annotated[Distort, tyro.conf.subcommand("distort")]
+    | Annotated[MetricCommand, tyro.conf.subcommand("metric")]
+)
+
+
+def main() -> None:
+    command: Sr | Ablate | Eval | Export | Distort | MetricCommand = tyro.cli(  # type: ignore[assignment]
+        Command, prog="python -m trainer", description=__doc__  # type: ignore[arg-type]
+    )
+    try:
+        command.run()
+    except TrainerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,222 @@
+"""A run -> <name>_x<scale>.onnx, <name>_x<scale>_int8.onnx and <name>_x<scale>.json, each checked against the network that was trained."""
+
+import hashlib
+import json
+import pathlib
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import openvino
+import torch
+from numpy.typing import NDArray
+
+from streamsr.engines.openvino_attention import ATTENTION
+from trainer.checkpoint import ema_network, load_checkpoint, recipe_of
+from trainer.evaluation.evaluate import evaluate, summary
+from trainer.export.onnx_base import onnx_of_base
+from trainer.export.onnx_int8 import onnx_int8_of
+from trainer.export.onnx_lite import onnx_of
+from trainer.export.quantise import quantised
+from trainer.export.recurrent_int8 import INT8_LOSS, Run, write_recurrent
+from trainer.nets import Lite, Network, QuantisedLite
+from trainer.trainer_error import TrainerError
+from trainer.unroll import forward, start
+
+FLOAT_TOLERANCE = 1e-5  # of the [0, 1] range: summation order of float32 convolutions
+INT8_TOLERANCE = 0.5  # codes of 255, mean absolute difference to float32: below what rounding to 8 bits costs
+UNCOMPRESSED = ("clean", "picture", "moving clean")  # degradations of sources where what int8 costs is seen: files get bf16
+QUANTISED_TOLERANCE = 0.02  # codes of 255, mean absolute difference to the quantised network in torch: sums that round the other way
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What goes beside the weights."""
+
+    name: str | None = None  # default: the recipe's
+    trained_on: str = "photographs of the trainer's user"  # data sets and licences
+    hardware: str = "CPU"  # what it was trained on
+    seeded_from: str | None = None  # earlier runs that the weights passed through
+    evaluate_on: tuple[pathlib.Path, ...] = ()  # folders whose scores go into `metrics`
+    metrics: pathlib.Path | None = None  # JSON file of further metrics, merged in
+    quantised_run: pathlib.Path | None = None  # run of the same network with --quantised, which becomes the int8 file
+    clean_form: str | None = None  # name of the model that takes its place for clean sources
+    picture_form: str | None = None  # the same for single pictures
+
+
+def export(
+    run: pathlib.Path,
+    out: pathlib.Path,
+    calibration: list[NDArray[np.float32]] | None,
+    options: ExportOptions,
+    *,
+    runs: tuple[list[Run], list[Run]] | None = None,
+) -> dict[str, Any]:
+    """Write the model files and return the JSON's contents. Without calibration crops there is no int8 file.
+
+    runs: of a recurrent network instead of crops, to calibrate with and to measure with.
+    The files take their names in `out`, over those of an earlier export, when all of them are made and checked.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out, prefix=".export-") as folder:
+        card = _write(run, pathlib.Path(folder), calibration, options, runs)
+        for path in sorted(pathlib.Path(folder).iterdir(), key=lambda path: path.suffix, reverse=True):  # the description last
+            path.replace(out / path.name)
+    if card["int8"] is None:  # one of an earlier export is of other weights
+        (out / card["file"].replace(".onnx", "_int8.onnx")).unlink(missing_ok=True)
+    return card
+
+
+def _write(
+    run: pathlib.Path,
+    out: pathlib.Path,
+    calibration: list[NDArray[np.float32]] | None,
+    options: ExportOptions,
+    runs: tuple[list[Run], list[Run]] | None,
+) -> dict[str, Any]:
+    state = load_checkpoint(run)
+    recipe, net = recipe_of(state), ema_network(state)
+    name = f"{options.name or recipe.model}_x{recipe.scale}"
+    card: dict[str, Any] = {
+        "name": options.name or recipe.model,
+        "scale": recipe.scale,
+        "input": "luma",
+        "output": "luma_hr",
+        "channels": recipe.channels,
+        "layers": recipe.layers,
+        "macs_per_pixel": net.macs_per_pixel,
+        "receptive_field": net.receptive_radius,
+        "size_multiple": 1,
+        "state_shapes": [] if isinstance(net, Lite) else net.state_shapes,
+        "padding": "zeros, in every convolution",
+        "degradation": recipe.degradation,
+        "flavour": recipe.flavour,
+        "description": recipe.description,
+        "license": "Apache-2.0",
+    } | {key: form for key in ("clean_form", "picture_form") if (form := getattr(options, key))}
+    props = {key: value if isinstance(value, str) else json.dumps(value) for key, value in card.items()}
+    model = onnx_of(net, props) if isinstance(net, Lite) else onnx_of_base(net, props)
+    file = out / f"{name}.onnx"
+    onnx.save(model, file)
+    errors = float_errors(net, file)
+    for engine, error in errors.items():
+        print(f"{file.name}: max abs difference of {engine} to torch {error:.2e} (tolerance {FLOAT_TOLERANCE:.0e})")
+        if error > FLOAT_TOLERANCE:
+            raise TrainerError(f"{file.name!r} in {engine} is {error:.2e} off the trained network, more than {FLOAT_TOLERANCE:.0e}.")
+    card |= {"file": file.name, "sha256": sha256_of(file), "int8": None}
+
+    small = out / f"{name}_int8.onnx"
+    if options.quantised_run is not None:
+        card["int8"] = {"training": write_quantised(options.quantised_run, net, small, props)}
+    elif runs is not None and recipe.recurrent:
+        card["int8"] = write_recurrent(model, file, small, *runs)
+    elif calibration:
+        onnx.save(quantised(model, calibration), small)
+        codes = int8_error(file, small, calibration)
+        told = ", ".join(f"{key} {value:.2f}" for key, value in codes.items())
+        print(f"{small.name}: difference to float32 in codes of 255: {told} (tolerance of the mean {INT8_TOLERANCE})")
+        if codes["mean"] > INT8_TOLERANCE:
+            raise TrainerError(f"{small.name!r} differs from float32 by {codes['mean']:.2f} codes on average, more than {INT8_TOLERANCE}.")
+        card["int8"] = {}
+    if card["int8"] is not None:
+        live_only = {"live_only": True} if recipe.degradation in UNCOMPRESSED else {}
+        card["int8"] = {"file": small.name, "sha256": sha256_of(small)} | live_only | card["int8"]
+
+    metrics: dict[str, Any] = {"validation": state["metrics"], "onnx_max_abs_error": max(errors.values())}
+    for folder in options.evaluate_on:
+        for label, path in (("float32", file), ("int8", small)):
+            if label == "float32" or card["int8"]:
+                scores = evaluate(path, folder)
+                metrics[f"{folder.name}_{label}"] = {k: round(v, 4) for k, v in summary(scores).items()}
+                print(f"{folder.name} {label}: {metrics[f'{folder.name}_{label}']}")
+        if card["int8"]:
+            lost = metrics[f"{folder.name}_float32"]["psnr_y"] - metrics[f"{folder.name}_int8"]["psnr_y"]
+            if lost > INT8_LOSS:
+                raise TrainerError(f"{small.name!r} loses {lost:.2f} dB on {folder.name}, more than {INT8_LOSS}: use --quantised.")
+    if options.metrics is not None:
+        metrics |= json.loads(options.metrics.read_text())
+    card |= {
+        "trained_on": options.trained_on,
+        "training": training_facts(state) | {"hardware": options.hardware, "seeded_from": options.seeded_from},
+        "metrics": metrics,
+    }
+    (out / f"{name}.json").write_text(json.dumps(card, indent=2) + "\n")
+    return card
+
+
+def training_facts(state: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint says about how it came to be. metric: fingerprint of the one in the loss."""
+    recipe = recipe_of(state)
+    facts = {"steps": state["step"], "batch": recipe.batch, "crop": recipe.crop, "lr": recipe.lr, "seconds": round(state["seconds"])}
+    return facts | ({"pban_weight": recipe.pban_weight, "metric": state["metric"]} if recipe.pban_weight else {})
+
+
+def write_quantised(run: pathlib.Path, net: Network, file: pathlib.Path, props: dict[str, str]) -> dict[str, Any]:
+    """The int8 file of a run with --quantised, checked against what was trained; returns its training facts.
+
+    Raises TrainerError for a run of another network than `net`.
+    """
+    state = load_checkpoint(run)
+    trained = ema_network(state)
+    if not isinstance(trained, QuantisedLite) or trained.macs_per_pixel != net.macs_per_pixel:
+        raise TrainerError(f"{str(run)!r} is no run with --quantised of a network like {type(net).__name__} at x{net.scale}.")
+    onnx.save(onnx_int8_of(trained, props), file)
+    literal = onnxruntime.SessionOptions()  # integer kernels round sums in their own ways: up to 0.1 codes on average
+    literal.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(str(file), literal, providers=["CPUExecutionProvider"])
+    x = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 1, 65, 97))).float() / 255
+    with torch.no_grad():
+        gap = np.abs(session.run(None, {"luma": x.numpy()})[0] - trained(x).numpy()) * 255
+    told = f"mean {gap.mean():.4f}, max {gap.max():.2f} (tolerance of the mean {QUANTISED_TOLERANCE})"
+    print(f"{file.name}: difference to torch in codes of 255: {told}")
+    if gap.mean() > QUANTISED_TOLERANCE:
+        raise TrainerError(f"{file.name!r} is {gap.mean():.3f} codes off the trained network, more than {QUANTISED_TOLERANCE}.")
+    return training_facts(state)
+
+
+def float_errors(net: Network, file: pathlib.Path) -> dict[str, float]:
+    """Largest absolute difference between the network in torch and the file, by runtime, over odd sizes, a batch and three frames each.
+
+    States count like luma. OpenVINO computes in float32 here, as the runtime's engine sets it up.
+    """
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    core = openvino.Core()
+    core.add_extension(ATTENTION)
+    compiled = core.compile_model(core.read_model(file), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    names = [made.name for made in session.get_outputs()]
+    runs: dict[str, Callable[[dict[str, Any]], list[Any]]] = {
+        "ONNX Runtime": lambda given: session.run(names, given),
+        "OpenVINO": lambda given: [compiled(given)[name] for name in names],
+    }
+    rng = np.random.default_rng(0)
+    worst = dict.fromkeys(runs, 0.0)
+    for shape in ((1, 1, 48, 64), (2, 1, 33, 47), (1, 1, 7, 5)):
+        frames = [torch.from_numpy(rng.random(shape, np.float32)) for _ in range(3)]
+        for runtime, run in runs.items():
+            state = start(net, frames[0])
+            states = {f"state_{i}": one.numpy() for i, one in enumerate(state)}
+            for x in frames:
+                with torch.no_grad():
+                    luma_hr, state = forward(net, x, state)
+                made = dict(zip(names, run({"luma": x.numpy()} | states), strict=True))
+                expected = {"luma_hr": luma_hr} | {f"state_{i}_next": one for i, one in enumerate(state)}
+                worst[runtime] = max(worst[runtime], *(float(np.abs(made[name] - one.numpy()).max()) for name, one in expected.items()))
+                states = {name: np.array(made[f"{name}_next"]) for name in states}
+    return worst
+
+
+def int8_error(full: pathlib.Path, small: pathlib.Path, samples: list[NDArray[np.float32]]) -> dict[str, float]:
+    """Absolute difference of the two files on `samples`, in codes of 255: mean, 99.9th percentile, maximum."""
+    sessions = [onnxruntime.InferenceSession(str(f), providers=["CPUExecutionProvider"]) for f in (full, small)]
+    gaps = [np.abs(sessions[0].run(None, {"luma": x})[0] - sessions[1].run(None, {"luma": x})[0]) * 255 for x in samples[:64]]
+    gap = np.concatenate([g.ravel() for g in gaps])
+    return {"mean": float(gap.mean()), "p99.9": float(np.percentile(gap, 99.9)), "max": float(gap.max())}
+
+
+def sha256_of(file: pathlib.Path) -> str:
+    """Hex digest of a file."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
