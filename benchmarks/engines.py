@@ -22,10 +22,11 @@ from typing import Any
 import machine
 import numpy as np
 
-from streamsr.engines import Precision, open_engine, zero_state
+from streamsr.engines import open_engine, zero_state
 from streamsr.engines.gpus import list_gpus
 from streamsr.errors import StreamsrError
 from streamsr.models import ModelSpec, find_model
+from streamsr.options import Precision
 
 PRECISIONS: dict[str, tuple[Precision, ...]] = {
     "openvino": ("f32", "bf16", "int8"), "onnxruntime": ("f32", "int8"), "torch": ("f32", "bf16", "f16"), "tensorrt": ("f16", "f32"),

@@ -34,16 +34,13 @@ from streamsr.device.device_selection import has_cupy
 from streamsr.device.device_upscaler import DeviceUpscaler
 from streamsr.device.inventory import inspect_gpus
 from streamsr.device.upscaler_factory import open_upscaler
-from streamsr.engines import Hint
 from streamsr.engines.gpus import list_gpus
 from streamsr.errors import StreamsrError
 from streamsr.frame import Frame
-from streamsr.io.encoder_choice import EncoderOptions
-from streamsr.io.input_container import SourceOptions
-from streamsr.io.sink import SinkOptions
 from streamsr.io.source import Source
 from streamsr.jobs.job import run
 from streamsr.models import ModelSpec, list_models
+from streamsr.options import EncoderOptions, Hint, SinkOptions, SourceOptions
 
 SIZES = {"480p": (854, 480), "720p": (1280, 720), "1080p": (1920, 1080)}
 NUM_FRAMES = 300  # of a measurement, at most

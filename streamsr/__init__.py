@@ -27,35 +27,37 @@ if TYPE_CHECKING:
         UsageError,
     )
     from streamsr.frame import Frame
-    from streamsr.io.encoder_choice import EncoderOptions
-    from streamsr.io.sink import Sink, SinkOptions, open_sink
-    from streamsr.io.source import Source, SourceOptions, open_source
+    from streamsr.io.sink import Sink, open_sink
+    from streamsr.io.source import Source, open_source
     from streamsr.jobs.job import run
     from streamsr.live.api import run_live
-    from streamsr.live.live_options import LiveOptions
     from streamsr.live.live_report import LiveReport
     from streamsr.models import ModelSpec, list_models
+    from streamsr.options import EncoderOptions, JobOptions, LiveOptions, RunOptions, SinkOptions, SourceOptions, UpscaleOptions
     from streamsr.pipeline import Report
     from streamsr.upscaling.upscaler import Upscaler
 
 _MODULES = {
     "Account": "account",
     "AccountError": "errors",
-    "EncoderOptions": "io.encoder_choice",
+    "EncoderOptions": "options",
     "EngineError": "errors",
     "Frame": "frame",
     "Interrupted": "errors",
-    "LiveOptions": "live.live_options",
+    "JobOptions": "options",
+    "LiveOptions": "options",
     "LiveReport": "live.live_report",
     "ModelSpec": "models",
     "Report": "pipeline",
+    "RunOptions": "options",
     "Sink": "io.sink",
     "SinkError": "errors",
-    "SinkOptions": "io.sink",
+    "SinkOptions": "options",
     "Source": "io.source",
     "SourceError": "errors",
-    "SourceOptions": "io.source",
+    "SourceOptions": "options",
     "StreamsrError": "errors",
+    "UpscaleOptions": "options",
     "Upscaler": "upscaling.upscaler",
     "UsageError": "errors",
     "list_models": "models",
@@ -73,10 +75,12 @@ __all__ = [
     "EngineError",
     "Frame",
     "Interrupted",
+    "JobOptions",
     "LiveOptions",
     "LiveReport",
     "ModelSpec",
     "Report",
+    "RunOptions",
     "Sink",
     "SinkError",
     "SinkOptions",
@@ -84,6 +88,7 @@ __all__ = [
     "SourceError",
     "SourceOptions",
     "StreamsrError",
+    "UpscaleOptions",
     "Upscaler",
     "UsageError",
     "__version__",

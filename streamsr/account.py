@@ -15,8 +15,9 @@ import av.error
 
 from .errors import SourceError
 from .io.containers import BY_SUFFIX
-from .io.source import Source, SourceOptions, open_source
+from .io.source import Source, open_source
 from .io.tags import Mastering, Tags
+from .options import SourceOptions
 
 _SYNC_S = Fraction(3, 2000)  # a millisecond, and half a tick where the input's own clock counts milliseconds
 

@@ -20,8 +20,9 @@ from ._version import __version__
 from .account import Account, align, check_counts, check_pts, check_sound, check_sync, check_tags, read_facts
 from .errors import AccountError, Interrupted, SourceError, StreamsrError
 from .flow import prefetch
-from .io.sink import Sink, SinkOptions
-from .io.source import Source, SourceOptions
+from .io.sink import Sink
+from .io.source import Source
+from .options import SinkOptions, SourceOptions
 from .upscaling.upscaler import Upscaler
 
 AHEAD = 4  # decoded frames that wait for the upscaler

@@ -11,10 +11,10 @@ import numpy as np
 
 from .device.device_selection import find_devices
 from .device.upscaler_factory import open_upscaler
-from .engines import Precision
 from .frame import Frame
-from .io.source import Source, SourceOptions
+from .io.source import Source
 from .models import RESIZE
+from .options import Precision, SourceOptions
 from .pipeline import fit_size
 
 _SHARE = 0.6  # of the time between two frames that upscaling may take: decoder and encoder want the rest

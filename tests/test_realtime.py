@@ -9,7 +9,7 @@ import pytest
 from media import make_clip
 
 from streamsr import realtime
-from streamsr.io.source import SourceOptions
+from streamsr.options import SourceOptions
 from streamsr.realtime import choose_realtime
 
 

@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..engines import Precision
     from ..errors import StreamsrError
-    from ..io.sink import SinkOptions
-    from ..io.source import SourceOptions
     from ..jobs.batch_items import Item
+    from ..options import Precision, SinkOptions, SourceOptions
     from ..pipeline import Report
     from ..upscaling.upscaler import Upscaler
 

@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING
 from . import monitoring_arguments, values
 
 if TYPE_CHECKING:
-    from ..io.input_container import SourceOptions
-    from ..io.sink import SinkOptions
-    from ..live.live_options import LiveOptions
     from ..live.live_report import LiveReport
+    from ..options import LiveOptions, SinkOptions, SourceOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +60,7 @@ def applies(options: argparse.Namespace) -> bool:
 
 def live_options(options: argparse.Namespace) -> LiveOptions:
     """The options of the group as the loop takes them. Raises UsageError for what cannot be."""
-    from ..live.live_options import LiveOptions
+    from ..options import LiveOptions
 
     return LiveOptions(
         max_latency_s=options.max_latency, timeout_s=options.timeout, reconnect=options.reconnect, on_loss=options.on_loss,

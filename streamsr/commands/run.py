@@ -15,9 +15,7 @@ from ..live.redaction import redact
 from . import batch, live_run, monitoring_arguments, values
 
 if TYPE_CHECKING:
-    from ..engines import Precision
-    from ..io.sink import SinkOptions
-    from ..io.source import SourceOptions
+    from ..options import Precision, SinkOptions, SourceOptions
     from ..pipeline import Report
     from ..upscaling.upscaler import Upscaler
 
@@ -210,7 +208,7 @@ def settled_engine(options: argparse.Namespace) -> str:
 def source_options(options: argparse.Namespace) -> SourceOptions:
     """How to read the input. Raises UsageError for what cannot be."""
     from ..errors import UsageError
-    from ..io.source import SourceOptions
+    from ..options import SourceOptions
 
     if options.start is not None and options.end is not None and options.end <= options.start:
         raise UsageError(f"--end {options.end:g} is not after --start {options.start:g}.")
@@ -226,8 +224,7 @@ def source_options(options: argparse.Namespace) -> SourceOptions:
 
 def sink_options(options: argparse.Namespace) -> SinkOptions:
     """How to write the output."""
-    from ..io.encoder_choice import EncoderOptions
-    from ..io.sink import SinkOptions
+    from ..options import EncoderOptions, SinkOptions
 
     encode = EncoderOptions(
         encoder=options.encoder, crf=options.crf, preset=options.preset, pix_fmt=options.pix_fmt,

@@ -13,7 +13,8 @@ from typing import Any
 import av
 
 from ..errors import SourceError, UsageError
-from ..io.source import SourceOptions, open_source
+from ..io.source import open_source
+from ..options import SourceOptions
 from .alignment import Unpaired, pair_frames
 from .comparable_planes import Picture, to_pictures
 from .measures import psnr, ssim

@@ -11,9 +11,8 @@ from dataclasses import replace
 from ..engines.gpu_engines import choose_for_gpu
 from ..engines.gpus import Gpu, list_gpus
 from ..errors import EngineError, StreamsrError
-from ..io.encoder_choice import EncoderOptions
-from ..io.input_container import SourceOptions
 from ..models import RESIZE
+from ..options import EncoderOptions, SourceOptions
 from .nvenc import find_encoders
 
 FRAMES_IN_FLIGHT = 3  # one comes, one is computed, one goes

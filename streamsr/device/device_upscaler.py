@@ -15,12 +15,12 @@ from typing import Any
 import av
 import numpy as np
 
-from ..engines import Hint, Precision
 from ..engines.device_engine import DeviceEngine, DeviceMemoryError
 from ..engines.handover import DeviceHandover
 from ..errors import UsageError
 from ..frame import Frame, fetch, find_layout
 from ..models import ModelSpec
+from ..options import Hint, Precision
 from ..resample import planar_format
 from ..upscaling.scene_cuts import Continuity
 from ..upscaling.upscaler import Upscaler

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..engines import Hint, Precision, open_engine
+from ..engines import open_engine
 from ..engines.device_engine import DeviceEngine
 from ..engines.handover import DeviceHandover
 from ..io.encoder_settings import Encoding
 from ..models import ModelSpec
+from ..options import Hint, Precision
 from ..upscaling.upscaler import Upscaler
 from .device import Device
 from .device_selection import find_gpu_of_frames

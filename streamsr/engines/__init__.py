@@ -9,17 +9,15 @@ import importlib.util
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, get_args, runtime_checkable
 
 import numpy as np
 
 from streamsr.errors import EngineError, UsageError
 from streamsr.models import ModelSpec
+from streamsr.options import Hint, Precision, check_choice
 
-Precision = Literal["auto", "f32", "f16", "bf16", "int8"]
-Hint = Literal["throughput", "latency"]
 MAX_STREAMS = 8  # planes side by side: each takes up to 400 MB (streamsr.engines.tiling)
-PRECISIONS = ("auto", "f32", "f16", "bf16", "int8")
 
 # What a recurrent model carries from one frame of a stream to the next, float32 (channels, scale * h, scale * w) for each
 # of `ModelSpec.states`, whatever the engine's precision: rounding it again at every frame would add up. () without one.
@@ -208,10 +206,8 @@ def open_engine(
     """
     if not 8 <= bits <= 16:
         raise UsageError(f"bits is {bits}; planes have 8 to 16 bits.")
-    if precision not in PRECISIONS:
-        raise UsageError(f"Unknown precision {precision!r}. Precisions: {', '.join(PRECISIONS)}.")
-    if hint not in ("throughput", "latency"):
-        raise UsageError(f"Unknown hint {hint!r}. Hints: throughput, latency.")
+    check_choice("precision", precision, get_args(Precision))
+    check_choice("hint", hint, get_args(Hint))
     name = choose_engine(engine, device)
     if spec is None and name != "resize":
         raise UsageError(f"Engine {name!r} needs a model; only 'resize' does without.")

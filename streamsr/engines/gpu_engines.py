@@ -19,11 +19,12 @@ from streamsr.engines.gpus import Gpu, list_gpus
 from streamsr.errors import EngineError
 
 if TYPE_CHECKING:
-    from streamsr.engines import Engine, Precision
+    from streamsr.engines import Engine
     from streamsr.engines.device_engine import DeviceEngine
     from streamsr.engines.handover import DeviceHandover
     from streamsr.engines.tensorrt_engine import TensorRtEngine
     from streamsr.models import ModelSpec
+    from streamsr.options import Precision
 
 INSTALL_TORCH = "pip install 'streamsr[torch]'"
 Say = Callable[[str], None]

@@ -14,7 +14,7 @@ from streamsr.errors import EngineError
 from streamsr.models import ModelSpec
 
 if TYPE_CHECKING:
-    from streamsr.engines import Hint, Precision
+    from streamsr.options import Hint, Precision
 
 try:
     import onnx

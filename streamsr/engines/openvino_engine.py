@@ -26,7 +26,7 @@ from streamsr.models import ModelSpec
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from streamsr.engines import Hint, Precision
+    from streamsr.options import Hint, Precision
 
 MAX_BF16_BITS = 12  # Note [Precision]
 MAX_COMPILED = 16  # sizes kept compiled: of the streams that share an engine, and those a stream had before

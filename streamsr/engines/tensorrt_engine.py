@@ -24,8 +24,8 @@ from streamsr.errors import EngineError, UsageError
 from streamsr.models import ModelSpec
 
 if TYPE_CHECKING:
-    from streamsr.engines import Precision
     from streamsr.engines.hosted_engine import HostedEngine
+    from streamsr.options import Precision
 
 MAX_BATCH = 16
 DTYPES: dict[str, DType] = {"f16": "float16", "f32": "float32"}

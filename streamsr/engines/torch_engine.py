@@ -16,7 +16,7 @@ from streamsr.errors import EngineError
 from streamsr.models import ModelSpec
 
 if TYPE_CHECKING:
-    from streamsr.engines import Precision
+    from streamsr.options import Precision
 
 INSTALL = "pip install 'streamsr[torch]'"
 

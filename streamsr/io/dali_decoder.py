@@ -16,9 +16,9 @@ from typing import Any
 import av
 
 from ..errors import SourceError, UsageError
+from ..options import SourceOptions
 from .decoding import Decoder, SourceCount
 from .dlpack import NO_WAIT, Unstreamed
-from .input_container import SourceOptions
 
 INSTALL = "pip install nvidia-dali-cuda120, or nvidia-dali-cuda130 for CUDA 13"
 _HELD_BACK = 64  # packets: no codec reorders by more

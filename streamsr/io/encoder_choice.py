@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -14,25 +14,9 @@ from av.codec.codec import PixFmtLoss, find_best_pix_fmt_of_list
 
 from ..errors import SinkError, UsageError
 from ..frame import find_layout
+from ..options import EncoderOptions
 from .containers import OutputFormat
 from .tags import Tags
-
-
-@dataclass(frozen=True, slots=True)
-class EncoderOptions:
-    """How to encode. None: the default of the encoder's row in ENCODERS."""
-
-    encoder: str = "auto"  # FFmpeg's name
-    crf: float | None = None  # constant quality, on the encoder's own scale; lower is better
-    preset: str | None = None
-    pix_fmt: str | None = None
-    options: Mapping[str, str] | None = None  # encoder options, passed to FFmpeg as they are
-    threads: int = 0  # 0 = the encoder's choice
-    realtime: bool = False  # favour speed
-    live: bool = False  # favour delay: no look-ahead, a key frame every LIVE_GOP_S, headers with each of them
-    max_bit_rate_bps: int | None = None  # with `live`: what a network may be asked to carry
-    gpu: int | None = None  # that frames are on, for encoders there; None: frames are in host memory
-    nvenc: tuple[str, ...] = ()  # FFmpeg's names of this GPU's encoders, which "auto" prefers
 
 
 @dataclass(frozen=True, slots=True)

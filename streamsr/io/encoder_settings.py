@@ -15,21 +15,13 @@ from av.codec.hwaccel import HWAccel
 from ..errors import SinkError
 from ..frame import is_on_device
 from ..libav import stream_of
+from ..options import EncoderOptions
 from ..priority import keep_priority
 from ..side_data import declare_side_data
 from .attached import Attached, find_lost
 from .containers import OutputFormat
 from .conversion import JFIF, convert, encoded_tags
-from .encoder_choice import (
-    ENCODERS,
-    EncoderOptions,
-    check_size,
-    choose_encoder,
-    choose_pix_fmt,
-    closest_rate,
-    encoder_options,
-    surface_format,
-)
+from .encoder_choice import ENCODERS, check_size, choose_encoder, choose_pix_fmt, closest_rate, encoder_options, surface_format
 from .tags import Tags, scaled_tags
 
 

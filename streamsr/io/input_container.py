@@ -4,36 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import av
 import av.error
 
 from ..errors import SourceError
+from ..options import SourceOptions
 from .containers import is_pattern
 from .remote import is_store, open_file
-
-
-@dataclass(frozen=True, slots=True)
-class SourceOptions:
-    """How to read an input."""
-
-    start_s: float | None = None  # first time wanted, in seconds from the start of the input
-    end_s: float | None = None  # first time not wanted any more
-    num_frames: int | None = None  # at most so many frames
-    deinterlace: Literal["auto", "on", "off"] = "auto"
-    max_errors: int = 32  # so many corrupt packets in a row are skipped
-    threads: int = 0  # decoder threads, 0 = FFmpeg's choice
-    input_format: str | None = None  # FFmpeg's name: "rawvideo", "nut"
-    input_size: tuple[int, int] | None = None  # rawvideo only
-    input_pix_fmt: str | None = None  # rawvideo only
-    input_rate: Fraction | None = None  # rawvideo and image sequences, frames per second
-    timeout_s: float | None = None  # of opening and of each read; None: forever
-    decoder: Literal["auto", "nvdec", "cpu", "dali"] = "auto"
-    gpu: int | None = None  # that frames are decoded on and stay on, where it can; None: frames are in host memory
 
 
 class BinaryFile(Protocol):

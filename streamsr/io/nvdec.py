@@ -14,8 +14,8 @@ from av.codec.hwaccel import HWAccel
 
 from ..errors import SourceError, UsageError
 from ..frame import SURFACES, find_layout, is_on_device
+from ..options import SourceOptions
 from .decoding import Decoder, SourceCount, describe_time
-from .input_container import SourceOptions
 
 _PLANAR = {*SURFACES.values(), "yuvj420p"}
 _MOST_SILENT = 256  # packets without a picture: no codec holds back so many

@@ -11,7 +11,6 @@ import os
 from array import array
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,8 +19,9 @@ import av.error
 
 from ..errors import SinkError, UsageError
 from ..frame import find_layout, sample_format
+from ..options import SinkOptions
 from .containers import OutputFormat, find_format, is_pattern
-from .encoder_choice import EncoderOptions, choose_encoder
+from .encoder_choice import choose_encoder
 from .encoder_settings import Encoding, explain_disk, reason_of
 from .passthrough import Track, copy_words, open_tracks
 from .source import Source
@@ -32,16 +32,6 @@ _MP4_TAGS = {"title", "artist", "album_artist", "album", "date", "comment", "gen
              "show", "episode_id", "network", "lyrics", "track", "disc", "compilation", "keywords", "grouping", "encoder",
              "creation_time", "language", "handler_name", "vendor_id", "media_type", "location", "location-eng"}  # fmt: skip
 _BRANDS = {"major_brand", "minor_version", "compatible_brands", "encoder"}
-
-
-@dataclass(frozen=True, slots=True)
-class SinkOptions:
-    """How to write an output."""
-
-    encode: EncoderOptions = field(default_factory=EncoderOptions)
-    format: str | None = None  # BY_NAME of containers.py; None: from the output's ending
-    overwrite: bool = False
-    strict: bool = False  # what would be dropped is an error instead
 
 
 class Sink:

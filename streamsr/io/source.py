@@ -20,9 +20,10 @@ import av.error
 
 from ..errors import SourceError
 from ..frame import fetch
+from ..options import SourceOptions
 from .decoding import SourceCount, packet_seconds
 from .deinterlace import deinterlace
-from .input_container import SourceOptions, open_input, pick_video
+from .input_container import open_input, pick_video
 from .nvdec import open_decoder
 from .seeking import seek_key_frame
 from .tags import Tags, read_tags

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from ..errors import SourceError, UsageError
 from ..io.containers import BY_NAME, BY_SUFFIX, is_pattern, reads_images
-from ..io.input_container import SourceOptions, open_input, pick_video
+from ..io.input_container import open_input, pick_video
 from ..io.source import Source, open_source
+from ..options import SourceOptions
 
 # what is a video by its name: one that cannot be read is then a failure, and not a file of another kind
 _VIDEOS = {*BY_SUFFIX, ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".m2v", ".mpeg", ".mpg", ".mxf", ".ogv", ".rm", ".rmvb",

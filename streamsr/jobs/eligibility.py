@@ -8,8 +8,8 @@ from pathlib import Path
 from ..io.containers import find_format, reads_images
 from ..io.encoder_settings import Encoding, has_constant_quality
 from ..io.remote import read_facts
-from ..io.sink import SinkOptions
 from ..io.source import Source
+from ..options import SinkOptions
 from ..resample import planar_format
 from ..upscaling.upscaler import Upscaler
 from .job_spec import Spec

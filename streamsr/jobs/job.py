@@ -18,13 +18,13 @@ from typing import Literal
 
 from ..device.device_selection import find_devices, settle
 from ..device.upscaler_factory import open_upscaler, settle_delivery
-from ..engines import Precision
 from ..errors import AccountError, Interrupted, SinkError, StreamsrError, UsageError
 from ..io.compression import form_of
 from ..io.containers import find_format
 from ..io.encoder_settings import Encoding, explain_disk, reason_of
-from ..io.sink import Sink, SinkOptions, check_output
-from ..io.source import Source, SourceOptions
+from ..io.sink import Sink, check_output
+from ..io.source import Source
+from ..options import Precision, SinkOptions, SourceOptions
 from ..pipeline import Progress, Report, balance, fill, fit_scale, fit_size, open_in_thread, upscale_source
 from ..resample import planar_format
 from ..upscaling.upscaler import Upscaler

@@ -13,7 +13,7 @@ import av
 
 from .._version import __version__
 from ..io.remote import hide_secrets, open_file, read_facts
-from ..io.sink import SinkOptions
+from ..options import SinkOptions
 from ..upscaling.upscaler import Upscaler
 from .job_spec import Spec
 

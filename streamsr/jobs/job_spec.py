@@ -10,9 +10,8 @@ from fractions import Fraction
 from typing import Any, Protocol
 
 from ..device.upscaler_factory import open_upscaler
-from ..io.encoder_choice import EncoderOptions
-from ..io.input_container import SourceOptions
 from ..io.tags import Tags
+from ..options import EncoderOptions, SourceOptions
 from ..upscaling.upscaler import Upscaler
 from .segment_plan import Segment
 

@@ -19,8 +19,9 @@ import av
 from ..errors import Interrupted, SinkError
 from ..io.attached import find_lost
 from ..io.decoding import packet_seconds
-from ..io.sink import Sink, SinkOptions
+from ..io.sink import Sink
 from ..io.source import Source
+from ..options import SinkOptions
 from .job_spec import Result, Spec
 from .segment_file import read_packets
 from .segment_store import Store

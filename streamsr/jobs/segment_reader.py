@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import av
 
-from ..io.input_container import SourceOptions
 from ..io.source import Source, Window
+from ..options import SourceOptions
 from .segment_plan import Segment
 
 _RUN_IN = 2  # interlaced frames to decode before the first one wanted; bwdif looks at one

@@ -11,9 +11,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..errors import UsageError
-from ..io.input_container import SourceOptions, open_input
+from ..io.input_container import open_input
 from ..io.remote import is_store
-from .live_options import LiveOptions
+from ..options import LiveOptions, SourceOptions
 from .redaction import MASK, redact
 from .srt import parse_srt
 

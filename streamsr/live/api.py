@@ -6,15 +6,13 @@ import threading
 from pathlib import Path
 
 from ..device.device_selection import find_devices
-from ..engines import Precision, open_engine
+from ..engines import open_engine
 from ..errors import UsageError
-from ..io.input_container import SourceOptions
-from ..io.sink import SinkOptions
+from ..options import LiveOptions, Precision, SinkOptions, SourceOptions
 from .address import check_input
 from .engine_pool import Opener
 from .event_log import EventLog
 from .fallback_models import LiveModels
-from .live_options import LiveOptions
 from .live_report import LiveReport
 from .output_target import Target, check_target, find_target
 from .redaction import redact

@@ -13,9 +13,10 @@ import av
 
 from ..device.device_selection import FRAMES_IN_FLIGHT
 from ..device.upscaler_factory import open_upscaler
-from ..engines import Precision, open_engine
+from ..engines import open_engine
 from ..engines.device_engine import DeviceMemoryError
 from ..models import RESIZE, find_models, list_models
+from ..options import Precision
 from ..pipeline import fit_box
 from ..resample import FilterChain, GraphKey, planar_format
 from ..upscaling.upscaler import Upscaler

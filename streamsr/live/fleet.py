@@ -9,9 +9,9 @@ from dataclasses import replace
 
 from ..device.device_selection import deal, find_devices
 from ..errors import Interrupted, SinkError, SourceError, StreamsrError
+from ..options import FOREVER
 from .engine_pool import EnginePool
 from .event_log import EventLog
-from .live_options import FOREVER
 from .live_report import LiveReport
 from .monitoring import Watch
 from .stream_config import StreamOrder

@@ -12,10 +12,10 @@ import av
 import av.error
 
 from ..io.containers import OutputFormat
-from ..io.encoder_choice import EncoderOptions
 from ..io.encoder_settings import Encoding
 from ..io.passthrough import AudioTrack, open_tracks
 from ..io.tags import Tags
+from ..options import EncoderOptions
 from .packet_ipc import Parcel
 
 TICKS = Fraction(1, 90_000)  # of the output's pictures

@@ -12,13 +12,12 @@ from fractions import Fraction
 import av
 
 from ..errors import SourceError, StreamsrError
-from ..io.input_container import SourceOptions
 from ..io.tags import Tags
+from ..options import LiveOptions, SourceOptions
 from .address import is_live
 from .backoff import Backoff
 from .event_log import EventLog
 from .frame_buffer import FrameBuffer, Picture
-from .live_options import LiveOptions
 from .redaction import redact_text
 from .source_session import Arrival, RefusedError, Session
 from .telemetry import StreamTelemetry

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from ..errors import SinkError, UsageError
 from ..io.containers import MATROSKA, MP4, MPEGTS, NUT, OutputFormat, find_format
-from ..io.sink import SinkOptions, check_encoder, check_output, partial_path
+from ..io.sink import check_encoder, check_output, partial_path
+from ..options import LiveOptions, SinkOptions
 from .address import scheme_of
-from .live_options import LiveOptions
 from .redaction import redact
 from .segment_names import name_file
 from .srt import parse_srt

@@ -15,11 +15,11 @@ from fractions import Fraction
 from pathlib import Path
 
 from ..errors import SinkError, StreamsrError
+from ..options import LiveOptions
 from .address import check_host
 from .backoff import Backoff
 from .event_log import EventLog
 from .ledger import Ledger
-from .live_options import LiveOptions
 from .output_target import Target
 from .packet_ipc import Parcel
 from .redaction import redact, redact_text

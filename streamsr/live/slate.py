@@ -7,7 +7,8 @@ import av.error
 import numpy as np
 
 from ..errors import UsageError
-from ..io.input_container import SourceOptions, open_input
+from ..io.input_container import open_input
+from ..options import SourceOptions
 
 _GREY = 40
 

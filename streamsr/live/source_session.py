@@ -15,10 +15,10 @@ import av.error
 from ..errors import SourceError
 from ..io.decoding import Decoder, SourceCount, packet_seconds
 from ..io.deinterlace import deinterlace
-from ..io.input_container import SourceOptions, open_input, pick_video
+from ..io.input_container import open_input, pick_video
 from ..io.tags import Tags, read_tags
+from ..options import LiveOptions, SourceOptions
 from .address import DEVICE, check_host, input_options, is_paced, scheme_of
-from .live_options import LiveOptions
 from .redaction import redact, redact_text
 from .srt import SrtFile
 

@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..device.device_selection import find_devices
-from ..engines import Precision
-from ..io.input_container import SourceOptions
-from ..io.sink import SinkOptions
+from ..options import LiveOptions, Precision, SinkOptions, SourceOptions
 from .address import scheme_of
 from .api import check_live, run_live
 from .engine_pool import Opener
 from .event_log import EventLog
 from .fallback_models import LiveModels
-from .live_options import LiveOptions
 from .live_report import LiveReport
 from .telemetry import PreviewTap, StreamTelemetry
 

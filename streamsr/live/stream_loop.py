@@ -17,14 +17,12 @@ from dataclasses import dataclass
 import av
 
 from ..errors import AccountError, Interrupted, SinkError, SourceError, StreamsrError
-from ..io.input_container import SourceOptions
-from ..io.sink import SinkOptions
+from ..options import LiveOptions, SinkOptions, SourceOptions
 from .event_log import EventLog
 from .fallback_models import LiveModels
 from .frame_buffer import FrameBuffer, Picture
 from .ledger import Ledger
 from .live_encoder import LiveEncoder
-from .live_options import LiveOptions
 from .live_report import LiveReport
 from .live_source import LiveSource
 from .output_target import Target

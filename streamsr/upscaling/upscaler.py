@@ -18,22 +18,12 @@ from typing import Any, overload
 import av
 import numpy as np
 
-from streamsr.engines import (
-    MAX_STREAMS,
-    Engine,
-    Hint,
-    Precision,
-    State,
-    choose_engine,
-    count_threads,
-    describe_model,
-    open_engine,
-    zero_state,
-)
+from streamsr.engines import MAX_STREAMS, Engine, State, choose_engine, count_threads, describe_model, open_engine, zero_state
 from streamsr.engines.tiling import infer_tiled, max_pixels, tile_shape
 from streamsr.errors import UsageError
 from streamsr.frame import Frame, find_layout
 from streamsr.models import RESIZE, Form, ModelSpec, find_models
+from streamsr.options import Hint, Precision
 from streamsr.resample import exact_side, planar_format, resize_plane
 from streamsr.upscaling.frame_sequence import Stream, luma_bits
 from streamsr.upscaling.scale_plan import padded_shape, plan_passes, specs_for

@@ -11,12 +11,10 @@ import pytest
 from streamsr.device import device_selection
 from streamsr.engines.gpus import Gpu
 from streamsr.errors import EngineError
-from streamsr.io.input_container import SourceOptions
-from streamsr.io.sink import SinkOptions
 from streamsr.live import fleet
 from streamsr.live.fleet import Fleet
-from streamsr.live.live_options import LiveOptions
 from streamsr.live.stream_config import StreamOrder
+from streamsr.options import LiveOptions, SinkOptions, SourceOptions
 
 GPUS = [Gpu(number, "NVIDIA", "8.9", 1 << 34) for number in range(2)]
 

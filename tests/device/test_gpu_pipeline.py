@@ -19,12 +19,10 @@ from streamsr.device.nvenc import find_encoders
 from streamsr.device.upscaler_factory import open_upscaler
 from streamsr.engines.gpus import list_gpus
 from streamsr.frame import Frame, fetch, is_on_device
-from streamsr.io.encoder_choice import EncoderOptions
-from streamsr.io.sink import SinkOptions
-from streamsr.io.source import Source, SourceOptions
+from streamsr.io.source import Source
 from streamsr.live.api import run_live
-from streamsr.live.live_options import LiveOptions
 from streamsr.live.live_report import LiveReport
+from streamsr.options import EncoderOptions, LiveOptions, SinkOptions, SourceOptions
 
 pytestmark = pytest.mark.gpu
 CLIP = Path(__file__).parents[1] / "clips" / "bunny.mp4"

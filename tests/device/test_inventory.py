@@ -18,9 +18,8 @@ from streamsr.device.device_selection import deal, find_devices, gpu_index, sett
 from streamsr.device.inventory import GpuFacts, inspect_gpus
 from streamsr.engines.gpus import Gpu
 from streamsr.errors import EngineError
-from streamsr.io.encoder_choice import EncoderOptions
-from streamsr.io.input_container import SourceOptions
 from streamsr.jobs.worker_pool import count_workers, share_out
+from streamsr.options import EncoderOptions, SourceOptions
 
 GIB = 2**30
 TWO = [Gpu(0, "NVIDIA A", "8.9", 24 * GIB), Gpu(1, "NVIDIA B", "9.0", 80 * GIB)]
@@ -171,9 +170,9 @@ def test_decoder_and_encoder_follow_the_network(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_segments_of_a_file_are_dealt_to_all_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from streamsr.io.sink import SinkOptions
     from streamsr.io.source import Source
     from streamsr.jobs.eligibility import make_spec
+    from streamsr.options import SinkOptions
     from streamsr.upscaling.upscaler import Upscaler
 
     monkeypatch.setattr(device_selection, "has_cupy", lambda: True)

@@ -25,11 +25,11 @@ from streamsr.live.event_log import EventLog
 from streamsr.live.fallback_models import LiveModels
 from streamsr.live.fleet import Fleet
 from streamsr.live.live_encoder import LiveEncoder
-from streamsr.live.live_options import LiveOptions
 from streamsr.live.live_report import LiveReport
 from streamsr.live.monitoring import Watch, WatchOptions
 from streamsr.live.stream_loop import LiveRun
 from streamsr.live.telemetry import StreamTelemetry
+from streamsr.options import LiveOptions
 
 PATIENT = ("--live", "--max-latency", "60000", "--encoder", "ffv1")  # nothing is late, however busy the machine is
 

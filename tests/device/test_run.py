@@ -14,7 +14,7 @@ from media import make_clip, rows, sound, streams, streamsr, times
 
 import streamsr as library
 from streamsr.errors import Interrupted
-from streamsr.io.input_container import SourceOptions
+from streamsr.options import SourceOptions
 
 
 def same_on_both(source: Path, folder: Path, model: Path, *options: str, name: str = "out.mkv") -> dict[str, Any]:

@@ -19,7 +19,8 @@ from surfaces import Surface
 from streamsr.errors import SourceError, UsageError
 from streamsr.frame import Frame, fetch
 from streamsr.io import dali_decoder
-from streamsr.io.source import Source, SourceOptions
+from streamsr.io.source import Source
+from streamsr.options import SourceOptions
 
 DALI = SourceOptions(decoder="dali", gpu=0)
 

@@ -18,7 +18,8 @@ from surfaces import Hardware, Surface
 from streamsr.errors import SourceError, UsageError
 from streamsr.frame import fetch
 from streamsr.io import nvdec
-from streamsr.io.source import Source, SourceOptions
+from streamsr.io.source import Source
+from streamsr.options import SourceOptions
 
 ON_GPU = SourceOptions(gpu=0)
 EXTERNAL = av.error.ExternalError(542398533, "Generic error in an external library", "cuvid")

@@ -10,9 +10,10 @@ import pytest
 from streamsr.device.nvenc import NVENC, find_encoders
 from streamsr.errors import UsageError
 from streamsr.io.containers import MATROSKA, MP4, WEBM, Y4M, OutputFormat
-from streamsr.io.encoder_choice import EncoderOptions, encoder_options
+from streamsr.io.encoder_choice import encoder_options
 from streamsr.io.encoder_settings import Encoding, has_constant_quality
 from streamsr.io.tags import Mastering, Tags
+from streamsr.options import EncoderOptions
 
 SDR = Tags(1920, 1080, "yuv420p", Fraction(1), 1, 1, 1, 1, "left", None, None, None)
 ON_GPU = EncoderOptions(gpu=0, nvenc=NVENC)

@@ -145,9 +145,8 @@ def test_input_by_http_and_segments_in_s3_through_a_ray_client(clip: Path, whole
 
 @pytest.fixture
 def spec(clip: Path, tmp_path: Path) -> Spec:
-    from streamsr.io.encoder_choice import EncoderOptions
-    from streamsr.io.sink import SinkOptions
     from streamsr.io.source import open_source
+    from streamsr.options import EncoderOptions, SinkOptions
     from streamsr.upscaling.upscaler import Upscaler
 
     target = str(tmp_path / "out.mp4")

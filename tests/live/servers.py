@@ -21,9 +21,9 @@ import pytest
 from streamsr.errors import StreamsrError
 from streamsr.live.api import run_live
 from streamsr.live.event_log import EventLog
-from streamsr.live.live_options import LiveOptions
 from streamsr.live.live_report import LiveReport
 from streamsr.live.telemetry import StreamTelemetry
+from streamsr.options import LiveOptions
 
 PATIENCE_S = 60.0  # long past anything that comes at all, on a busy machine
 RATE = 10  # frames a second of test cameras: little work

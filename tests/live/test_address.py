@@ -11,8 +11,8 @@ from media import streamsr
 
 from streamsr.errors import UsageError
 from streamsr.live.address import check_input, is_live, resolve
-from streamsr.live.live_options import LiveOptions
 from streamsr.live.output_target import find_target
+from streamsr.options import LiveOptions
 
 
 @pytest.mark.parametrize(("url", "live"), [

@@ -10,9 +10,9 @@ import pytest
 from media import streamsr
 
 from streamsr.errors import SourceError
-from streamsr.io.input_container import SourceOptions, open_input
+from streamsr.io.input_container import open_input
 from streamsr.live.address import input_options, is_live, is_paced
-from streamsr.live.live_options import LiveOptions
+from streamsr.options import LiveOptions, SourceOptions
 
 
 def test_a_device_that_is_not_there_ends_the_run(tmp_path: object) -> None:

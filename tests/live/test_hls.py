@@ -10,8 +10,7 @@ import pytest
 from media import ffmpeg, make_clip, streams, streamsr, times
 from servers import Live
 
-from streamsr.io.sink import SinkOptions
-from streamsr.live.live_options import LiveOptions
+from streamsr.options import LiveOptions, SinkOptions
 
 pytestmark = pytest.mark.slow
 RATE = 10

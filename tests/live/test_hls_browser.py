@@ -15,8 +15,7 @@ from selenium import webdriver
 from servers import Live, node_module
 from web import until
 
-from streamsr.io.sink import SinkOptions
-from streamsr.live.live_options import LiveOptions
+from streamsr.options import LiveOptions, SinkOptions
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 

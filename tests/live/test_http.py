@@ -14,7 +14,7 @@ from media import make_clip, sound, streamsr, times
 from servers import PATIENCE_S, Live, sender
 
 from streamsr.live.address import is_file_behind
-from streamsr.live.live_options import LiveOptions
+from streamsr.options import LiveOptions
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 

@@ -15,7 +15,7 @@ import pytest
 from media import STREAMSR, ffmpeg, make_clip, sound, streams, times
 from servers import PATIENCE_S, SILENT_CAMERA, Live, RtspServer, free_port, sender
 
-from streamsr.live.live_options import LiveOptions
+from streamsr.options import LiveOptions
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 

@@ -12,8 +12,8 @@ from media import make_clip, streamsr, times
 from servers import Live
 
 from streamsr.errors import SinkError, UsageError
-from streamsr.live.live_options import LiveOptions
 from streamsr.live.segment_names import free_path, name_file, next_number
+from streamsr.options import LiveOptions
 
 RATE = 10
 PATIENT = LiveOptions(max_latency_s=5, segment_s=2)

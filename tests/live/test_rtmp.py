@@ -15,7 +15,7 @@ import pytest
 from media import make_clip, streams, times
 from servers import PATIENCE_S, Live, free_port, node_module, sender, system_ffmpeg
 
-from streamsr.live.live_options import LiveOptions
+from streamsr.options import LiveOptions
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 

@@ -12,7 +12,7 @@ from media import rows, streams, times
 from servers import CAMERA, RATE, SILENT_CAMERA, VIDEO, Live, RtspServer, free_port, recorder
 
 from streamsr.errors import SinkError, SourceError
-from streamsr.live.live_options import LiveOptions
+from streamsr.options import LiveOptions
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 

@@ -9,8 +9,8 @@ from media import make_clip, sound, streams, times
 from servers import Live, free_port, sender, system_ffmpeg
 
 from streamsr.errors import SinkError, SourceError, UsageError
-from streamsr.live.live_options import LiveOptions
 from streamsr.live.srt import load_libsrt, pack_address, parse_srt
+from streamsr.options import LiveOptions
 
 RATE = 10
 X264 = ["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", RATE, "-pix_fmt", "yuv420p"]

@@ -14,9 +14,8 @@ from media import streamsr
 
 from streamsr.commands.toml_config import read_config
 from streamsr.errors import UsageError
-from streamsr.io.encoder_choice import EncoderOptions
-from streamsr.live.live_options import LiveOptions
 from streamsr.live.stream_config import StreamOrder
+from streamsr.options import EncoderOptions, LiveOptions
 
 GOOD = '[streams.gate]\ninput = "rtsp://127.0.0.1:1/a"\noutput = "udp://127.0.0.1:2"\n'
 

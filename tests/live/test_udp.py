@@ -13,8 +13,7 @@ import pytest
 from media import MILLISECOND, ffmpeg, make_clip, pictures, rows, streams, times
 from servers import Live, free_port, lossy_proxy, sender
 
-from streamsr.io.input_container import SourceOptions
-from streamsr.live.live_options import LiveOptions
+from streamsr.options import LiveOptions, SourceOptions
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 
