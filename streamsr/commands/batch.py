@@ -117,12 +117,12 @@ def _is_finished(item: Item, options: argparse.Namespace, source: SourceOptions,
     from ..errors import SinkError
     from ..io.source import open_source
     from ..jobs.batch_items import find_fault
-    from ..jobs.job import clear_finished, work_folder
+    from ..jobs.job import clear_finished
     from ..pipeline import fit_size
 
     if sink.overwrite or not Path(item.target).exists():
         return False
-    clear_finished(work_folder(item.target), item.target)
+    clear_finished(item.target, options.work_folder)
     with open_source(item.source, source) as opened:
         upscaler = engines.upscaler or engines.open(options.model, options.precision)
         upscaler.turn_to(options.scale or 2, size=None if options.size is None else fit_size(opened, options.size))

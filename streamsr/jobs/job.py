@@ -30,7 +30,7 @@ from ..resample import planar_format
 from ..upscaling.upscaler import Upscaler
 from .eligibility import make_plan, make_spec
 from .executors import hire
-from .job_folder import ChangedJobError, clear_finished, discard, parcel_folder, remove_damaged, work_folder
+from .job_folder import ChangedJobError, check_folder, clear_finished, discard, remove_damaged, segment_folder, work_folder
 from .job_identity import describe_job, find_changes
 from .job_spec import Crew, Result, Spec
 from .journal import Journal
@@ -98,7 +98,8 @@ def run(
         raise UsageError(f"--workers {workers} are of this machine, and --cluster {cluster} has its own.", hint="leave one of them out")
     if work is not None and "://" in work and cluster is None:
         raise UsageError(f"--work-folder {work} is for --cluster.", hint="give a folder of this machine")
-    clear_finished(folder, target)
+    check_folder(target, work)
+    clear_finished(target, work)
     check_output(target, sink_options, source_url=url)
     report = Report(url, target)
     with (
@@ -111,7 +112,7 @@ def run(
         factor, box = (scale, None) if size is None else (fit_scale(opened, size), fit_size(opened, size))
         upscaler.turn_to(factor, size=box, form=form_of(opened))
         try:
-            place = parcel_folder(target, work)
+            place = segment_folder(target, work)
             spec = make_spec(opened, upscaler, sink_options, target, place, device, precision, threads, segment_seconds,
                              frames_in_flight, batch)  # fmt: skip
             at = time.perf_counter()
@@ -119,7 +120,7 @@ def run(
             report.stage_s["plan"] = time.perf_counter() - at
         except Uncut as reason:
             if folder.is_dir():
-                discard(folder, str(reason), restart=restart)
+                discard(target, work, str(reason), restart=restart)
             if workers not in (1, "auto") or cluster is not None:
                 report.notes.append(f"one worker{' of this machine' if cluster else ''} made the video in one piece: {reason}")
             if "," in device:
@@ -165,13 +166,13 @@ class Job:
         if plan is not None:
             remove_damaged(folder)
         with Journal(folder) as journal, Lease(folder, lost=lost):
-            before = journal.fact("identity")
+            before = journal.identity()
             if plan is None and before is not None:
-                changes = find_changes(json.loads(before), json.loads(facts["identity"]))
+                changes = find_changes(before, json.loads(facts["identity"]))
                 if changes:
                     hint = "--restart throws the unfinished job away; or give the options and the input of before"
                     raise ChangedJobError(f"{folder} holds an unfinished job that differs: {'; '.join(changes)}.", hint=hint)
-                self.spec = replace(self.spec, encode=replace(self.spec.encode, threads=int(journal.fact("threads") or 0)))
+                self.spec = replace(self.spec, encode=replace(self.spec.encode, threads=journal.threads()))
             else:
                 Store(self.spec.folder).clear()
                 journal.begin(plan or plan_anew(), facts)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import os
+import stat
 import threading
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import SinkError, UsageError
-from .journal import NAME, Journal
+from .journal import COMPANIONS, NAME, Journal
 from .lease import Lease
 from .segment_store import Store
 
@@ -18,7 +19,7 @@ class ChangedJobError(UsageError):
     """An unfinished job was begun with something else; `restart` throws it away."""
 
 
-def parcel_folder(target: str, work: str | None) -> str:
+def segment_folder(target: str, work: str | None) -> str:
     """Where the segments of an output lie until they are joined; in `work`, a folder or URL for many jobs, each has a place of its own."""
     if work is None:
         return str(work_folder(target).absolute())
@@ -31,44 +32,72 @@ def work_folder(target: str) -> Path:
     return Path(f"{target}.streamsr")
 
 
-def discard(folder: Path, reason: str, *, restart: bool) -> None:
+def check_folder(target: str, work: str | None) -> None:
+    """Refuse a work folder that is not this user's own, and clear one without a journal, from which nothing can go on.
+
+    Raises SinkError for a symbolic link, and for a folder of another user where everybody may make one (/tmp).
+    """
+    folder = work_folder(target)
+    for place in (folder, Path(segment_folder(target, work)) if work is None or "://" not in work else folder):
+        if place.is_symlink():
+            raise SinkError(f"{place} is a symbolic link, not a work folder of streamsr.", hint=f"rm {place}")
+        if place.is_dir() and _is_planted(place):
+            raise SinkError(f"{place} belongs to another user.", hint="write to a folder of your own")
+    if folder.is_dir() and not (folder / NAME).is_file():
+        _remove(target, work)
+
+
+def discard(target: str, work: str | None, reason: str, *, restart: bool) -> None:
     """Throw away the segments of a job that now runs in one piece."""
+    folder = work_folder(target)
+    if not (folder / NAME).is_file():
+        return  # what is left of it is not streamsr's
     if not restart:
         raise ChangedJobError(
             f"{folder} holds an unfinished job in segments, but this one runs in one piece: {reason}.",
             hint="--restart throws the unfinished job away; or give the options of before",
         )
-    with Lease(folder, lost=threading.Event()) if (folder / NAME).exists() else nullcontext():
+    remove_damaged(folder)
+    with Lease(folder, lost=threading.Event()):
         pass  # nobody else is at it
-    _remove(folder)
+    _remove(target, work)
 
 
 def remove_damaged(folder: Path) -> None:
-    """Remove a journal that SQLite cannot read, before a job that does not need it."""
+    """Remove a journal that cannot be used, before a job that does not need it."""
     try:
-        Journal(folder).close()
+        with Journal(folder) as journal:
+            journal.check()
     except SinkError:
-        (folder / NAME).unlink(missing_ok=True)
+        for name in (NAME, *COMPANIONS):
+            with suppress(OSError):  # what cannot be deleted is told when the journal is opened
+                (folder / name).unlink()
+        Journal(folder).close()
 
 
-def clear_finished(folder: Path, target: str) -> None:
+def clear_finished(target: str, work: str | None) -> None:
     """Remove the work folder of a job that was ended between the output's name and the end of the folder."""
+    folder = work_folder(target)
     if not (folder / NAME).is_file() or not Path(target).is_file():
         return
     try:
         with Journal(folder) as journal:
-            joined = journal.fact("joined")
+            is_joined = journal.is_joined()
     except SinkError:
         return  # damaged: the job itself says so
-    if joined is not None and not Path(joined).exists():
-        _remove(folder)
+    if is_joined and not Path(target).with_name(f"{Path(target).stem}.partial{Path(target).suffix}").exists():
+        _remove(target, work)
 
 
-def _remove(folder: Path) -> None:
-    """Remove the work folder, and the segments where they lie elsewhere."""
-    if (folder / NAME).is_file():
-        with suppress(SinkError), Journal(folder) as journal:
-            place = json.loads(journal.fact("identity") or "{}").get("place of the segments")
-            if place is not None:
-                Store(place).remove()
-    Store(str(folder)).remove()
+def _remove(target: str, work: str | None) -> None:
+    """Remove what streamsr has written into the work folder, and the segments where they lie elsewhere."""
+    Store(segment_folder(target, work)).remove()
+    Store(str(work_folder(target))).remove()
+
+
+def _is_planted(folder: Path) -> bool:
+    """Whether another user made this folder where everybody may make one, so that it may change at any time."""
+    if not hasattr(os, "geteuid"):
+        return False  # Windows has no such places
+    parent = folder.parent.stat()
+    return bool(parent.st_mode & stat.S_ISVTX and parent.st_mode & stat.S_IWOTH) and folder.lstat().st_uid != os.geteuid()

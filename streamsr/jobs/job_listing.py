@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from .journal import NAME
+from ..errors import SinkError
+from .journal import NAME, check_tables, connect, translated
+from .journal_values import parse_identity, parse_result, parse_segments
 from .lease import read_holder
 
 
@@ -30,21 +30,27 @@ class Unfinished:
 
 def list_jobs(folder: Path) -> list[Unfinished]:
     """The jobs whose work folders lie in `folder`, by name."""
-    return [_read(path.parent) for path in sorted(folder.glob(f"*.streamsr/{NAME}"))]
+    return [_read(path) for path in sorted(folder.glob("*.streamsr")) if path.is_dir() and not path.is_symlink()]
 
 
 def _read(folder: Path) -> Unfinished:
     output = str(folder)[: -len(".streamsr")]
+    if not (folder / NAME).exists():
+        return Unfinished(str(folder), output, "", 0, 0, 0, 0, 0, None, "it has no journal, so the next run starts over")
     try:
-        with closing(sqlite3.connect(f"{(folder / NAME).absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as db:
-            facts = dict(db.execute("SELECT name, value FROM fact").fetchall())
-            rows = db.execute("SELECT num_frames, result FROM segment").fetchall()
+        with translated(folder), closing(connect(folder, read_only=True)) as db:
+            check_tables(db)
+            row = db.execute("SELECT value FROM fact WHERE name = 'identity'").fetchone()
+            source = parse_identity(row[0]).get("input", "") if row else ""
+            segments = parse_segments(db.execute("SELECT number, plan, num_frames FROM segment ORDER BY number")) if row else []
+            rows = db.execute("SELECT number, result, pts FROM segment WHERE result IS NOT NULL")
+            done = [parse_result(number, text, pts) for number, text, pts in rows]
             held = read_holder(db)
-    except sqlite3.Error as error:
-        return Unfinished(str(folder), output, "", 0, 0, 0, 0, 0, None, str(error))
-    done = [(num_frames, json.loads(result)) for num_frames, result in rows if result is not None]
+    except SinkError as error:
+        return Unfinished(str(folder), output, "", 0, 0, 0, 0, 0, None, str(error.__cause__ or error.message))
+    finished = {result.number for result in done}
     return Unfinished(
-        str(folder), output, json.loads(facts.get("identity", "{}")).get("input", ""), len(rows), len(done),
-        sum(num_frames for num_frames, _ in rows), sum(num_frames for num_frames, _ in done), sum(result["size"] for _, result in done),
+        str(folder), output, source, len(segments), len(done), sum(segment.num_frames for segment in segments),
+        sum(segment.num_frames for segment in segments if segment.number in finished), sum(result.size for result in done),
         None if held is None else f"process {held[0].pid} on {held[0].host}",
     )  # fmt: skip

@@ -12,12 +12,14 @@ import socket
 import sqlite3
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import SinkError
 from .journal import connect, translated
+from .journal_values import InvalidError, parse_lease
 
 BEAT_S = 10.0
 LEASE_S = 60.0
@@ -35,6 +37,12 @@ class Holder:
     @classmethod
     def me(cls) -> Holder:
         return cls(os.getpid(), socket.gethostname(), _boot(), _started(os.getpid()) or "")
+
+    @classmethod
+    def of(cls, row: Sequence[object]) -> tuple[Holder, float]:
+        """The process in a row of the journal, and for how many seconds nothing was heard of it. Raises InvalidError."""
+        pid, host, boot, started, beat = parse_lease(row)
+        return cls(pid, host, boot, started), time.time() - beat
 
     def is_gone(self, silent_s: float) -> bool:
         """Whether this process cannot come back to its job; `silent_s`: seconds since it last said that it lives."""
@@ -62,7 +70,7 @@ class Lease:
             db.execute("BEGIN IMMEDIATE")  # nobody else reads or writes the lease until COMMIT
             row = db.execute("SELECT pid, host, boot, started, beat FROM lease").fetchone()
             if row is not None:
-                holder, silent_s = Holder(*row[:4]), time.time() - row[4]
+                holder, silent_s = Holder.of(row)
                 if not holder.is_gone(silent_s):
                     db.execute("ROLLBACK")
                     raise SinkError(
@@ -82,7 +90,7 @@ class Lease:
         self._over.set()
         self._thread.join()
         if (self.folder).is_dir():
-            with suppress(sqlite3.Error), closing(connect(self.folder)) as db, db:
+            with suppress(sqlite3.Error, OSError, InvalidError), closing(connect(self.folder)) as db, db:
                 db.execute("DELETE FROM lease WHERE token = ?", (self._token,))
 
     def _beat(self) -> None:
@@ -90,7 +98,7 @@ class Lease:
             try:
                 with closing(connect(self.folder)) as db, db:
                     held = db.execute("UPDATE lease SET beat = ? WHERE token = ?", (time.time(), self._token)).rowcount
-            except sqlite3.Error:
+            except (sqlite3.Error, OSError, InvalidError):
                 continue  # a full disk: others wait LEASE_S before they take over
             if not held:
                 self.lost.set()
@@ -98,11 +106,11 @@ class Lease:
 
 
 def read_holder(db: sqlite3.Connection) -> tuple[Holder, float] | None:
-    """Who works on a job, and for how many seconds nothing was heard of it; None where nobody does."""
+    """Who works on a job, and for how many seconds nothing was heard of it; None where nobody does. Raises InvalidError."""
     row = db.execute("SELECT pid, host, boot, started, beat FROM lease").fetchone()
     if row is None:
         return None
-    holder, silent_s = Holder(*row[:4]), time.time() - row[4]
+    holder, silent_s = Holder.of(row)
     return None if holder.is_gone(silent_s) else (holder, silent_s)
 
 

@@ -9,7 +9,6 @@ import hashlib
 import os
 import re
 import secrets
-import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,7 +18,8 @@ from typing import Any, BinaryIO
 from ..errors import SinkError
 from ..io.remote import find_store
 
-_SEGMENT = re.compile(r"\d{5,}-[0-9a-f]{8}(\.draft)?")
+_SEGMENT = re.compile(r"\d{5,}-[0-9a-f]{8}(\.draft)?", re.ASCII)
+_OTHERS = re.compile(r"journal\.sqlite(-journal|-wal|-shm)?|worker\d+\.log", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,8 @@ class Store:
         """Make the folder. Raises OSError, SinkError."""
         if not self.is_remote:
             self.path.mkdir(parents=True, exist_ok=True)
+            if self.path.is_symlink():
+                raise SinkError(f"{self.path} is a symbolic link, not a work folder of streamsr.", hint=f"rm {self.path}")
             return
         store, path = find_store(self.url, SinkError)
         with _as_os_error():
@@ -57,7 +59,7 @@ class Store:
             with _as_os_error(), store.open(f"{path}/{name}", "rb") as file:
                 yield file
             return
-        with (self.path / name).open("rb") as file:
+        with open(self.path / name, "rb", opener=no_follow) as file:
             yield file
 
     def size(self, name: str) -> int | None:
@@ -85,27 +87,46 @@ class Store:
 
     def clear(self, *, keep: Collection[str] = ()) -> None:
         """Delete all segments but those that `keep` names: what a worker was at when it ended, and what nobody needs."""
-        if self.is_remote:
-            store, folder = find_store(self.url, SinkError)
-            with _as_os_error():
-                store.invalidate_cache(folder)
-                found = [str(path).rpartition("/")[2] for path in (store.ls(folder, detail=False) if store.exists(folder) else ())]
-                for name in found:
-                    if _SEGMENT.fullmatch(name) and name not in keep:
-                        store.rm_file(f"{folder}/{name}")
-            return
-        for path in self.path.iterdir():
-            if _SEGMENT.fullmatch(path.name) and path.name not in keep:
-                path.unlink()
+        for name in self._names():
+            if _SEGMENT.fullmatch(name) and name not in keep:
+                self._delete(name)
 
     def remove(self) -> None:
-        """Delete the folder and all that is in it."""
+        """Delete what streamsr has written into the folder, and the folder where nothing else is in it."""
+        with suppress(OSError):
+            for name in self._names():
+                if _SEGMENT.fullmatch(name) or _OTHERS.fullmatch(name):
+                    self._delete(name)
+            if not self.is_remote:
+                self.path.rmdir()
+                return
+            store, path = find_store(self.url, SinkError)
+            with _as_os_error():
+                store.invalidate_cache(path)
+                if store.exists(path) and not store.ls(path, detail=False):
+                    store.rmdir(path)
+
+    def _names(self) -> list[str]:
+        """Of everything in the folder; none where it is a link, whose target is not streamsr's."""
         if not self.is_remote:
-            shutil.rmtree(self.path, ignore_errors=True)
+            return [] if self.path.is_symlink() else [path.name for path in self.path.iterdir() if path.is_symlink() or not path.is_dir()]
+        store, path = find_store(self.url, SinkError)
+        with _as_os_error():
+            store.invalidate_cache(path)
+            return [str(found).rpartition("/")[2] for found in (store.ls(path, detail=False) if store.exists(path) else ())]
+
+    def _delete(self, name: str) -> None:
+        if not self.is_remote:
+            (self.path / name).unlink(missing_ok=True)
             return
         store, path = find_store(self.url, SinkError)
-        with suppress(OSError), _as_os_error():
-            store.rm(path, recursive=True)
+        with _as_os_error():
+            store.rm_file(f"{path}/{name}")
+
+
+def no_follow(path: str, flags: int) -> int:
+    """An opener for `open` that refuses symbolic links."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0), 0o666)
 
 
 class Draft:
@@ -116,7 +137,7 @@ class Draft:
         self.size = 0
         self._path = folder / f"{name}.draft"
         self._checksum = hashlib.blake2b(digest_size=16)
-        self._file = self._path.open("wb", buffering=1 << 20)
+        self._file = self._path.open("xb", buffering=1 << 20)
 
     @property
     def checksum(self) -> str:

@@ -22,9 +22,10 @@ from typing import Any, Literal
 
 from ..device.device_selection import settle
 from ..engines import count_threads
-from ..errors import EngineError, StreamsrError
+from ..errors import EngineError, SinkError, StreamsrError
 from .job_spec import CORES_EACH, MAX_TRIES, Result, Spec
 from .segment_plan import Segment
+from .segment_store import no_follow
 
 _POLL_S = 0.2
 _STOP_S = 30.0  # to close a segment in hand
@@ -162,7 +163,11 @@ class Pool:
     def _start(self, number: int) -> None:
         spec, cores = share_out(self.spec, number, self.num_workers)
         log = Path(self.spec.folder) / f"worker{number}.log"
-        with log.open("ab") as words:
+        try:
+            words = open(log, "ab", opener=no_follow)  # noqa: SIM115 (closed below)
+        except OSError as error:
+            raise SinkError(f"{log} cannot be written: {error.strerror}.") from error
+        with words:
             process = subprocess.Popen(
                 [sys.executable, "-m", "streamsr.jobs.worker_process"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=words
             )

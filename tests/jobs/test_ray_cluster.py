@@ -25,7 +25,7 @@ from streamsr.errors import EngineError, SinkError, SourceError, UsageError
 from streamsr.jobs import ray_cluster as jobs_cluster
 from streamsr.jobs import ray_connection
 from streamsr.jobs.eligibility import make_plan, make_spec
-from streamsr.jobs.job_folder import parcel_folder
+from streamsr.jobs.job_folder import segment_folder
 from streamsr.jobs.job_spec import Spec
 from streamsr.jobs.ray_cluster import Cluster
 from streamsr.jobs.ray_connection import connected
@@ -152,7 +152,7 @@ def spec(clip: Path, tmp_path: Path) -> Spec:
     target = str(tmp_path / "out.mp4")
     options = SinkOptions(encode=EncoderOptions(preset="ultrafast", threads=1))
     with open_source(clip) as source, Upscaler("resize") as upscaler:
-        found = make_spec(source, upscaler, options, target, parcel_folder(target, None), "auto", "auto", 1, 1.0)
+        found = make_spec(source, upscaler, options, target, segment_folder(target, None), "auto", "auto", 1, 1.0)
     Store(found.folder).prepare()
     return found
 
