@@ -19,6 +19,7 @@ from .job_spec import Result
 from .segment_plan import Segment
 
 MAX_SEGMENTS = 1_000_000
+MAX_KINDS = 64  # of side data
 MAX_VALUE_BYTES = 256 << 20  # of one value: the times of a segment of 30 million frames
 _TICKS = 1 << 62
 _MAX_KEYS = 8
@@ -89,6 +90,9 @@ def parse_result(number: object, text: object, pts: object) -> Result:
     found = _entries(text, Result, what, without=("pts",))
     if not isinstance(pts, bytes) or len(pts) % 8 or len(pts) > MAX_VALUE_BYTES:
         raise InvalidError(f"the times of segment {number} are damaged")
+    if not isinstance(found["kinds"], list) or len(found["kinds"]) > MAX_KINDS:
+        raise InvalidError(f"kinds in {what} is {_shown(found['kinds'])}")
+    kinds = tuple(_integer(value, f"a kind of side data in {what}", least=0) for value in found.pop("kinds"))
     for name, value in found.items():
         kind = _KINDS[name]
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
@@ -101,7 +105,7 @@ def parse_result(number: object, text: object, pts: object) -> Result:
     for key, shape in (("checksum", r"([0-9a-f]{32})?"), ("parameters", r"([0-9a-f]{2})*")):
         if not re.fullmatch(shape, found[key], re.ASCII):
             raise InvalidError(f"{key} in {what} is damaged")
-    result = Result(**found, pts=pts)
+    result = Result(**found, pts=pts, kinds=kinds)
     times = np.frombuffer(pts, np.int64)
     if result.number != number or not result.complete or result.num_upscaled != len(times) or (np.diff(times) <= 0).any():
         raise InvalidError(f"{what} contradicts itself")
