@@ -15,13 +15,11 @@ import av.error
 
 from .errors import SourceError
 from .io.containers import BY_SUFFIX
-from .io.source import Source, open_source
+from .io.source import LONGEST_PRIMING_S, Source, open_source
 from .io.tags import Mastering, Tags
 from .options import SourceOptions
 
 _SYNC_S = Fraction(3, 2000)  # a millisecond, and half a tick where the input's own clock counts milliseconds
-
-_PRIMING_S = Fraction(60, 1000)  # two frames of 1024 samples at 44.1 kHz, a little more than any encoder's
 
 
 @dataclass(slots=True)
@@ -151,7 +149,7 @@ def check_sync(account: Account, expected: Sequence[Fraction | None], facts: Fac
         account.problems.append(f"{len(expected)} sound streams in, {len(found)} out")
         return
     for number, (a, b) in enumerate(zip(expected, found, strict=True)):
-        if a is None or b is None or (a < 0 and abs(b) <= _PRIMING_S):
+        if a is None or b is None or (a < 0 and abs(b) <= LONGEST_PRIMING_S):
             continue  # what an encoder puts before the sound may be left out or made anew
         if abs(a - b) > _SYNC_S:
             account.problems.append(f"sound {number} starts {float(b - a) * 1000:+.1f} ms off")

@@ -73,6 +73,7 @@ class SourceOptions:
     input_rate: Fraction | None = None  # rawvideo and image sequences, frames per second
     timeout_s: float | None = None  # of opening and of each read; None: forever
     decoder: Decoder = "auto"
+    negative: bool = True  # the output holds times before 0
     gpu: int | None = None  # that frames are decoded on and stay on, where it can; None: frames are in host memory
 
     def __post_init__(self) -> None:

@@ -16,6 +16,9 @@ from .containers import is_pattern
 from .remote import is_store, open_file
 
 
+_FAR = 32  # packets with times in a row: no codec reorders by more than 16
+
+
 class BinaryFile(Protocol):
     """What PyAV reads from."""
 
@@ -69,6 +72,28 @@ def open_input(
         raise SourceError(f"{url}: {what}{reason}.") from error
     except ValueError as error:
         raise SourceError(f"{url}: {error}.") from error
+
+
+def has_restarts(container: av.container.InputContainer) -> bool:
+    """Whether the clock of such a container may start anew in the middle."""
+    return bool(container.format.flags & av.format.Flags.ts_discont.value)  # type: ignore[operator]  # a plain number
+
+
+def count_untimed(url: str, options: SourceOptions) -> int:
+    """How many pictures come before the earliest one with a time; 0 where none has one, and where the input can be read but once."""
+    num_untimed = num_timed = 0
+    if url == "-" or not Path(url).is_file():
+        return 0
+    with open_input(url, options) as container:
+        try:
+            for packet in container.demux(pick_video(container, url)):
+                num_untimed += packet.pts is None and packet.size > 0
+                num_timed = 0 if packet.pts is None else num_timed + 1
+                if num_timed > _FAR or not num_untimed:
+                    break
+        except av.error.FFmpegError:
+            pass  # who reads the video says so
+    return num_untimed if num_timed else 0
 
 
 def pick_video(container: av.container.InputContainer, url: str) -> av.VideoStream:

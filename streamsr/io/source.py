@@ -7,6 +7,7 @@ the file's: the start of the range, or the start of a broadcast stream whose clo
 
 from __future__ import annotations
 
+import heapq
 import math
 import threading
 from collections import deque
@@ -19,16 +20,19 @@ import av
 import av.error
 
 from ..errors import SourceError
-from ..frame import fetch
+from ..frame import fetch, is_on_device
 from ..options import SourceOptions
+from .clock import Clock
 from .decoding import SourceCount, packet_seconds
 from .deinterlace import deinterlace
-from .input_container import open_input, pick_video
+from .input_container import count_untimed, has_restarts, open_input, pick_video
 from .nvdec import open_decoder
 from .seeking import seek_key_frame
 from .tags import Tags, read_tags
 
 _INTERLEAVE_S = 2  # how far streams of one file may lie apart
+_MAX_REORDER, _MAX_SURFACES = 16, 2  # frames that wait for their times; a GPU's decoder has few to spare
+LONGEST_PRIMING_S = Fraction(60, 1000)  # two frames of 1024 samples at 44.1 kHz, a little more than any encoder's
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,13 @@ class Source:
             # seconds per tick of every frame's pts; kept, because a closed container has no streams to ask
             self.time_base: Fraction = self.stream.time_base or Fraction(1, 1000)
             # whether the clock began before the recording, so that its start means nothing
-            self.is_broadcast = self.container.format.name in ("mpegts", "mpeg", "vob")
+            self.is_broadcast = self.container.format.name in ("mpegts", "mpeg", "hls")
+            self._clock = Clock()
+            self._is_dated_by_display = False  # a packet was shown before the one before it, so their times are those of display
+            self._newest_pts = -(1 << 63)
+            self._num_untimed = 0  # pictures at the beginning that Matroska gives no time, because it is before 0
+            if window is None and self.container.format.name.startswith("matroska"):
+                self._num_untimed = count_untimed(self.url, self.options)
             options = self.options
             self._decoder = open_decoder(self.stream, self.count, url=self.url, options=options)
             self.other_streams = [stream for stream in self.container.streams if stream.index != self.stream.index]
@@ -70,7 +80,7 @@ class Source:
             self.shift = self._find_shift()  # seconds taken off every timestamp, see Note [Shift]
             self.start, self.end = self._range()  # seconds, on the output's time line; None: the input's own
             self._seek()
-            self._input = self._demux()
+            self._input = self._carried_on(self._demux()) if has_restarts(self.container) else self._demux()
             self._frames = self._progressive()
             self._first: av.VideoFrame | None = next(self._frames, None)
             if self._first is not None:
@@ -103,7 +113,7 @@ class Source:
     @property
     def duration_s(self) -> float | None:
         """Length of what will be read, None where unknown."""
-        if self.container.duration is None or self.container.duration <= 0:
+        if self.container.duration is None or self.container.duration <= 0 or self._clock.restarts:
             return None
         total = self.container.duration / av.time_base
         end = min(total, self.options.end_s) if self.options.end_s is not None else total
@@ -161,11 +171,27 @@ class Source:
     def _find_shift(self) -> Fraction:
         start = Fraction(self.container.start_time or 0, av.time_base)
         shift = start if self.is_broadcast else Fraction(0)
+        if not self.options.negative and not self.is_broadcast:
+            audio = [(stream.start_time or 0) * (stream.time_base or 0) for stream in self.other_streams if stream.type == "audio"]
+            earliest = Fraction(min([self._video_start(), *(time for time in audio if time < -LONGEST_PRIMING_S)]))
+            if earliest < 0:
+                shift = earliest
+                words = f"all times moved {float(-shift):.3f} s later: the input starts before 0, and the output's container cannot"
+                self.count.notes.append(words)
         if self.options.start_s is not None:
             # whole ticks of the video, so that sound and picture move by the same time
             ticks = (start + Fraction(self.options.start_s).limit_denominator(1_000_000)) / self.time_base
             shift = math.ceil(ticks) * self.time_base
         return shift
+
+    def _video_start(self) -> Fraction:
+        """When the first picture is shown, as far as the container tells, in seconds."""
+        return ((self.stream.start_time or 0) - self._num_untimed * self._step) * self.time_base
+
+    @property
+    def _step(self) -> int:
+        """Ticks from one frame to the next, by the nominal rate."""
+        return max(1, round(1 / self.rate / self.time_base))
 
     def _range(self) -> tuple[Fraction | None, Fraction | None]:
         """First and last time wanted, on the shifted time line."""
@@ -192,6 +218,9 @@ class Source:
             if not packet.size:
                 continue  # PyAV's end of a stream, or a frame of Theora that repeats the one before
             if packet.stream.index == self.stream.index:
+                if packet.pts is not None:
+                    self._is_dated_by_display |= packet.pts < self._newest_pts
+                    self._newest_pts = packet.pts
                 yield from self._decoder.decode(packet)
             else:
                 self._keep(packet)
@@ -216,21 +245,63 @@ class Source:
                 continue
             yield packet
 
-    def _timed(self) -> Iterator[av.VideoFrame]:
-        """Give every frame a pts on the output's time line, increasing, and a duration where it is known."""
+    def _carried_on(self, packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
+        clock = self._clock
+        yield from clock.carry_on(packets)
+        if clock.restarts:
+            at = ", ".join(f"{float(time - self.shift):.3f} s" for time in clock.restarts[:5])
+            self.count.notes.append(f"the input's clock starts anew {len(clock.restarts)} times, near {at}: it was continued there")
+
+    def _ordered(self) -> Iterator[av.VideoFrame]:
+        """Decoded frames, each with the time that belongs to its place, in ticks of `time_base`.
+
+        Some containers (AVI, old QuickTime, MPEG-1) date packets in decoding order. The decoder brings pictures in their order, with
+        times that are the right ones, but for other places: so each gets the earliest of those within the codec's reordering.
+        """
         base = self.time_base
-        shift = round(self.shift / base)
-        step = max(1, round(1 / self.rate / base))
-        last: int | None = None
+        waiting: deque[av.VideoFrame] = deque()
+        times: list[int] = []
+
+        def next_frame() -> av.VideoFrame:
+            frame = waiting.popleft()
+            if frame.pts is not None:
+                time = heapq.heappop(times)
+                self.count.num_reordered += time != frame.pts
+                frame.pts = time
+            return frame
+
         for frame in self._decoded():
             if frame.time_base and frame.pts is not None and frame.time_base != base:
                 frame.pts = round(frame.pts * frame.time_base / base)
             frame.time_base = base
+            waiting.append(frame)
+            if frame.pts is not None:
+                heapq.heappush(times, frame.pts)
+            while len(waiting) > self._reorder_depth(frame):
+                yield next_frame()
+        while waiting:
+            yield next_frame()
+
+    def _reorder_depth(self, frame: av.VideoFrame) -> int:
+        """How many frames wait for a time that belongs before theirs."""
+        depth = self.stream.codec_context.reorder_depth
+        if depth and not self._is_dated_by_display:
+            depth = _MAX_REORDER  # packets in decoding order, dated as they come: as much as the longest row of B-frames
+        return min(depth, _MAX_SURFACES if is_on_device(frame) else _MAX_REORDER)
+
+    def _timed(self) -> Iterator[av.VideoFrame]:
+        """Give every frame a pts on the output's time line, increasing, and a duration where it is known."""
+        base = self.time_base
+        shift = round(self.shift / base)
+        step = self._step
+        begin = (self.stream.start_time or 0) - self._num_untimed * step - shift if self._num_untimed else 0
+        last: int | None = None
+        for frame in self._ordered():
             if frame.pts is not None:
                 frame.pts -= shift
             if frame.pts is None or (last is not None and frame.pts <= last):
                 self.count.num_repaired_pts += 1
-                frame.pts = 0 if last is None else last + step if frame.pts is None else last + 1
+                frame.pts = begin if last is None else last + step if frame.pts is None else last + 1
             last = frame.pts
             if self.start is not None and frame.pts * base < self.start:
                 self.count.num_outside += 1

@@ -93,6 +93,7 @@ def run(
     sink_options = sink or SinkOptions()
     source_options, encode = settle(source or SourceOptions(), sink_options.encode, model=model, engine=engine, device=first_device)
     sink_options = replace(sink_options, encode=encode)
+    source_options = replace(source_options, negative=find_format(target, sink_options.format).negative)
     folder = work_folder(target)
     if cluster is not None and num_workers > 1:
         raise UsageError(f"--workers {workers} are of this machine, and --cluster {cluster} has its own.", hint="leave one of them out")

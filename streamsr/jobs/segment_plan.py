@@ -19,7 +19,8 @@ import av.error
 import numpy as np
 
 from ..errors import Interrupted, SourceError
-from ..io.input_container import open_input, pick_video
+from ..io.clock import Clock
+from ..io.input_container import has_restarts, open_input, pick_video
 from ..io.source import Source
 from ..models import ModelSpec
 
@@ -67,7 +68,9 @@ def scan(source: Source, stop: threading.Event) -> Packets:
     start, end = (None if time is None else time / base for time in (source.start, source.end))
     with open_input(source.url, source.options) as container:
         stream = pick_video(container, source.url)
-        packets = container.demux(stream)
+        clock = Clock()
+        demux = (lambda: clock.carry_on(container.demux(stream))) if has_restarts(container) else lambda: container.demux(stream)
+        packets = demux()
         while True:
             try:
                 packet = next(packets, None)
@@ -75,7 +78,7 @@ def scan(source: Source, stop: threading.Event) -> Packets:
                 num_corrupt += 1
                 if num_corrupt > source.options.max_errors:
                     raise SourceError(f"{source.url}: cannot be read further: {error}.") from error
-                packets = container.demux(stream)
+                packets = demux()
                 continue
             if packet is None:
                 break
@@ -83,6 +86,8 @@ def scan(source: Source, stop: threading.Event) -> Packets:
                 raise Interrupted("Interrupted before the first frame.")
             if not packet.size:
                 continue
+            if clock.restarts:
+                raise Uncut("its clock starts anew")
             if packet.pts is None:
                 raise Uncut("some of its packets have no time")
             time = packet.pts - shift
