@@ -24,7 +24,6 @@ class SourceCount:
     num_outside: int = 0  # decoded, but outside --start/--end
     num_corrupt_packets: int = 0
     num_corrupt_frames: int = 0  # decoded and delivered, flagged by the decoder as damaged
-    num_reordered: int = 0  # times that belonged to another frame near by
     num_repaired_pts: int = 0  # missing or not increasing; a later time was given
     num_deinterlaced: int = 0
     first_error: str | None = None

@@ -15,7 +15,6 @@ from ..options import SourceOptions
 from .containers import is_pattern
 from .remote import is_store, open_file
 
-
 _FAR = 32  # packets with times in a row: no codec reorders by more than 16
 
 

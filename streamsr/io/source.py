@@ -7,7 +7,6 @@ the file's: the start of the range, or the start of a broadcast stream whose clo
 
 from __future__ import annotations
 
-import heapq
 import math
 import threading
 from collections import deque
@@ -20,18 +19,18 @@ import av
 import av.error
 
 from ..errors import SourceError
-from ..frame import fetch, is_on_device
+from ..frame import fetch
 from ..options import SourceOptions
 from .clock import Clock
 from .decoding import SourceCount, packet_seconds
 from .deinterlace import deinterlace
+from .frame_order import FrameOrder
 from .input_container import count_untimed, has_restarts, open_input, pick_video
 from .nvdec import open_decoder
 from .seeking import seek_key_frame
 from .tags import Tags, read_tags
 
 _INTERLEAVE_S = 2  # how far streams of one file may lie apart
-_MAX_REORDER, _MAX_SURFACES = 16, 2  # frames that wait for their times; a GPU's decoder has few to spare
 LONGEST_PRIMING_S = Fraction(60, 1000)  # two frames of 1024 samples at 44.1 kHz, a little more than any encoder's
 
 
@@ -64,8 +63,7 @@ class Source:
             # whether the clock began before the recording, so that its start means nothing
             self.is_broadcast = self.container.format.name in ("mpegts", "mpeg", "hls")
             self._clock = Clock()
-            self._is_dated_by_display = False  # a packet was shown before the one before it, so their times are those of display
-            self._newest_pts = -(1 << 63)
+            self._order = FrameOrder(self.stream, self.time_base)
             self._num_untimed = 0  # pictures at the beginning that Matroska gives no time, because it is before 0
             if window is None and self.container.format.name.startswith("matroska"):
                 self._num_untimed = count_untimed(self.url, self.options)
@@ -218,9 +216,7 @@ class Source:
             if not packet.size:
                 continue  # PyAV's end of a stream, or a frame of Theora that repeats the one before
             if packet.stream.index == self.stream.index:
-                if packet.pts is not None:
-                    self._is_dated_by_display |= packet.pts < self._newest_pts
-                    self._newest_pts = packet.pts
+                self._order.see(packet)
                 yield from self._decoder.decode(packet)
             else:
                 self._keep(packet)
@@ -252,43 +248,6 @@ class Source:
             at = ", ".join(f"{float(time - self.shift):.3f} s" for time in clock.restarts[:5])
             self.count.notes.append(f"the input's clock starts anew {len(clock.restarts)} times, near {at}: it was continued there")
 
-    def _ordered(self) -> Iterator[av.VideoFrame]:
-        """Decoded frames, each with the time that belongs to its place, in ticks of `time_base`.
-
-        Some containers (AVI, old QuickTime, MPEG-1) date packets in decoding order. The decoder brings pictures in their order, with
-        times that are the right ones, but for other places: so each gets the earliest of those within the codec's reordering.
-        """
-        base = self.time_base
-        waiting: deque[av.VideoFrame] = deque()
-        times: list[int] = []
-
-        def next_frame() -> av.VideoFrame:
-            frame = waiting.popleft()
-            if frame.pts is not None:
-                time = heapq.heappop(times)
-                self.count.num_reordered += time != frame.pts
-                frame.pts = time
-            return frame
-
-        for frame in self._decoded():
-            if frame.time_base and frame.pts is not None and frame.time_base != base:
-                frame.pts = round(frame.pts * frame.time_base / base)
-            frame.time_base = base
-            waiting.append(frame)
-            if frame.pts is not None:
-                heapq.heappush(times, frame.pts)
-            while len(waiting) > self._reorder_depth(frame):
-                yield next_frame()
-        while waiting:
-            yield next_frame()
-
-    def _reorder_depth(self, frame: av.VideoFrame) -> int:
-        """How many frames wait for a time that belongs before theirs."""
-        depth = self.stream.codec_context.reorder_depth
-        if depth and not self._is_dated_by_display:
-            depth = _MAX_REORDER  # packets in decoding order, dated as they come: as much as the longest row of B-frames
-        return min(depth, _MAX_SURFACES if is_on_device(frame) else _MAX_REORDER)
-
     def _timed(self) -> Iterator[av.VideoFrame]:
         """Give every frame a pts on the output's time line, increasing, and a duration where it is known."""
         base = self.time_base
@@ -296,7 +255,7 @@ class Source:
         step = self._step
         begin = (self.stream.start_time or 0) - self._num_untimed * step - shift if self._num_untimed else 0
         last: int | None = None
-        for frame in self._ordered():
+        for frame in self._order.put(self._decoded()):
             if frame.pts is not None:
                 frame.pts -= shift
             if frame.pts is None or (last is not None and frame.pts <= last):
