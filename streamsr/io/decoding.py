@@ -9,6 +9,7 @@ from fractions import Fraction
 import av
 import av.error
 from av.codec.context import Flags, ThreadType
+from av.codec.hwaccel import HWAccel
 
 from ..errors import SourceError
 
@@ -87,7 +88,9 @@ class Decoder:
         except av.error.BlockingIOError as error:
             # PyAV stops receiving at damaged data, and what waits behind it blocks the next packet: start afresh
             self.count.add_damage(error)
+            depth = self._context.reorder_depth
             self._context.flush_buffers()
+            self._context.reorder_depth = depth  # which flushing forgets
             return self._context.decode(packet)
 
     def _remember(self, packet: av.Packet) -> None:
@@ -146,10 +149,24 @@ class Decoder:
         if self._wants_libvpx():
             vpx = "libvpx" if own.codec.canonical_name == "vp8" else "libvpx-vp9"
             name = vpx if vpx in av.codecs_available else name
-        context = av.CodecContext.create(name, "r")
-        assert isinstance(context, av.VideoCodecContext)
-        context.extradata = own.extradata
-        return context
+        return open_context(self._stream, name)
+
+
+def open_context(stream: av.VideoStream, codec: str, hwaccel: HWAccel | None = None) -> av.VideoCodecContext:
+    """A further decoder for the packets of `stream`, told what the container says of them. codec: FFmpeg's name of the decoder.
+
+    Raises FFmpeg's errors.
+    """
+    own = stream.codec_context
+    context = av.CodecContext.create(codec, "r", hwaccel=hwaccel)
+    assert isinstance(context, av.VideoCodecContext)
+    context.extradata = own.extradata
+    context.codec_tag = own.codec_tag
+    context.width, context.height = own.width, own.height
+    # H.264 may not say by how many frames it reorders. FFmpeg counted them when it opened the file; without that, a frame
+    # that comes later than expected is lost (tests/io/test_nvdec.py)
+    context.reorder_depth = own.reorder_depth
+    return context
 
 
 def packet_seconds(packet: av.Packet) -> Fraction | None:

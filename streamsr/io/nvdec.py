@@ -7,15 +7,18 @@ time of the picture; damaged packets are counted as on the CPU.
 
 from __future__ import annotations
 
+from functools import cache
+
 import av
 import av.error
 from av.codec.context import ThreadType
-from av.codec.hwaccel import HWAccel
+from av.codec.hwaccel import HWAccel, HWDeviceType
 
 from ..errors import SourceError, UsageError
 from ..frame import SURFACES, find_layout, is_on_device
+from ..gpu_context import ffmpeg_device
 from ..options import SourceOptions
-from .decoding import Decoder, SourceCount, describe_time
+from .decoding import Decoder, SourceCount, describe_time, open_context
 
 _PLANAR = {*SURFACES.values(), "yuvj420p"}
 _MOST_SILENT = 256  # packets without a picture: no codec holds back so many
@@ -53,7 +56,7 @@ def find_refusal(stream: av.VideoStream, options: SourceOptions) -> str | None:
     """Why not to try NVDEC for this stream, from what the container says; None where there is no reason."""
     context = stream.codec_context
     codec = context.codec.canonical_name
-    if not any(config.device_type.name == "cuda" for config in context.codec.hardware_configs or ()):
+    if find_codec(codec) is None:
         return f"FFmpeg has no such decoder for {codec}"
     if stream.metadata.get("alpha_mode") == "1":
         return "it has alpha"
@@ -155,14 +158,30 @@ class NvdecDecoder(Decoder):
         return SourceError(words, hint="--decoder cpu decodes on the CPU")
 
 
+@cache
+def find_codec(name: str) -> str | None:
+    """FFmpeg's decoder that puts the codec of this name on an NVIDIA GPU; None where there is none.
+
+    Not the stream's own decoder: of AV1 that is libdav1d, which knows no GPU.
+    """
+    try:
+        codec = av.Codec(name, "r")
+    except ValueError:
+        return None
+    has_cuda = any(config.device_type == HWDeviceType.cuda for config in codec.hardware_configs or ())
+    return codec.name if has_cuda else None
+
+
 def open_hardware(stream: av.VideoStream, gpu: int) -> av.VideoCodecContext:
     """A decoder on GPU number `gpu` for the packets of `stream`. Raises FFmpeg's errors, and RuntimeError."""
-    own = stream.codec_context
-    accelerator = HWAccel("cuda", device=str(gpu), allow_software_fallback=False, is_hw_owned=True)
-    context = av.CodecContext.create(own.codec.name, "r", hwaccel=accelerator)
-    assert isinstance(context, av.VideoCodecContext)
+    name = stream.codec_context.codec.canonical_name
+    codec = find_codec(name)
+    if codec is None:
+        raise RuntimeError(f"FFmpeg has no decoder for {name} on a GPU")
+    with ffmpeg_device(gpu) as options:
+        accelerator = HWAccel("cuda", device=str(gpu), allow_software_fallback=False, options=options, is_hw_owned=True)
+        context = open_context(stream, codec, accelerator)
     if not context.is_hwaccel:
-        raise RuntimeError(f"FFmpeg has no decoder for {own.codec.canonical_name} on a GPU")
-    context.extradata = own.extradata
+        raise RuntimeError(f"FFmpeg has no decoder for {name} on a GPU")
     context.thread_type, context.thread_count = ThreadType.SLICE, 1  # the GPU decodes; threads would only hold frames back
     return context

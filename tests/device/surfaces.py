@@ -10,6 +10,7 @@ import numpy as np
 
 from streamsr import side_data
 from streamsr.frame import Frame
+from streamsr.io.decoding import open_context
 
 _pointer = side_data.pointer
 side_data.pointer = lambda held: _pointer(getattr(held, "host", held))  # type: ignore[assignment]
@@ -50,9 +51,7 @@ class Hardware:
     def __init__(
         self, stream: av.VideoStream, *, fails_at: int | None = None, error: Exception | None = None, silent_from: int | None = None
     ) -> None:  # fmt: skip
-        own = stream.codec_context
-        self.context = av.CodecContext.create(own.codec.name, "r")
-        self.context.extradata = own.extradata
+        self.context = open_context(stream, stream.codec_context.codec.name)
         self.context.thread_count = 1
         self.fails_at, self.error, self.silent_from = fails_at, error, silent_from
         self.num_packets = 0
@@ -62,7 +61,7 @@ class Hardware:
         number, self.num_packets = self.num_packets, self.num_packets + 1
         if number == self.fails_at and self.error is not None:
             raise self.error
-        frames = self.context.decode(packet)  # type: ignore[attr-defined]
+        frames = self.context.decode(packet)
         if self.silent_from is not None and number >= self.silent_from:
             return []
         made = [Surface(frame) if frame.format.name in KINDS else frame for frame in frames]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import av
 import av.error
 import pytest
 from media import make_clip, times
+from sps import drop_vui
 
 sys.path.append(str(Path(__file__).parents[1] / "device"))
 from surfaces import Hardware, Surface
@@ -18,6 +20,7 @@ from surfaces import Hardware, Surface
 from streamsr.errors import SourceError, UsageError
 from streamsr.frame import fetch
 from streamsr.io import nvdec
+from streamsr.io.decoding import open_context
 from streamsr.io.source import Source
 from streamsr.options import SourceOptions
 
@@ -183,3 +186,45 @@ def test_the_cpu_can_be_asked_for(install: Install, clip: Path) -> None:
     frames, source = read(clip, SourceOptions(gpu=0, decoder="cpu"))
     assert len(frames) == 30
     assert (made, source.count.notes) == ([], [])
+
+
+@pytest.fixture(scope="module")
+def unordered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """H.264 with a pyramid of B-frames, whose headers do not say by how many frames it reorders."""
+    folder = tmp_path_factory.mktemp("unordered")
+    options = ["-c:v", "libx264", "-profile:v", "main", "-pix_fmt", "yuv420p", "-bf", "3", "-x264-params", "b-pyramid=normal:b-adapt=0"]
+    return drop_vui(make_clip(folder / "a.mkv", *options, num_frames=30), folder / "b.mkv")
+
+
+def test_a_stream_that_does_not_say_how_it_reorders_keeps_every_frame(install: Install, unordered: Path) -> None:
+    install()
+    frames, source = read(unordered)
+    assert len(frames) == 30
+    assert [frame.pts * source.time_base for frame in frames] == times(unordered)
+
+
+def test_what_is_decoded_again_keeps_every_frame_of_such_a_stream(unordered: Path) -> None:
+    with av.open(str(unordered)) as container:
+        stream = container.streams.video[0]
+        context = open_context(stream, "h264")
+        context.thread_count = 1
+        assert sum(len(context.decode(packet if packet.size else None)) for packet in container.demux(stream)) == 30
+
+
+def test_a_real_stream_without_a_reorder_field_keeps_every_frame(install: Install) -> None:
+    data = os.environ.get("STREAMSR_DATA")
+    if not data:
+        pytest.skip("STREAMSR_DATA is not set")
+    install()
+    frames, _ = read(Path(data) / "faults" / "b_frames_no_vui.mkv")
+    assert len(frames) == 60
+
+
+def test_av1_reaches_the_gpu_though_the_cpu_decodes_it_by_another_decoder(install: Install, tmp_path: Path) -> None:
+    made = install()
+    clip = make_clip(tmp_path / "in.mkv", "-c:v", "libsvtav1", "-preset", "12", "-pix_fmt", "yuv420p", num_frames=4)
+    frames, source = read(clip)
+    assert source.count.notes == []
+    assert len(made) == 1
+    assert len(frames) == 4
+    assert nvdec.find_codec("av1") == "av1"  # FFmpeg's own; libdav1d knows no GPU
