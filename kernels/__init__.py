@@ -9,6 +9,7 @@ from .filters import Filter
 from .local_attention import local_axial_attention
 from .plane_resample import chroma_site, resample
 from .planes import pack, unpack
+from .samples import compare_planes, extend_edge, join_surface, split_surface
 from .surface import Surface, find_surface
 
 __all__ = [
@@ -17,9 +18,13 @@ __all__ = [
     "attend_both",
     "axial_attention",
     "chroma_site",
+    "compare_planes",
+    "extend_edge",
     "find_surface",
+    "join_surface",
     "local_axial_attention",
     "pack",
     "resample",
+    "split_surface",
     "unpack",
 ]

@@ -8,18 +8,6 @@
 //     is a true one: level = code / (2^bits - 1) is the correctly rounded float, and then the nearest half.
 #include "planes.cuh"
 
-struct Place {
-    int x, y, count;
-};
-
-__device__ __forceinline__ Place find_place(int width, int height) {
-    Place place;
-    place.x = (int)(blockIdx.x * blockDim.x + threadIdx.x) * RUN;
-    place.y = (int)(blockIdx.y * blockDim.y + threadIdx.y);
-    place.count = place.y < height ? min(width - place.x, RUN) : 0;
-    return place;
-}
-
 // pitches in elements; the second plane of levels is read only where there are two channels
 extern "C" __global__ void unpack(
     const SAMPLE* samples, long long pitch, LEVEL* first, long long first_pitch, LEVEL* second, long long second_pitch,

@@ -16,6 +16,19 @@ template <typename Value> struct Plane {
     BOTH Value* at(int x, int y) const { return first + y * pitch + x; }
 };
 
+// The run of a thread, in a grid whose blocks cover width x height; count: 0 and less for a thread that has none.
+struct Place {
+    int x, y, count;
+};
+
+__device__ __forceinline__ Place find_place(int width, int height) {
+    Place place;
+    place.x = (int)(blockIdx.x * blockDim.x + threadIdx.x) * RUN;
+    place.y = (int)(blockIdx.y * blockDim.y + threadIdx.y);
+    place.count = place.y < height ? min(width - place.x, RUN) : 0;
+    return place;
+}
+
 // PLANES planes whose samples alternate in memory (1: a plane of its own) -> levels. x, y: of the run's first sample; count: its samples.
 template <int PLANES, typename Sample, typename Level>
 BOTH void unpack_run(Plane<const Sample> samples, const Plane<Level>* levels, int x, int y, int count, int shift, float max_code) {

@@ -27,6 +27,7 @@ static Index threadIdx, blockIdx, blockDim, gridDim;
 
 inline int min(int a, int b) { return a < b ? a : b; }
 inline int max(int a, int b) { return a > b ? a : b; }
+inline int atomicExch(int* at, int value) { return std::exchange(*at, value); }
 
 namespace host {
 

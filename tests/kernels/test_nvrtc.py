@@ -17,6 +17,10 @@ KERNELS = [
         for level in ("half", "float")
         for channels in (1, 2)
     ),
+    *(
+        Kernel("samples.cu", name, (("SAMPLE", sample),))
+        for name, sample in (("split", "u8"), ("join", "u16"), ("compare", "u8"), ("compare", "u16"), ("extend", "u32"))
+    ),
     *(Kernel("resample.cu", "resample", (("SAMPLE", sample),)) for sample in ("u8", "u16")),
     *(
         Kernel("axial_attention.cu", "attend_lines", (("CHANNELS", channels), ("VALUES", values), ("WARPS", warps)))

@@ -1,0 +1,121 @@
+"""Codes as they are: surfaces taken apart and put together, a picture compared with the one before, an edge repeated.
+
+Reference: samples_reference.py. Layout and traffic: Note [Samples] of samples.cu.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from . import device as devices
+from .device import Device, View
+from .source import Kernel
+
+SAMPLES = {np.dtype(np.uint8): "u8", np.dtype(np.uint16): "u16"}
+WORDS = {1: np.dtype(np.uint8), 2: np.dtype(np.uint16), 4: np.dtype(np.uint32)}
+BLOCK = (32, 8)
+RUN = 8  # samples that a thread moves
+
+
+def split_surface(surface: Sequence[Any], planes: Sequence[Any], *, shift: int = 0, stream: Any = None) -> None:
+    """A decoder's y (h, w) and uv (h', w', 2) into planes Y (h, w), Cb and Cr (h', w').
+
+    surface: uint8 or uint16 in CUDA memory, rows may be padded; shift: unused bits below a code (P010: 6). planes: the same type,
+    codes in the low bits, written whole. Raises ValueError and TypeError, RuntimeError without CuPy or a GPU.
+    """
+    _move("split", surface, planes, shift=shift, stream=stream, is_split=True)
+
+
+def join_surface(planes: Sequence[Any], surface: Sequence[Any], *, shift: int = 0, stream: Any = None) -> None:
+    """Planes Y, Cb, Cr into an encoder's surface: the reverse of `split_surface`; padding is left as it is."""
+    _move("join", surface, planes, shift=shift, stream=stream, is_split=False)
+
+
+def compare_planes(plane: Any, before: Any, samples: Any, differs: Any, *, step: tuple[int, int], stream: Any = None) -> None:
+    """Compare a plane with the one before, keep it in its place, and take a sparse sample of it, in one pass.
+
+    plane, before: (h, w), uint8 or uint16. samples: (ceil(h / rows), ceil(w / columns)) for step (rows, columns). differs: (1,) int32,
+    0 before: becomes 1 where they differ in any sample. Raises ValueError and TypeError, RuntimeError without CuPy or a GPU.
+    """
+    with devices.open_device(stream) as device:
+        views = [_view(device, name, array) for name, array in (("plane", plane), ("before", before), ("samples", samples))]
+        height, width = views[0].shape
+        wanted = [(height, width), (height, width), (-(-height // step[0]), -(-width // step[1]))]
+        for view, shape in zip(views, wanted, strict=True):
+            _check(view, shape, views[0].dtype)
+        flag = device.view("differs", differs)
+        if flag.dtype != np.int32 or flag.shape != (1,):
+            raise TypeError(f"differs is {flag.shape} {flag.dtype}; it has to be (1,) int32.")
+        device.launch(
+            _kernel("compare", views[0].dtype), _grid(width, height, 1), BLOCK,
+            [*_places(views), flag, *(np.int32(number) for number in (width, height, step[1], step[0]))],
+        )  # fmt: skip
+
+
+def extend_edge(plane: Any, width: int, height: int, *, stream: Any = None) -> None:
+    """Repeat the last column and row of the top left width x height of a plane (H, W) up to its own size.
+
+    plane: elements of 1, 2 or 4 bytes. Raises ValueError and TypeError, RuntimeError without CuPy or a GPU.
+    """
+    with devices.open_device(stream) as device:
+        view = device.view("plane", plane)
+        if len(view.shape) != 2 or not (0 < height <= view.shape[0] and 0 < width <= view.shape[1]):
+            raise ValueError(f"plane has shape {view.shape}; {width}x{height} of it are to be extended.")
+        if view.dtype.itemsize not in WORDS:
+            raise TypeError(f"plane is {view.dtype}; its elements have 1, 2 or 4 bytes.")
+        full_height, full_width = view.shape
+        if (full_width, full_height) == (width, height):
+            return
+        flat = View(view.name, view.pointer, view.shape, view.strides, WORDS[view.dtype.itemsize], view.array)
+        grid = (-(-full_width // BLOCK[0]), -(-full_height // BLOCK[1]), 2)
+        numbers = (np.int32(number) for number in (width, height, full_width, full_height))
+        device.launch(_kernel("extend", flat.dtype), grid, BLOCK, [flat, flat.pitch(), *numbers])
+
+
+def _move(name: str, surface: Sequence[Any], planes: Sequence[Any], *, shift: int, stream: Any, is_split: bool) -> None:
+    with devices.open_device(stream) as device:
+        if (len(surface), len(planes)) != (2, 3):
+            raise ValueError(f"{len(surface)} planes of a surface and {len(planes)} others; they have to be 2 and 3.")
+        y, uv = (_view(device, f"surface[{index}]", array) for index, array in enumerate(surface))
+        parts = [_view(device, f"planes[{index}]", array) for index, array in enumerate(planes)]
+        height, width = y.shape
+        rows, columns = parts[1].shape
+        for view, shape in zip((y, uv, *parts), ((height, width), (rows, columns, 2), (height, width), *2 * [(rows, columns)]), strict=True):
+            _check(view, shape, y.dtype)
+        if not 0 <= shift < 8 * y.dtype.itemsize:
+            raise ValueError(f"shift is {shift}; {y.dtype} has {8 * y.dtype.itemsize} bits.")
+        places = [*_places([y, uv]), *_places(parts)] if is_split else [*_places(parts), *_places([y, uv])]
+        numbers = [np.int32(number) for number in (width, height, columns, rows, shift)]
+        device.launch(_kernel(name, y.dtype), _grid(width, height, 2), BLOCK, [*places, *numbers])
+
+
+def _view(device: Device, name: str, array: Any) -> View:
+    view = device.view(name, array)
+    if view.dtype not in SAMPLES:
+        raise TypeError(f"{name} is {view.dtype}; codes are uint8 or uint16.")
+    return view
+
+
+def _check(view: View, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    if view.shape != shape or not all(shape):
+        raise ValueError(f"{view.name} has shape {view.shape}; it has to be {shape}, and not empty.")
+    if view.dtype != dtype:
+        raise TypeError(f"{view.name} is {view.dtype}; all have to be {dtype}.")
+    inner = (2 * dtype.itemsize, dtype.itemsize) if len(shape) == 3 else (dtype.itemsize,)
+    if view.strides[1:] != inner and any(side > 1 for side in shape[1:]):
+        raise ValueError(f"{view.name} has strides {view.strides}; the samples of a row have to lie side by side.")
+
+
+def _places(views: Sequence[View]) -> list[View | np.generic]:
+    return [part for view in views for part in (view, view.pitch())]
+
+
+def _kernel(name: str, dtype: np.dtype) -> Kernel:
+    return Kernel("samples.cu", name, (("SAMPLE", SAMPLES.get(dtype, "u32")),))
+
+
+def _grid(width: int, height: int, layers: int) -> tuple[int, int, int]:
+    return -(-width // (BLOCK[0] * RUN)), -(-height // BLOCK[1]), layers
