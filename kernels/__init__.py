@@ -6,6 +6,7 @@ for. Each kernel has a NumPy reference beside it and runs in the tests without a
 
 from .axial_attention import attend_both, axial_attention
 from .filters import Filter
+from .launch_device import Tables
 from .local_attention import local_axial_attention
 from .plane_resample import chroma_site, resample
 from .planes import pack, unpack
@@ -15,6 +16,7 @@ from .surface import Surface, find_surface
 __all__ = [
     "Filter",
     "Surface",
+    "Tables",
     "attend_both",
     "axial_attention",
     "chroma_site",

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -17,10 +18,22 @@ from .kernel_source import Kernel, read_source
 
 INSTALL = "pip install 'streamsr[cuda12]' or 'streamsr[cuda13]', by the CUDA version that nvidia-smi shows"
 DEFAULT_SHARED_BYTES = 48 * 1024  # a block gets more shared memory only where it is asked for
-MAX_TABLES = 64  # kept on the devices; a stream needs four
+MAX_TABLES = 64  # of callers that own none: kept on the devices; a stream needs four
 _CUDA_MEMORY = (2, 13)  # DLPack's kDLCUDA and kDLCUDAManaged
-_tables: OrderedDict[tuple[int, Hashable], tuple[Any, ...]] = OrderedDict()
+_tables: WeakValueDictionary[tuple[int, Hashable], Table] = WeakValueDictionary()  # all that anyone owns
+_unowned: OrderedDict[tuple[int, Hashable], Table] = OrderedDict()
 _tables_lock = threading.Lock()
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Constant arrays on a device, for as long as someone has this."""
+
+    arrays: tuple[Any, ...]
+
+
+# What a caller owns: a CUDA graph reads tables at their addresses, so they have to live as long as it. See `Device.tables`.
+Tables = dict[Hashable, Table]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,21 +110,33 @@ class Device:
         """A fresh array of CuPy's pool, on this stream."""
         return self.view(name, self._cupy.empty(shape, dtype))
 
-    def tables(self, key: Hashable, make: Callable[[], Sequence[np.ndarray]]) -> tuple[View, ...]:
-        """Constant arrays of `make`, uploaded once a device and kept; the first time, this waits for them."""
+    def tables(self, key: Hashable, make: Callable[[], Sequence[np.ndarray]], owner: Tables | None) -> tuple[View, ...]:
+        """Constant arrays of `make`, uploaded once a device; the first time, this waits for them.
+
+        owner: keeps them; without one the last MAX_TABLES are kept, which is too few for a CUDA graph to rely on.
+        """
         assert self._id is not None
         kept = (self._id, key)
-        with _tables_lock:
-            if kept not in _tables:
-                if len(_tables) == MAX_TABLES:
-                    with self._cupy.cuda.Device(next(iter(_tables))[0]) as device:
-                        device.synchronize()  # a kernel may still read what goes
-                    _tables.popitem(last=False)
-                _tables[kept] = tuple(self._cupy.asarray(array) for array in make())
-                self._cupy.cuda.get_current_stream().synchronize()  # other streams will read them without waiting
-            _tables.move_to_end(kept)
-            arrays = _tables[kept]
-        return tuple(self.view("table", array) for array in arrays)
+        table = None if owner is None else owner.get(kept)
+        if table is None:
+            with _tables_lock:
+                table = _tables.get(kept)
+                if table is None:
+                    table = _tables[kept] = Table(tuple(self._cupy.asarray(array) for array in make()))
+                    self._cupy.cuda.get_current_stream().synchronize()  # other streams will read them without waiting
+                if owner is None:
+                    self._keep(kept, table)
+                else:
+                    owner[kept] = table
+        return tuple(self.view("table", array) for array in table.arrays)
+
+    def _keep(self, kept: tuple[int, Hashable], table: Table) -> None:
+        if kept not in _unowned and len(_unowned) == MAX_TABLES:
+            with self._cupy.cuda.Device(next(iter(_unowned))[0]) as device:
+                device.synchronize()  # a kernel may still read what goes
+            _unowned.popitem(last=False)
+        _unowned[kept] = table
+        _unowned.move_to_end(kept)
 
     def launch(
         self, kernel: Kernel, grid: tuple[int, ...], block: tuple[int, ...], arguments: Sequence[Argument], *, shared_bytes: int = 0

@@ -13,7 +13,7 @@ import numpy as np
 from . import launch_device as devices
 from .filters import ONE_ACROSS, ONE_DOWN, Filter, make_taps
 from .kernel_source import Kernel
-from .launch_device import DEFAULT_SHARED_BYTES, Device, View
+from .launch_device import DEFAULT_SHARED_BYTES, Device, Tables, View
 
 SAMPLES = {np.dtype(np.uint8): "u8", np.dtype(np.uint16): "u16"}
 DEPTHS = (8, 9, 10, 12, 14, 16)
@@ -47,6 +47,7 @@ def resample(
     site: tuple[float, float] = (0.5, 0.5),
     out_site: tuple[float, float] | None = None,
     extent: tuple[int, int] | None = None,
+    tables: Tables | None = None,
     stream: Any = None,
 ) -> Any:
     """Bring a plane, or planes whose samples alternate, to the size of `out`.
@@ -58,6 +59,7 @@ def resample(
     site: where samples lie in their cells (`chroma_site`); out_site: in those of `out`, by default the same.
     extent: (width, height) that all of `samples` becomes, of which `out` is the upper left part; by default the size of `out`.
         Chroma of an odd size needs it: 81 samples of a picture 161 wide become 162 of one 322 wide, of which 161 count.
+    tables: keeps the filters on the device for as long as it lives; a CUDA graph of this needs that.
     Returns `out`. Raises ValueError for sizes, strides and options that cannot be, TypeError for wrong types, RuntimeError without
     CuPy or a GPU.
     """
@@ -73,7 +75,7 @@ def resample(
         after = site if out_site is None else out_site
         across = (source.shape[1], full[0], width, ONE_ACROSS, kernel, (site[0], after[0]))
         down = (source.shape[0], full[1], height, ONE_DOWN, kernel, (site[1], after[1]))
-        _launch(device, source, target, across, down, bits=bits, shifts=(shift, shift if out_shift is None else out_shift))
+        _launch(device, source, target, across, down, bits=bits, shifts=(shift, shift if out_shift is None else out_shift), tables=tables)
     return out
 
 
@@ -96,7 +98,9 @@ def _check(source: View, target: View, bits: int, shift: int, out_shift: int, ke
         raise ValueError(f"Unknown kernel {kernel!r}. Kernels: lanczos, bicubic.")
 
 
-def _launch(device: Device, source: View, target: View, x: Line, y: Line, *, bits: int, shifts: tuple[int, int]) -> None:
+def _launch(
+    device: Device, source: View, target: View, x: Line, y: Line, *, bits: int, shifts: tuple[int, int], tables: Tables | None
+) -> None:  # fmt: skip
     height, width = target.shape[:2]
     across, down = make_taps(*x), make_taps(*y)
     planes = target.shape[2] if len(target.shape) == 3 else 1
@@ -107,8 +111,8 @@ def _launch(device: Device, source: View, target: View, x: Line, y: Line, *, bit
             break
     else:
         raise ValueError(f"{source.shape[0]} rows to {height} is too much at once: {down.num_taps} of them weigh in one.")
-    first_x, weights_x = device.tables(x, lambda: (across.first, np.ascontiguousarray(across.weights.T)))
-    first_y, weights_y = device.tables(y, lambda: (down.first, down.weights))
+    first_x, weights_x = device.tables(x, lambda: (across.first, np.ascontiguousarray(across.weights.T)), tables)
+    first_y, weights_y = device.tables(y, lambda: (down.first, down.weights), tables)
     device.launch(
         Kernel("resample.cu", "resample", (("SAMPLE", SAMPLES[source.dtype]),)),
         (-(-width // TILE_WIDTH), -(-height // tile_height), planes),

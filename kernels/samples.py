@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from . import device as devices
-from .device import Device, View
-from .source import Kernel
+from . import launch_device as devices
+from .kernel_source import Kernel
+from .launch_device import Device, View
 
 SAMPLES = {np.dtype(np.uint8): "u8", np.dtype(np.uint16): "u16"}
-WORDS = {1: np.dtype(np.uint8), 2: np.dtype(np.uint16), 4: np.dtype(np.uint32)}
+WORDS: dict[int, np.dtype] = {1: np.dtype(np.uint8), 2: np.dtype(np.uint16), 4: np.dtype(np.uint32)}
 BLOCK = (32, 8)
 RUN = 8  # samples that a thread moves
 
@@ -83,7 +83,8 @@ def _move(name: str, surface: Sequence[Any], planes: Sequence[Any], *, shift: in
         parts = [_view(device, f"planes[{index}]", array) for index, array in enumerate(planes)]
         height, width = y.shape
         rows, columns = parts[1].shape
-        for view, shape in zip((y, uv, *parts), ((height, width), (rows, columns, 2), (height, width), *2 * [(rows, columns)]), strict=True):
+        shapes = ((height, width), (rows, columns, 2), (height, width), (rows, columns), (rows, columns))
+        for view, shape in zip((y, uv, *parts), shapes, strict=True):
             _check(view, shape, y.dtype)
         if not 0 <= shift < 8 * y.dtype.itemsize:
             raise ValueError(f"shift is {shift}; {y.dtype} has {8 * y.dtype.itemsize} bits.")

@@ -48,7 +48,7 @@ def claim_context(index: int) -> bool:
 
 
 @contextmanager
-def ffmpeg_device(index: int) -> Iterator[dict[str, str]]:
+def ffmpeg_device(index: int) -> Iterator[dict[str, object]]:
     """The options with which FFmpeg opens GPU `index` in the primary context. It has to be opened inside, in this thread.
 
     Note [One context]. Raises RuntimeError where the driver does not give the context.

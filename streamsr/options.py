@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, TypedDict, TypeVar, get_args
+from typing import Any, Literal, NamedTuple, TypedDict, TypeVar, get_args
 
 from .errors import UsageError
 
@@ -84,6 +84,13 @@ class SourceOptions:
             raise UsageError("Raw video needs --input-size and --input-pix-fmt.", hint=hint)
 
 
+class Nvenc(NamedTuple):
+    """An encoder of a GPU, for surfaces of so many bits."""
+
+    name: str  # FFmpeg's
+    bits: int  # 8 or 10
+
+
 @dataclass(frozen=True, slots=True)
 class EncoderOptions:
     """How to encode. None: the default of the encoder's row in streamsr.io.encoder_choice.ENCODERS."""
@@ -98,7 +105,7 @@ class EncoderOptions:
     live: bool = False  # favour delay: no look-ahead, a key frame every LIVE_GOP_S, headers with each of them
     max_bit_rate_bps: int | None = None  # with `live`: what a network may be asked to carry
     gpu: int | None = None  # that frames are on, for encoders there; None: frames are in host memory
-    nvenc: tuple[str, ...] = ()  # FFmpeg's names of this GPU's encoders, which "auto" prefers
+    nvenc: tuple[Nvenc, ...] = ()  # this GPU's encoders, which "auto" prefers
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,25 @@
 """CudaDevice: streamsr.device.device.Device on CuPy.
 
-Note [Two contexts]: CuPy, FFmpeg's decoder and NVENC all work in the primary context of the GPU, so their memory is one. FFmpeg
-copies a decoded picture on the legacy default stream; ours are non-blocking and do not wait for that one by themselves, so
-`import_surface` waits for it on the host.
+Note [One context] of streamsr.gpu_context: CuPy, FFmpeg's decoder and NVENC all work in the primary context of the GPU. FFmpeg's
+decoder writes a picture on the legacy default stream; ours are non-blocking and do not wait for that one by themselves, so
+`import_surface` makes them wait, on the GPU.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import av
 import numpy as np
+from av.video.frame import CudaContext
 
 from ..engines.device_engine import CAPTURE, DeviceMemoryError
+from ..engines.failures import Failures
+from ..engines.gpus import LEAST_CAPABILITY
 from ..errors import EngineError
+from ..gpu_context import claim_context, ffmpeg_device
 from ..io.dlpack import NO_WAIT, Unstreamed
 from .device import CaptureError, DeviceArray, Kernels
 from .pinned_memory import PinnedMemory, open_pinned
@@ -32,18 +37,32 @@ class CudaDevice:
             raise EngineError("Frames on a GPU need CuPy, which is not installed.", hint=INSTALL) from error
         from .cupy_kernels import CupyKernels
 
+        claim_context(index)
         self._cupy = cupy
         self.name, self.index = f"cuda:{index}", index
-        self._on = cupy.cuda.Device(index)
-        self._failures = (cupy.cuda.runtime.CUDARuntimeError, cupy.cuda.driver.CUDADriverError)
-        try:
-            with self._on:
-                cupy.cuda.runtime.free(0)  # starts the primary context
-                self._pinned: PinnedMemory = open_pinned(index)
-        except self._failures as error:
-            raise EngineError(f"{self.name} does not start: {error}.", hint="see `nvidia-smi` and `streamsr doctor`") from error
-        self.kernels: Kernels = CupyKernels(cupy, self._on)
-        self._contexts: dict[int, av.video.frame.CudaContext] = {}
+        self._on = Failures(cupy, cupy.cuda.Device(index), self.name, INSTALL)
+        self._context: CudaContext | None = None
+        self.kernels: Kernels = CupyKernels(self._on, self.clear)
+        with self._on:
+            cupy.cuda.runtime.free(0)  # starts the primary context
+            self._check_capability()
+            self._pinned: PinnedMemory = open_pinned(index)
+            self._try_kernel()
+
+    def _check_capability(self) -> None:
+        facts = self._cupy.cuda.runtime.getDeviceProperties(self.index)
+        if (facts["major"], facts["minor"]) < LEAST_CAPABILITY:
+            name = facts["name"].decode() if isinstance(facts["name"], bytes) else facts["name"]
+            least = ".".join(map(str, LEAST_CAPABILITY))
+            words = f"{self.name} ({name}) has compute capability {facts['major']}.{facts['minor']}; frames on a GPU need {least}."
+            raise EngineError(words, hint="--device cpu does without it")
+
+    def _try_kernel(self) -> None:
+        """Compile one kernel now: what CuPy lacks for it is said before any frame has come."""
+        stream, plane = self.open_stream(), self.allocate((2, 2), "uint8")
+        self.clear(plane, stream)
+        self.kernels.look(plane, plane, self.allocate((1, 1), "uint8"), self.allocate((1,), "int32"), step=(2, 2), stream=stream)
+        self.synchronise(self.record(stream))
 
     def open_stream(self) -> Any:
         with self._on:
@@ -60,21 +79,19 @@ class CudaDevice:
             stream.wait_event(event)
 
     def is_past(self, event: Any) -> bool:
-        return bool(event.done)
+        with self._on:
+            return bool(event.done)
 
     def synchronise(self, event: Any) -> None:
-        try:
-            with self._on:
-                event.synchronize()
-        except self._failures as error:
-            raise EngineError(f"{self.name} failed: {error}.", hint="see `nvidia-smi`; --device cpu does without it") from error
+        with self._on:
+            event.synchronize()
 
     def allocate(self, shape: tuple[int, ...], dtype: str) -> DeviceArray:
         try:
             with self._on:
                 return self._cupy.empty(shape, dtype)
-        except self._cupy.cuda.memory.OutOfMemoryError as error:
-            raise DeviceMemoryError(f"{self.name} has no room for {shape} of {dtype}: {error}") from error
+        except DeviceMemoryError as error:
+            raise DeviceMemoryError(f"{self.name} has no room for {shape} of {dtype}: {error.message}") from error
 
     def pin(self, shape: tuple[int, ...], dtype: str) -> np.ndarray:
         with self._on:
@@ -89,46 +106,63 @@ class CudaDevice:
             array.get(stream=stream, out=host, blocking=False)
 
     def copy(self, source: DeviceArray, out: DeviceArray, stream: Any) -> None:
-        with self._on, stream:
-            self._cupy.copyto(out, source)
+        with self._on:
+            if source.dtype != out.dtype:  # a state that goes over to another engine
+                with stream:
+                    self._cupy.copyto(out, source)
+                return
+            runtime = self._cupy.cuda.runtime
+            rows, row_bytes, pitches, places = find_sheets(source, out)
+            for given, target in places:
+                runtime.memcpy2DAsync(
+                    out.data.ptr + target, pitches[1], source.data.ptr + given, pitches[0], row_bytes, rows,
+                    runtime.memcpyDeviceToDevice, stream.ptr,
+                )  # fmt: skip
 
     def clear(self, array: DeviceArray, stream: Any) -> None:
         with self._on:
             array.data.memset_async(0, array.nbytes, stream)
 
     def capture(self, stream: Any, work: Callable[[], None]) -> Any:
-        with CAPTURE, self._on:  # Note [Captures] of streamsr.engines.device_engine
+        with CAPTURE:  # Note [Captures] of streamsr.engines.device_engine
             try:
-                # relaxed: other threads (a decoder, a build) may allocate meanwhile
-                stream.begin_capture(self._cupy.cuda.runtime.streamCaptureModeRelaxed)
-                try:
-                    work()
-                finally:
-                    graph = stream.end_capture()
-                graph.upload(stream)
-                return graph
-            except self._failures as error:
-                raise CaptureError(str(error)) from error
+                with self._on:
+                    # relaxed: other threads (a decoder, a build) may allocate meanwhile
+                    stream.begin_capture(self._cupy.cuda.runtime.streamCaptureModeRelaxed)
+                    try:
+                        work()
+                    finally:
+                        graph = stream.end_capture()
+                    graph.upload(stream)
+                    return graph
+            except DeviceMemoryError:
+                raise
+            except EngineError as error:
+                raise CaptureError(error.message) from error
 
     def launch(self, graph: Any, stream: Any) -> None:
-        try:
-            with self._on:
-                graph.launch(stream)
-        except self._failures as error:
-            if "OutOfMemory" in str(error) or "MemoryAllocation" in str(error):
-                raise DeviceMemoryError(f"{self.name} has no room to launch a graph: {error}") from error
-            raise EngineError(f"{self.name} failed: {error}.") from error
-
-    def import_surface(self, video: av.VideoFrame) -> tuple[DeviceArray, ...]:
         with self._on:
-            self._cupy.cuda.Stream.null.synchronize()  # Note [Two contexts]
+            graph.launch(stream)
+
+    def import_surface(self, video: av.VideoFrame, stream: Any) -> tuple[DeviceArray, ...]:
+        with self._on:
+            decoded = self._cupy.cuda.Event(disable_timing=True)
+            decoded.record(self._cupy.cuda.Stream.null)
+            stream.wait_event(decoded)
             return tuple(self._cupy.from_dlpack(Unstreamed(plane)) for plane in video.planes)
 
     def export_surface(self, planes: Sequence[DeviceArray], pix_fmt: str) -> av.VideoFrame:
-        context = self._contexts.setdefault(self.index, av.video.frame.CudaContext(self.index, primary_ctx=True))
         given = tuple(Unstreamed(plane, stream=NO_WAIT) for plane in planes)
         with self._on:
-            return av.VideoFrame.from_dlpack(given, format=pix_fmt, cuda_context=context)
+            if self._context is not None:
+                return av.VideoFrame.from_dlpack(given, format=pix_fmt, cuda_context=self._context)
+            with ffmpeg_device(self.index) as options:  # which FFmpeg opens with the first frame
+                context = CudaContext(
+                    self.index, primary_ctx=options["primary_ctx"] == "1", current_ctx=options.get("current_ctx") == "1"
+                )
+                video = av.VideoFrame.from_dlpack(given, format=pix_fmt, cuda_context=context)
+            self._context = context
+            return video
 
     def trim(self) -> None:
         with self._on:
@@ -140,4 +174,23 @@ class CudaDevice:
             return int(free), int(total)
 
     def close(self) -> None:
+        self._context = None
         self.trim()
+
+
+def find_sheets(source: Any, out: Any) -> tuple[int, int, tuple[int, int], list[tuple[int, int]]]:
+    """Two arrays of one shape and type as pieces of rows at one distance, for copies in two dimensions.
+
+    Returns (rows of a piece, bytes of a row, distance between rows in each array, where each piece begins in each array, in bytes).
+    """
+    shape, both, row_bytes = list(source.shape), [list(source.strides), list(out.strides)], source.dtype.itemsize
+    while shape and (shape[-1] == 1 or all(strides[-1] == row_bytes for strides in both)):  # these lie side by side in both
+        row_bytes *= shape.pop()
+        for strides in both:
+            strides.pop()
+    rows = shape.pop() if shape else 1
+    pitches = [strides.pop() if strides else row_bytes for strides in both]
+    if not source.size:
+        return 0, 0, (0, 0), []
+    begins = [[sum(map(operator.mul, index, strides)) for index in np.ndindex(*shape)] for strides in both]
+    return rows, row_bytes, (max(pitches[0], row_bytes), max(pitches[1], row_bytes)), list(zip(*begins, strict=True))

@@ -19,6 +19,7 @@ import numpy as np
 from .frame_plan import ChromaMap
 
 DeviceArray = Any
+Tables = dict[Any, Any]  # of streamsr_kernels.Tables: filters on the device
 
 
 class Stream(Protocol):
@@ -53,11 +54,14 @@ class Kernels(Protocol):
     def pack(self, luma: DeviceArray, plane: DeviceArray, *, bits: int, stream: Stream) -> None:
         """The top left (h, w) of luma (H, W) into codes (h, w): rounded half to even, clipped to 0 .. the largest code."""
 
-    def resample_luma(self, plane: DeviceArray, out: DeviceArray, *, bits: int, stream: Stream) -> None:
-        """Lanczos to another size. Agrees with `streamsr.resample.resize_plane` within one code."""
+    def resample_luma(self, plane: DeviceArray, out: DeviceArray, *, bits: int, tables: Tables, stream: Stream) -> None:
+        """Lanczos to another size. Agrees with `streamsr.resample.resize_plane` within one code.
+
+        tables: keeps what the kernel reads beside the plane; it has to live as long as a graph of this.
+        """
 
     def resample_chroma(
-        self, planes: Sequence[DeviceArray], out: Sequence[DeviceArray], chroma: ChromaMap, *, bits: int, stream: Stream
+        self, planes: Sequence[DeviceArray], out: Sequence[DeviceArray], chroma: ChromaMap, *, bits: int, tables: Tables, stream: Stream
     ) -> None:
         """Lanczos, samples staying where `chroma` says they lie. Agrees with `streamsr.resample.Resampler` within one code."""
 
@@ -108,8 +112,9 @@ class Device(Protocol):
 
     def launch(self, graph: Graph, stream: Stream) -> None: ...
 
-    def import_surface(self, video: av.VideoFrame) -> tuple[DeviceArray, ...]:
-        """The planes of a decoded CUDA frame, without a copy, once the decoder has finished them. They live as long as `video`."""
+    def import_surface(self, video: av.VideoFrame, stream: Stream) -> tuple[DeviceArray, ...]:
+        """The planes of a decoded CUDA frame, without a copy; what is put on `stream` from now on runs after the decoder has finished
+        them. They live as long as `video`."""
 
     def export_surface(self, planes: Sequence[DeviceArray], pix_fmt: str) -> av.VideoFrame:
         """A CUDA frame that owns these planes, for an encoder on this device. pix_fmt: "nv12" or "p010le"."""

@@ -90,7 +90,7 @@ class Slot:
         place = len(self.tickets)
         self.tickets.append(ticket)
         if is_on_device(ticket.video):
-            surface = self._device.import_surface(ticket.video)
+            surface = self._device.import_surface(ticket.video, self.stream)
             self._device.kernels.deinterleave(surface, self.sources[place], bits=self._picture.bits, stream=self.stream)
             return
         for plane, pinned, array in zip(Frame(ticket.video).planes, self._given[place], self.sources[place], strict=False):
@@ -115,8 +115,9 @@ class Slot:
             self._device.copy(before.results[0][0], self.results[0][0], self.stream)
         if self._picture.chroma is not None:
             self._device.kernels.resample_chroma(
-                self.sources[0][1:3], self.results[0][1:3], self._picture.chroma, bits=self._picture.bits, stream=self.stream
-            )
+                self.sources[0][1:3], self.results[0][1:3], self._picture.chroma, bits=self._picture.bits,
+                tables=self.chain.tables, stream=self.stream,
+            )  # fmt: skip
         self._bring_out()
 
     def finish(self) -> list[Ticket]:

@@ -11,6 +11,7 @@ import av.error
 from av.codec.hwaccel import HWAccel
 
 from ..engines.gpus import list_gpus
+from ..gpu_context import claim_context, ffmpeg_device
 from .nvenc import find_encoders
 
 
@@ -64,6 +65,7 @@ def _ask_pycuda() -> Iterator[GpuFacts]:
 
     driver.init()
     for index in range(driver.Device.count()):
+        claim_context(index)
         device = driver.Device(index)
         attributes = device.get_attributes()
         context = device.retain_primary_context()
@@ -85,6 +87,7 @@ def _ask_cupy() -> Iterator[GpuFacts]:
 
     runtime = cupy.cuda.runtime
     for index in range(runtime.getDeviceCount()):
+        claim_context(index)
         with cupy.cuda.Device(index):
             facts, (free, total) = runtime.getDeviceProperties(index), runtime.memGetInfo()
         name = facts["name"].decode() if isinstance(facts["name"], bytes) else str(facts["name"])
@@ -102,9 +105,13 @@ def _version(number: int) -> str:
 def describe_codecs(index: int) -> str:
     """Which decoders and encoders of video a GPU has, in words: each is tried."""
     try:
-        HWAccel("cuda", device=str(index), is_hw_owned=True).create(av.Codec("h264", "r"))
+        with ffmpeg_device(index) as options:
+            HWAccel("cuda", device=str(index), options=options, is_hw_owned=True).create(av.Codec("h264", "r"))
         decodes = "NVDEC starts"
     except (av.error.FFmpegError, NotImplementedError, RuntimeError) as error:
         decodes = f"NVDEC does not start ({error})"
-    encoders = find_encoders(index)
-    return f"{decodes}; NVENC has {', '.join(encoders) if encoders else 'no encoder, so the CPU encodes'}"
+    bits: dict[str, list[str]] = {}
+    for encoder in find_encoders(index):
+        bits.setdefault(encoder.name, []).append(str(encoder.bits))
+    encoders = ", ".join(f"{name} ({' and '.join(each)} bits)" for name, each in bits.items())
+    return f"{decodes}; NVENC has {encoders or 'no encoder, so the CPU encodes'}"

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..engines.device_engine import DeviceEngine, Lane
 from ..engines.tiling import Tile, plan_tiles
-from .device import Device, DeviceArray, Stream
+from .device import Device, DeviceArray, Stream, Tables
 from .frame_plan import Pass, Picture
 
 Planes = tuple[DeviceArray, ...]
@@ -34,6 +34,7 @@ class Chain:
         self._device = device
         self._picture = picture
         self._steps: list[_Step] = []
+        self.tables: Tables = {}  # filters that graphs of this chain read
         try:
             for number, (each, engine) in enumerate(zip(picture.passes, engines, strict=True)):
                 is_last = number == len(picture.passes) - 1
@@ -60,11 +61,13 @@ class Chain:
             lumas = made
         for luma, out, whole in zip(lumas, outs, results, strict=True):
             if luma is not out:
-                device.kernels.resample_luma(luma, out, bits=picture.bits, stream=stream)
+                device.kernels.resample_luma(luma, out, bits=picture.bits, tables=self.tables, stream=stream)
             self._repeat_edge(whole[0], stream)
         if picture.chroma is not None:
             for planes, result in zip(sources, results, strict=True):
-                device.kernels.resample_chroma(planes[1:3], result[1:3], picture.chroma, bits=picture.bits, stream=stream)
+                device.kernels.resample_chroma(
+                    planes[1:3], result[1:3], picture.chroma, bits=picture.bits, tables=self.tables, stream=stream
+                )
 
     def planes_of(self, number: int) -> tuple[DeviceArray, DeviceArray] | None:
         """What pass `number` gave the network last, and what it got; None where it saw tiles."""

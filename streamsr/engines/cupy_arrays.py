@@ -8,7 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from streamsr.engines.device_engine import DeviceArray, DeviceMemoryError, DType
+from streamsr.engines.failures import Failures
 from streamsr.errors import EngineError
+from streamsr.gpu_context import claim_context
 
 INSTALL_CUPY = "pip install 'streamsr[cuda12]', or 'streamsr[cuda13]' for CUDA 13"
 
@@ -43,11 +45,13 @@ class CupyArrays:
             import cupy
         except ImportError as error:
             raise EngineError("TensorRT needs CuPy, which is not installed.", hint=INSTALL_CUPY) from error
+        claim_context(index)
         self._cupy, self._index = cupy, index
+        self._on_gpu = Failures(cupy, cupy.cuda.Device(index), f"cuda:{index}", INSTALL_CUPY)
         self._streams: dict[int, Any] = {}
 
     def current(self) -> AbstractContextManager[Any]:
-        return self._cupy.cuda.Device(self._index)  # type: ignore[no-any-return]
+        return self._on_gpu
 
     def open_stream(self) -> int:
         with self.current():
@@ -56,13 +60,14 @@ class CupyArrays:
         return int(stream.ptr)
 
     def zeros(self, shape: tuple[int, ...], dtype: DType) -> DeviceArray:
-        with self.current():
-            try:
-                array = self._cupy.zeros(shape, dtype)
-            except self._cupy.cuda.memory.OutOfMemoryError as error:
-                raise DeviceMemoryError(f"cuda:{self._index} has no room for {shape} {dtype}: {error}") from error
-            self._cupy.cuda.get_current_stream().synchronize()
-            return array
+        try:
+            with self.current():
+                array = self._cupy.empty(shape, dtype)
+                array.data.memset(0, array.nbytes)
+                self._cupy.cuda.get_current_stream().synchronize()
+                return array
+        except DeviceMemoryError as error:
+            raise DeviceMemoryError(f"cuda:{self._index} has no room for {shape} {dtype}: {error.message}") from error
 
     def upload(self, host: np.ndarray, array: DeviceArray, factor: float, *, stream: int) -> None:
         with self.current(), self._on(stream):

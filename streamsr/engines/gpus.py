@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
 from streamsr.errors import EngineError, UsageError
+from streamsr.gpu_context import load_driver
 
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
 _NAME_BYTES = 256
+LEAST_CAPABILITY = (7, 5)  # of the kernels, and of what TensorRT and CUDA 13 still know
 
 
 @dataclass(frozen=True)
@@ -28,16 +29,17 @@ class Gpu:
     def device(self) -> str:
         return f"cuda:{self.index}"
 
+    @property
+    def is_supported(self) -> bool:
+        """Whether frames can stay on it."""
+        return tuple(map(int, self.capability.split("."))) >= LEAST_CAPABILITY
+
 
 @cache
 def list_gpus() -> tuple[Gpu, ...]:
     """The GPUs that CUDA can use; () without a driver, or with one that does not start."""
-    try:
-        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
-        return ()
-    count = ctypes.c_int()
-    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
+    driver, count = load_driver(), ctypes.c_int()
+    if driver is None or driver.cuDeviceGetCount(ctypes.byref(count)):
         return ()
     return tuple(_describe(driver, index) for index in range(count.value))
 

@@ -14,14 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import av
+from av.video.frame import CudaContext
 
 from ..errors import SourceError, UsageError
+from ..gpu_context import claim_context, ffmpeg_device
 from ..options import SourceOptions
 from .decoding import Decoder, SourceCount
 from .dlpack import NO_WAIT, Unstreamed
 
 INSTALL = "pip install nvidia-dali-cuda120, or nvidia-dali-cuda130 for CUDA 13"
 _HELD_BACK = 64  # packets: no codec reorders by more
+_contexts: dict[int, CudaContext] = {}  # of this process, by GPU: one for all frames
 
 
 class DaliDecoder(Decoder):
@@ -87,6 +90,7 @@ def open_reader(url: str, gpu: int) -> Iterator[Any]:
             device="gpu", filenames=[str(Path(url).absolute())], sequence_length=1, image_type=types.YCbCr, name="video"
         )
 
+    claim_context(gpu)  # before DALI opens it
     try:
         pipeline = read()
         pipeline.build()
@@ -103,7 +107,14 @@ def make_surface(picture: Any, gpu: int) -> av.VideoFrame:
     with cupy.cuda.Device(gpu):
         y, uv = halve_chroma(cupy.asarray(picture)[0], cupy)
         cupy.cuda.get_current_stream().synchronize()
-        return av.VideoFrame.from_dlpack((Unstreamed(y, stream=NO_WAIT), Unstreamed(uv, stream=NO_WAIT)), format="nv12")
+        given = Unstreamed(y, stream=NO_WAIT), Unstreamed(uv, stream=NO_WAIT)
+        if gpu in _contexts:
+            return av.VideoFrame.from_dlpack(given, format="nv12", cuda_context=_contexts[gpu])
+        with ffmpeg_device(gpu) as options:  # which FFmpeg opens with the first frame
+            context = CudaContext(gpu, primary_ctx=options["primary_ctx"] == "1", current_ctx=options.get("current_ctx") == "1")
+            video = av.VideoFrame.from_dlpack(given, format="nv12", cuda_context=context)
+        _contexts[gpu] = context
+        return video
 
 
 def halve_chroma(ycbcr: Any, xp: Any) -> tuple[Any, Any]:

@@ -134,8 +134,28 @@ def find_nvenc(encoder: str, tags: Tags, wanted: EncoderOptions) -> str | None:
         return None
     if tags.mastering is not None or tags.light_level is not None:
         return None
-    found = [name for name in _ON_GPU.get((encoder, layout.bits), ()) if name in wanted.nvenc and name in av.codecs_available]
+    found = [name for name in _ON_GPU.get((encoder, layout.bits), ()) if (name, layout.bits) in wanted.nvenc]
     return next((name for name in found if max(tags.width, tags.height) <= ENCODERS[name].max_side), None)
+
+
+# the speed of a CPU's preset as NVENC's p1 (fastest) to p7: x264's and x265's names, SVT-AV1's numbers
+_SPEEDS = {
+    "ultrafast": 1, "superfast": 1, "veryfast": 2, "faster": 3, "fast": 4, "medium": 5, "slow": 6, "slower": 7, "veryslow": 7, "placebo": 7,
+    **dict(zip(map(str, range(-1, 14)), (7, 7, 7, 7, 7, 6, 6, 5, 5, 5, 4, 4, 3, 2, 1), strict=True)),
+}  # fmt: skip
+NVENC_PRESETS = tuple(f"p{speed}" for speed in range(1, 8))
+
+
+def nvenc_preset(encoder: str, preset: str, *, is_auto: bool) -> str:
+    """NVENC's preset for `--preset`. is_auto: the user named no encoder, so a preset of the CPU's stands for one as fast.
+
+    Raises UsageError for one that NVENC does not have.
+    """
+    if preset in NVENC_PRESETS:
+        return preset
+    if is_auto and preset in _SPEEDS:
+        return f"p{_SPEEDS[preset]}"
+    raise UsageError(f"{encoder} has no preset {preset!r}.", hint=f"it has {', '.join(NVENC_PRESETS)}, from the fastest on")
 
 
 def surface_format(encoder: str, pix_fmt: str, wanted: EncoderOptions) -> str | None:
@@ -201,12 +221,15 @@ def encoder_options(encoder: str, tags: Tags, wanted: EncoderOptions, *, rate: F
         raise UsageError(f"{encoder} has no constant quality for --crf {wanted.crf:g}.", hint="use --encoder-option instead")
     if wanted.preset is not None and row.preset is None:
         raise UsageError(f"{encoder} has no presets for --preset {wanted.preset}.", hint="use --encoder-option instead")
+    preset = wanted.preset
+    if preset is not None and encoder.endswith("_nvenc"):
+        preset = nvenc_preset(encoder, preset, is_auto=wanted.encoder == "auto")
     if row.crf:
         quality = row.quality + (LIVE_CRF if wanted.live else 0)
         options[row.crf] = f"{quality if wanted.crf is None else wanted.crf:g}"
     fast = wanted.realtime or wanted.live
     if row.preset:
-        options[row.preset] = wanted.preset or (row.realtime_speed if fast else row.speed)
+        options[row.preset] = preset or (row.realtime_speed if fast else row.speed)
     if encoder.startswith("libvpx"):
         options["deadline"] = "realtime" if fast else "good"
     if wanted.live:

@@ -14,6 +14,7 @@ from av.codec.hwaccel import HWAccel
 
 from ..errors import SinkError
 from ..frame import is_on_device
+from ..gpu_context import ffmpeg_device
 from ..libav import stream_of
 from ..options import EncoderOptions
 from ..priority import keep_priority
@@ -73,11 +74,12 @@ class Encoding:
         """The video stream of an output, its encoder not open yet."""
         tags = self.tags
         options = encoder_options(self.encoder, tags, self.wanted, rate=self.rate)
-        accelerator = None
-        if self.surface is not None:
-            # the context that CuPy and NVDEC work in, too
-            accelerator = HWAccel("cuda", device=str(self.wanted.gpu), options={"primary_ctx": "1"}, is_hw_owned=True)
-        stream = container.add_stream(self.encoder, rate=self.rate, options=options, hwaccel=accelerator)
+        if self.surface is not None and self.wanted.gpu is not None:
+            with ffmpeg_device(self.wanted.gpu) as device:  # the context that CuPy and NVDEC work in, too
+                accelerator = HWAccel("cuda", device=str(self.wanted.gpu), options=device, is_hw_owned=True)
+                stream = container.add_stream(self.encoder, rate=self.rate, options=options, hwaccel=accelerator)
+        else:
+            stream = container.add_stream(self.encoder, rate=self.rate, options=options)
         assert isinstance(stream, av.VideoStream)
         context = stream.codec_context
         context.width, context.height, context.pix_fmt = tags.width, tags.height, self.surface or tags.pix_fmt

@@ -48,7 +48,7 @@ def describe_job(spec: Spec, upscaler: Upscaler, options: SinkOptions) -> dict[s
         "streamsr": __version__,
         "PyAV": av.__version__,
         **({"--batch": str(spec.batch)} if spec.batch > 1 else {}),
-        **({"encoders of the GPU": " ".join(encode.nvenc)} if encode.nvenc else {}),
+        **({"encoders of the GPU": " ".join(f"{name}:{bits}" for name, bits in encode.nvenc)} if encode.nvenc else {}),
     }
 
 

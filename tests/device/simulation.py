@@ -227,7 +227,7 @@ class SimDevice:
 
     # surfaces
 
-    def import_surface(self, video: Any) -> tuple[np.ndarray, ...]:
+    def import_surface(self, video: Any, stream: SimStream) -> tuple[np.ndarray, ...]:
         return tuple(video.surface)
 
     def export_surface(self, planes: Sequence[np.ndarray], pix_fmt: str) -> Any:
@@ -341,14 +341,14 @@ class CpuKernels:
 
         self._device.put(stream, "pack", run, reads=[luma], writes=[plane])
 
-    def resample_luma(self, plane: np.ndarray, out: np.ndarray, *, bits: int, stream: SimStream) -> None:
+    def resample_luma(self, plane: np.ndarray, out: np.ndarray, *, bits: int, tables: Any, stream: SimStream) -> None:
         def run() -> None:
             resize_plane(plane, out.shape[1], out.shape[0], bits=bits, out=out)
 
         self._device.put(stream, "resample luma", run, reads=[plane], writes=[out])
 
     def resample_chroma(
-        self, planes: Sequence[np.ndarray], out: Sequence[np.ndarray], chroma: ChromaMap, *, bits: int, stream: SimStream
+        self, planes: Sequence[np.ndarray], out: Sequence[np.ndarray], chroma: ChromaMap, *, bits: int, tables: Any, stream: SimStream
     ) -> None:
         def run() -> None:
             sampling = {(1, 1): "420", (1, 0): "422", (0, 0): "444", (0, 1): "440", (2, 0): "411", (2, 2): "410"}[chroma.log2]

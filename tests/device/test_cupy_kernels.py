@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -14,7 +13,7 @@ import pytest
 pytest.importorskip("streamsr_kernels")
 from make_model import make_network, write_model
 from simulation import SimDevice, SimStream
-from streamsr_kernels import planes_reference, resample_reference
+from streamsr_kernels import planes_reference, resample_reference, samples_reference
 from streamsr_kernels.filters import ONE_ACROSS, ONE_DOWN, make_taps
 from test_device_upscaler import assert_same, make_frames, on_cpu, on_device
 
@@ -24,7 +23,7 @@ from streamsr.frame import Frame, reformat
 
 def reference_resample(
     samples: np.ndarray, out: np.ndarray, *, bits: int, site: tuple[float, float] = (0.5, 0.5), extent: tuple[int, int] | None = None,
-    stream: Any = None,
+    tables: Any, stream: Any = None,
 ) -> None:  # fmt: skip
     height, width = out.shape
     full = extent or (width, height)
@@ -43,15 +42,18 @@ def reference_pack(planes: list[np.ndarray], pix_fmt: str, *, out: list[np.ndarr
     out[0][:] = planes_reference.pack(planes, pix_fmt)[0]
 
 
+def without_stream(reference: Any) -> Any:
+    def run(*arrays: Any, stream: Any, **options: Any) -> None:
+        reference(*arrays, **options)
+
+    return run
+
+
 class Late:
     """`CupyKernels` on NumPy, each call put on a stream of the simulated GPU."""
 
     def __init__(self, device: SimDevice) -> None:
-        numpy = SimpleNamespace(
-            copyto=np.copyto, right_shift=np.right_shift, left_shift=np.left_shift,
-            ReductionKernel=lambda *_: lambda x, y, z: np.copyto(z, (x != y).any(), casting="unsafe"),
-        )  # fmt: skip
-        self._kernels = cupy_kernels.CupyKernels(numpy, nullcontext())
+        self._kernels = cupy_kernels.CupyKernels(nullcontext(), lambda array, stream: array.fill(0))
         self._device = device
 
     def __getattr__(self, name: str) -> Any:
@@ -74,9 +76,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def sim(monkeypatch: pytest.MonkeyPatch) -> SimDevice:
-    monkeypatch.setattr(cupy_kernels, "resample", reference_resample)
-    monkeypatch.setattr(cupy_kernels, "unpack", reference_unpack)
-    monkeypatch.setattr(cupy_kernels, "pack", reference_pack)
+    references = {"resample": reference_resample, "unpack": reference_unpack, "pack": reference_pack}
+    for name in ("split_surface", "join_surface", "compare_planes", "extend_edge"):
+        references[name] = without_stream(getattr(samples_reference, name))
+    for name, reference in references.items():
+        monkeypatch.setattr(cupy_kernels, name, reference)
     sim = SimDevice()
     sim.kernels = Late(sim)  # type: ignore[assignment]
     return sim
@@ -100,8 +104,7 @@ def test_the_kernels_are_told_what_swscale_is_told(
 
 
 @pytest.mark.parametrize("bits", [8, 10])
-def test_surfaces_become_planes_and_planes_surfaces(bits: int) -> None:
-    sim = SimDevice()
+def test_surfaces_become_planes_and_planes_surfaces(sim: SimDevice, bits: int) -> None:
     kernels, stream = Late(sim), sim.open_stream()
     rng = np.random.default_rng(1)
     dtype = np.uint8 if bits == 8 else np.uint16
@@ -122,8 +125,7 @@ def test_surfaces_become_planes_and_planes_surfaces(bits: int) -> None:
     assert np.array_equal(back[1], uv)
 
 
-def test_a_plane_is_looked_at() -> None:
-    sim = SimDevice()
+def test_a_plane_is_looked_at(sim: SimDevice) -> None:
     kernels, stream = Late(sim), sim.open_stream()
     plane = np.arange(48, dtype=np.uint8).reshape(6, 8)
     before, samples, differs = np.zeros_like(plane), np.zeros((3, 2), np.uint8), np.zeros(1, np.int32)

@@ -116,8 +116,8 @@ def test_nvdec_gives_the_bytes_of_the_software_decoder(device: Device) -> None:
             if number % 20 == 0:
                 for plane, samples in zip(Frame(fetch(frame)).planes, Frame(wanted).planes, strict=True):
                     assert np.array_equal(plane, samples)
-                y, uv = device.import_surface(frame)
                 stream = device.open_stream()
+                y, uv = device.import_surface(frame, stream)
                 for array, samples in ((y, Frame(wanted).planes[0]), (uv[..., 0], Frame(wanted).planes[1])):
                     dense, back = device.allocate(samples.shape, "uint8"), device.pin(samples.shape, "uint8")
                     device.copy(array, dense, stream)

@@ -19,7 +19,7 @@ from streamsr.device.inventory import GpuFacts, inspect_gpus
 from streamsr.engines.gpus import Gpu
 from streamsr.errors import EngineError
 from streamsr.jobs.worker_pool import count_workers, share_out
-from streamsr.options import EncoderOptions, SourceOptions
+from streamsr.options import EncoderOptions, Nvenc, SourceOptions
 
 GIB = 2**30
 TWO = [Gpu(0, "NVIDIA A", "8.9", 24 * GIB), Gpu(1, "NVIDIA B", "9.0", 80 * GIB)]
@@ -110,11 +110,11 @@ def test_a_package_that_does_not_start_is_passed_over(packages: Any, monkeypatch
 
 def test_doctor_names_each_gpu_and_what_it_codes(packages: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     packages("cupy", cupy=fake_cupy())
-    monkeypatch.setattr(inventory, "find_encoders", lambda index: ("h264_nvenc",))
+    monkeypatch.setattr(inventory, "find_encoders", lambda index: (Nvenc("h264_nvenc", 8), Nvenc("hevc_nvenc", 8), Nvenc("hevc_nvenc", 10)))
     found = {finding.name: finding for finding in doctor.examine() if finding.kind == "machine"}
     assert found["cuda:0"].ok
     assert "NVIDIA L4" in found["cuda:0"].words
-    assert "NVENC has h264_nvenc" in found["cuda:0 codecs"].words
+    assert "NVENC has h264_nvenc (8 bits), hevc_nvenc (8 and 10 bits)" in found["cuda:0 codecs"].words
     assert "NVDEC" in found["cuda:0 codecs"].words
 
 
@@ -159,9 +159,9 @@ def test_auto_is_the_cpu_unless_all_is_there(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_decoder_and_encoder_follow_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device_selection, "has_cupy", lambda: True)
-    monkeypatch.setattr(device_selection, "find_encoders", lambda index: ("h264_nvenc",) if index == 1 else ())
+    monkeypatch.setattr(device_selection, "find_encoders", lambda index: (Nvenc("h264_nvenc", 8),) if index == 1 else ())
     source, encode = settle(SourceOptions(), EncoderOptions(), model="lite", engine="auto", device="cuda:1")
-    assert (source.gpu, encode.gpu, encode.nvenc) == (1, 1, ("h264_nvenc",))
+    assert (source.gpu, encode.gpu, encode.nvenc) == (1, 1, (("h264_nvenc", 8),))
     source, encode = settle(SourceOptions(), EncoderOptions(), model="lite", engine="auto", device="cuda:0")
     assert (source.gpu, encode.gpu, encode.nvenc) == (0, 0, ())
     for options in ({"device": "cpu"}, {"engine": "openvino"}, {"model": "resize"}):
@@ -176,7 +176,7 @@ def test_segments_of_a_file_are_dealt_to_all_gpus(monkeypatch: pytest.MonkeyPatc
     from streamsr.upscaling.upscaler import Upscaler
 
     monkeypatch.setattr(device_selection, "has_cupy", lambda: True)
-    monkeypatch.setattr(device_selection, "find_encoders", lambda index: ("h264_nvenc",) if index == 1 else ())
+    monkeypatch.setattr(device_selection, "find_encoders", lambda index: (Nvenc("h264_nvenc", 8),) if index == 1 else ())
     clip = make_clip(tmp_path / "in.mp4", num_frames=60)
     devices = find_devices("cuda:all", gpus=TWO)
     with Source(clip) as source, Upscaler("lite", device="cpu") as upscaler:
@@ -186,7 +186,7 @@ def test_segments_of_a_file_are_dealt_to_all_gpus(monkeypatch: pytest.MonkeyPatc
     shares = [share_out(spec, number, 4)[0] for number in range(4)]
     assert [share.device for share in shares] == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
     assert [share.source.gpu for share in shares] == [0, 1, 0, 1]
-    assert [(share.encode.gpu, share.encode.nvenc) for share in shares][:2] == [(0, ()), (1, ("h264_nvenc",))]
+    assert [(share.encode.gpu, share.encode.nvenc) for share in shares][:2] == [(0, ()), (1, (("h264_nvenc", 8),))]
 
 
 def test_streams_go_to_the_gpu_with_the_fewest() -> None:
@@ -207,8 +207,12 @@ def test_all_gpus_where_there_is_none_is_an_error_of_the_engine(tmp_path: Path, 
 
 
 def test_an_encoder_that_does_not_open_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nvenc, "opens", lambda name, gpu: name == "hevc_nvenc")
-    assert nvenc.find_encoders(41) == ("hevc_nvenc",)
+    monkeypatch.setattr(nvenc, "_found", {})
+    busy = True
+    monkeypatch.setattr(nvenc, "opens", lambda name, gpu, bits: not busy and (name, bits) == ("hevc_nvenc", 8))
+    assert nvenc.find_encoders(41) == ()
+    busy = False  # what failed is tried again
+    assert nvenc.find_encoders(41) == (("hevc_nvenc", 8),)
 
 
 def test_facts_that_nobody_knows_are_left_out() -> None:

@@ -13,10 +13,11 @@ from streamsr.io.containers import MATROSKA, MP4, WEBM, Y4M, OutputFormat
 from streamsr.io.encoder_choice import encoder_options
 from streamsr.io.encoder_settings import Encoding, has_constant_quality
 from streamsr.io.tags import Mastering, Tags
-from streamsr.options import EncoderOptions
+from streamsr.options import EncoderOptions, Nvenc
 
 SDR = Tags(1920, 1080, "yuv420p", Fraction(1), 1, 1, 1, 1, "left", None, None, None)
-ON_GPU = EncoderOptions(gpu=0, nvenc=NVENC)
+ALL = tuple(Nvenc(name, bits) for name in NVENC for bits in (8, 10))
+ON_GPU = EncoderOptions(gpu=0, nvenc=ALL)
 
 
 @dataclass
@@ -51,7 +52,7 @@ def test_a_gpu_without_encoders_encodes_on_the_cpu() -> None:
 
 
 def test_a_gpu_without_av1_leaves_av1_to_the_cpu() -> None:
-    assert choose(output=WEBM, wanted=EncoderOptions(gpu=0, nvenc=("h264_nvenc", "hevc_nvenc"))).encoder == "libsvtav1"
+    assert choose(output=WEBM, wanted=EncoderOptions(gpu=0, nvenc=(Nvenc("h264_nvenc", 8), Nvenc("hevc_nvenc", 8)))).encoder == "libsvtav1"
 
 
 def test_what_is_too_large_for_h264_becomes_hevc() -> None:
@@ -95,3 +96,23 @@ def test_a_machine_without_a_gpu_has_no_encoders_of_one() -> None:
 def test_usage_errors_are_those_of_the_cpu() -> None:
     with pytest.raises(UsageError, match="constant quality"):
         encoder_options("prores_ks", SDR, EncoderOptions(crf=3))
+
+
+def test_a_gpu_that_encodes_eight_bits_alone_leaves_ten_to_the_cpu() -> None:
+    wanted = EncoderOptions(gpu=0, nvenc=(Nvenc("h264_nvenc", 8), Nvenc("hevc_nvenc", 8)))
+    assert choose("yuv420p", wanted=wanted).encoder == "h264_nvenc"
+    assert choose("yuv420p10le", wanted=wanted).encoder == "libx264"
+
+
+SPEEDS = {"ultrafast": "p1", "medium": "p5", "veryslow": "p7", "p3": "p3", "8": "p5", "13": "p1"}
+
+
+@pytest.mark.parametrize(("preset", "speed"), SPEEDS.items())
+def test_a_preset_of_the_cpu_becomes_one_as_fast_where_the_encoder_was_chosen_for_the_user(preset: str, speed: str) -> None:
+    assert encoder_options("h264_nvenc", SDR, replace(ON_GPU, preset=preset))["preset"] == speed
+
+
+def test_a_preset_that_nvenc_lacks_is_refused_where_the_user_named_it() -> None:
+    for wanted in (replace(ON_GPU, encoder="hevc_nvenc", preset="ultrafast"), replace(ON_GPU, preset="quick")):
+        with pytest.raises(UsageError, match=r"has no preset .* p1, p2"):
+            encoder_options("hevc_nvenc", SDR, wanted)

@@ -60,7 +60,7 @@ class HostDevice:
         start = -memory.ctypes.data % 16
         return self.view(name, memory[start : start + size].view(dtype).reshape(shape))
 
-    def tables(self, key: Hashable, make: Callable[[], Sequence[np.ndarray]]) -> tuple[View, ...]:
+    def tables(self, key: Hashable, make: Callable[[], Sequence[np.ndarray]], owner: Any = None) -> tuple[View, ...]:
         if key not in self._tables:
             self._tables[key] = tuple(make())
         return tuple(self.view("table", array) for array in self._tables[key])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -98,7 +99,8 @@ class FakeCupy:
 def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCupy]:
     cupy = FakeCupy()
     monkeypatch.setitem(sys.modules, "cupy", cupy)
-    monkeypatch.setattr(devices, "_tables", type(devices._tables)())
+    for name in ("_tables", "_unowned"):
+        monkeypatch.setattr(devices, name, type(getattr(devices, name))())
     for cached in (devices.import_cupy, devices._compiled):
         cached.cache_clear()
     yield cupy
@@ -176,11 +178,28 @@ def test_tables_are_uploaded_once_and_waited_for(fake: FakeCupy) -> None:
     with devices.open_device() as device:
         device.view("a", FakeArray(LUMA))
         for _ in range(3):
-            device.tables("key", lambda: (LUMA, LUMA))
+            device.tables("key", lambda: (LUMA, LUMA), None)
         assert (fake.num_uploads, fake.num_waits) == (2, 1)
         for number in range(2 * devices.MAX_TABLES):
-            device.tables(number, lambda: (LUMA,))
+            device.tables(number, lambda: (LUMA,), None)
     assert len(devices._tables) == devices.MAX_TABLES
+
+
+def test_a_table_lives_as_long_as_a_graph_that_reads_it(fake: FakeCupy) -> None:
+    owner: devices.Tables = {}
+    with devices.open_device() as device:
+        device.view("a", FakeArray(LUMA))
+        (view,) = device.tables("key", lambda: (LUMA.copy(),), owner)
+        memory = weakref.ref(view.array)
+        for number in range(2 * devices.MAX_TABLES):  # other sizes, by others
+            device.tables(number, lambda: (LUMA.copy(),), None)
+        del view
+        assert memory() is not None
+        (again,) = device.tables("key", lambda: (LUMA.copy(),), {})
+        assert again.array is memory()  # chains share it
+    del again
+    owner.clear()
+    assert memory() is None
 
 
 def test_a_kernel_that_does_not_compile_is_named(fake: FakeCupy) -> None:
