@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import SinkError, UsageError
+from ..output_file import atomic_output
 from .comparison import MEASURES, Comparison
 
 INSTALL = "pip install 'streamsr[compare]'"
@@ -44,9 +45,8 @@ def save_plot(comparison: Comparison, file: Path) -> None:
         panel.grid(alpha=0.3)
     panels[-1].set_xlabel("seconds")
     figure.suptitle(f"{Path(comparison.result).name} against {Path(comparison.original).name}", fontsize="medium")
-    partial = file.with_name(f"{file.stem}.partial{file.suffix}")
     try:
-        figure.savefig(partial)
-        partial.replace(file)
+        with atomic_output(file) as draft:
+            figure.savefig(draft)
     except OSError as error:
         raise SinkError(f"Cannot write the plot {file}: {error.strerror}.") from error

@@ -20,6 +20,7 @@ import av.error
 from ..errors import SinkError, UsageError
 from ..frame import find_layout, sample_format
 from ..options import SinkOptions
+from ..output_file import partial_name
 from .containers import OutputFormat, find_format, is_pattern
 from .encoder_choice import choose_encoder
 from .encoder_settings import Encoding, explain_disk, reason_of
@@ -265,7 +266,7 @@ def partial_path(url: str, output: OutputFormat) -> str:
     path = Path(url)
     if path.exists() and not path.is_file():
         return url  # a device or a named pipe cannot be renamed onto
-    return str(path.with_name(f"{path.stem}.partial{path.suffix}"))
+    return str(partial_name(path))
 
 
 def strict_error(losses: Iterable[str]) -> SinkError:

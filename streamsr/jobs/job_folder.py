@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import SinkError, UsageError
+from ..output_file import partial_name
 from .journal import COMPANIONS, NAME, Journal
 from .lease import Lease
 from .segment_store import Store
@@ -85,7 +86,7 @@ def clear_finished(target: str, work: str | None) -> None:
             is_joined = journal.is_joined()
     except SinkError:
         return  # damaged: the job itself says so
-    if is_joined and not Path(target).with_name(f"{Path(target).stem}.partial{Path(target).suffix}").exists():
+    if is_joined and not partial_name(Path(target)).exists():
         _remove(target, work)
 
 

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 from ..errors import SinkError
 from ..io.remote import find_store
+from ..output_file import no_follow
 
 _SEGMENT = re.compile(r"\d{5,}-[0-9a-f]{8}(\.draft)?", re.ASCII)
 _OTHERS = re.compile(r"journal\.sqlite(-journal|-wal|-shm)?|worker\d+\.log", re.ASCII)
@@ -122,11 +123,6 @@ class Store:
         store, path = find_store(self.url, SinkError)
         with _as_os_error():
             store.rm_file(f"{path}/{name}")
-
-
-def no_follow(path: str, flags: int) -> int:
-    """An opener for `open` that refuses symbolic links."""
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0), 0o666)
 
 
 class Draft:

@@ -23,9 +23,9 @@ from typing import Any, Literal
 from ..device.device_selection import settle
 from ..engines import count_threads
 from ..errors import EngineError, SinkError, StreamsrError
+from ..output_file import no_follow
 from .job_spec import CORES_EACH, MAX_TRIES, Result, Spec
 from .segment_plan import Segment
-from .segment_store import no_follow
 
 _POLL_S = 0.2
 _STOP_S = 30.0  # to close a segment in hand

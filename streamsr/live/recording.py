@@ -12,7 +12,8 @@ from pathlib import Path
 
 import av
 
-from .segment_names import free_path, next_number, partial_name
+from ..output_file import partial_name
+from .segment_names import free_path, next_number
 
 _MAX_SOUNDS = 1000  # packets that wait for a picture
 Opener = Callable[[str], tuple[av.container.OutputContainer, list[av.stream.Stream]]]

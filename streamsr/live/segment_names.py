@@ -6,6 +6,8 @@ import re
 import time
 from pathlib import Path
 
+from ..output_file import partial_name
+
 _NUMBER = re.compile(r"(?<!%)%0?(\d+)d")
 
 
@@ -16,11 +18,6 @@ def name_file(pattern: str, number: int, at: float) -> str:
     at: seconds since the epoch, shown as local time.
     """
     return time.strftime(_NUMBER.sub(lambda found: str(number).zfill(int(found[1])), pattern), time.localtime(at))
-
-
-def partial_name(path: Path) -> Path:
-    """Where a file grows."""
-    return path.with_name(f"{path.stem}.partial{path.suffix}")
 
 
 def next_number(pattern: str) -> int:
