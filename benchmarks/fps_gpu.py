@@ -40,7 +40,7 @@ from streamsr.frame import Frame
 from streamsr.io.source import Source
 from streamsr.jobs.job import run
 from streamsr.models import ModelSpec, list_models
-from streamsr.options import EncoderOptions, Hint, SinkOptions, SourceOptions
+from streamsr.options import EncoderOptions, Hint, RunOptions, SinkOptions, SourceOptions, UpscaleOptions
 
 SIZES = {"480p": (854, 480), "720p": (1280, 720), "1080p": (1920, 1080)}
 NUM_FRAMES = 300  # of a measurement, at most
@@ -161,11 +161,12 @@ def measure_files(model: str, scale: int, clip: Path, folder: Path, engine: str)
     """With decoder, with encoder, and both, as `streamsr run` does it."""
     found: dict[str, Any] = {}
     options: dict[str, Any] = {"device": "cuda:0", "engine": engine}
-    with open_upscaler(model, scale, **options) as upscaler, Source(clip, SourceOptions(gpu=0)) as source:
+    with open_upscaler(UpscaleOptions(model, scale, **options)) as upscaler, Source(clip, SourceOptions(gpu=0)) as source:
         found["with_decoder_fps"] = rate_of(upscaler.stream(source.frames()))
         found["decoder"] = source.count.notes[0] if source.count.notes else "NVDEC"
     for name, encode in (("auto", EncoderOptions()), ("x264 ultrafast", EncoderOptions(encoder="libx264", preset="ultrafast"))):
-        report = run(clip, folder / "out.mp4", model=model, scale=scale, sink=SinkOptions(encode=encode, overwrite=True), **options)
+        wanted = RunOptions(UpscaleOptions(model, scale, **options), sink=SinkOptions(encode, overwrite=True))
+        report = run(clip, folder / "out.mp4", options=wanted)
         assert report.account.ok
         found[f"end_to_end {name}"] = {"fps": report.fps, "encoder": report.encoder, "first_frame_s": report.first_frame_s,
                                        "stage_s": report.stage_s, "reason": report.reason, "account": report.account.line()}  # fmt: skip
@@ -216,7 +217,7 @@ def measure_cell(
         make_clip(folder, name, size)
 
     def open_one(hint: Hint) -> DeviceUpscaler:
-        upscaler = open_upscaler(spec.name, spec.scale, device="cuda:0", engine=engine, hint=hint)
+        upscaler = open_upscaler(UpscaleOptions(spec.name, spec.scale, device="cuda:0", engine=engine, hint=hint))
         assert isinstance(upscaler, DeviceUpscaler)
         return upscaler
 

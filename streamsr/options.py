@@ -170,10 +170,8 @@ class RunOptions:
 
 
 class UpscaleKeywords(TypedDict, total=False):
-    """The fields of UpscaleOptions as keywords."""
+    """What `streamsr.Upscaler` takes as keywords beside model and scale."""
 
-    model: str | Path
-    scale: float
     size: tuple[int, int] | None
     engine: str
     device: str
@@ -187,6 +185,8 @@ class UpscaleKeywords(TypedDict, total=False):
 class RunKeywords(UpscaleKeywords, total=False):
     """What `streamsr.run` takes as keywords: every field that a caller sets, of all stages. `threads` counts for each of them."""
 
+    model: str | Path
+    scale: float
     start_s: float | None
     end_s: float | None
     num_frames: int | None

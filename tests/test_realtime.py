@@ -9,7 +9,7 @@ import pytest
 from media import make_clip
 
 from streamsr import realtime
-from streamsr.options import SourceOptions
+from streamsr.options import SourceOptions, UpscaleOptions
 from streamsr.realtime import choose_realtime
 
 
@@ -21,8 +21,8 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def choose(
     url: object, model: str = "lite", *, options: SourceOptions | None = None, size: tuple[int, int] | None = None
 ) -> tuple[str, str, str]:
-    return choose_realtime(str(url), options or SourceOptions(), scale=2, size=size, model=model, precision="auto", engine="auto",
-                           device="auto", threads=0)  # fmt: skip
+    upscale, why = choose_realtime(str(url), UpscaleOptions(str(model), size=size), options or SourceOptions())
+    return upscale.model, upscale.precision, why
 
 
 def test_network_that_keeps_up_is_taken(clip: Path) -> None:

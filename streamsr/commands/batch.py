@@ -8,13 +8,14 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..errors import StreamsrError
     from ..jobs.batch_items import Item
-    from ..options import Precision, SinkOptions, SourceOptions
+    from ..options import RunOptions, UpscaleOptions
     from ..pipeline import Report
     from ..upscaling.upscaler import Upscaler
 
@@ -24,23 +25,18 @@ Upscale = Callable[..., "Report"]  # commands.run.upscale
 class _Engines:
     """One Upscaler for all videos; only --realtime may choose another model on the way."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
-        self.options = options
+    def __init__(self) -> None:
         self.upscaler: Upscaler | None = None
-        self._choice: tuple[str, Precision] | None = None
+        self._choice: UpscaleOptions | None = None
 
-    def open(self, model: str, precision: Precision) -> Upscaler:
+    def open(self, options: UpscaleOptions) -> Upscaler:
         from ..device.device_selection import find_devices
         from ..device.upscaler_factory import open_upscaler
 
-        if self.upscaler is None or self._choice != (model, precision):
+        if self.upscaler is None or self._choice != options:
             self.close()
-            options = self.options
-            self.upscaler = open_upscaler(
-                model, engine=options.engine, device=find_devices(options.device, engine=options.engine, model=model).split(",")[0],
-                precision=precision, threads=options.threads, frames_in_flight=options.frames_in_flight, batch=options.batch,
-            )  # fmt: skip
-            self._choice = model, precision
+            self.upscaler = open_upscaler(replace(options, device=find_devices(options)[0], size=None))
+            self._choice = options
         return self.upscaler
 
     def close(self) -> None:
@@ -49,14 +45,12 @@ class _Engines:
             self.upscaler = None
 
 
-def main(
-    options: argparse.Namespace, source: SourceOptions, sink: SinkOptions, stop: threading.Event, upscale: Upscale
-) -> int:
+def main(options: argparse.Namespace, settings: RunOptions, stop: threading.Event, upscale: Upscale) -> int:
     """Upscale all of them. The exit code is that of the first failure."""
     from ..errors import Interrupted, SourceError, StreamsrError
     from ..jobs.batch_items import find_items
 
-    batch = find_items(options.inputs, options.output, recursive=options.recursive, format_name=options.format)
+    batch = find_items(options.inputs, options.output, recursive=options.recursive, format_name=settings.sink.format)
     if batch.num_folders:
         print(f"folders inside that are left out: {batch.num_folders}; --recursive takes them in", file=sys.stderr)
     if not batch.items:
@@ -65,22 +59,22 @@ def main(
     finished: list[Item] = []
     failures: list[tuple[Item, StreamsrError]] = []
     interrupted: Interrupted | None = None
-    engines = _Engines(options)
+    engines = _Engines()
     with ExitStack() as closing:
-        if options.cluster is not None:
+        if settings.job.cluster is not None:
             from ..jobs.ray_connection import connected
 
-            closing.enter_context(connected(options.cluster))  # once for all of them
+            closing.enter_context(connected(settings.job.cluster))  # once for all of them
         closing.callback(engines.close)
         for number, item in enumerate(batch.items, 1):
             title = f"{number}/{len(batch.items)} {Path(item.source).name}"
             try:
-                if _is_finished(item, options, source, sink, engines):
+                if _is_finished(item, settings, engines):
                     finished.append(item)
                     _say(options, f"{title}: {item.target} is there already")
                     continue
                 Path(item.target).parent.mkdir(parents=True, exist_ok=True)
-                reports.append(upscale(options, item.source, item.target, source, sink, stop, title=title, engines=engines.open))
+                reports.append(upscale(item.source, item.target, settings, stop, quiet=options.quiet, title=title, engines=engines.open))
             except Interrupted as error:
                 words = f"at {item.source}, {number} of {len(batch.items)}; {len(reports) + len(finished)} are done"
                 hint = "; ".join([*([error.hint] if error.hint else []), "the same command goes on with the rest"])
@@ -112,7 +106,7 @@ def main(
     return failures[0][1].exit_code if failures else 0
 
 
-def _is_finished(item: Item, options: argparse.Namespace, source: SourceOptions, sink: SinkOptions, engines: _Engines) -> bool:
+def _is_finished(item: Item, settings: RunOptions, engines: _Engines) -> bool:
     """Whether a result is there. Raises SinkError where its name is taken by something else."""
     from ..errors import SinkError
     from ..io.source import open_source
@@ -120,12 +114,12 @@ def _is_finished(item: Item, options: argparse.Namespace, source: SourceOptions,
     from ..jobs.job import clear_finished
     from ..pipeline import fit_size
 
-    if sink.overwrite or not Path(item.target).exists():
+    if settings.sink.overwrite or not Path(item.target).exists():
         return False
-    clear_finished(item.target, options.work_folder)
-    with open_source(item.source, source) as opened:
-        upscaler = engines.upscaler or engines.open(options.model, options.precision)
-        upscaler.turn_to(options.scale or 2, size=None if options.size is None else fit_size(opened, options.size))
+    clear_finished(item.target, settings.job.work_folder)
+    with open_source(item.source, settings.source) as opened:
+        upscaler, box = engines.upscaler or engines.open(settings.upscale), settings.upscale.size
+        upscaler.turn_to(settings.upscale.scale, size=None if box is None else fit_size(opened, box))
         tags = opened.tags
         fault = find_fault(opened, item.target, upscaler.output_size(tags.width, tags.height, tags.pix_fmt))
     if fault is not None:

@@ -13,7 +13,7 @@ from . import monitoring_arguments, run, toml_config
 if TYPE_CHECKING:
     from ..live.event_log import EventLog
     from ..live.fleet import Fleet
-    from ..live.stream_config import StreamOrder
+    from ..live.stream_config import StreamConfig
 
 HELP = "upscale several live streams in one process"
 EPILOG = """a configuration, whose keys are the options of `streamsr run`:
@@ -55,17 +55,17 @@ def main(options: argparse.Namespace) -> int:
         signal.signal(signal.SIGHUP, lambda *_: reload.set())
     log = EventLog("streamsr", as_json=options.log_json, quiet=options.quiet)
     try:
-        orders = toml_config.read_config(options.config)
-        check(options.config, orders)
+        configs = toml_config.read_config(options.config)
+        check(options.config, configs)
         if options.check:
-            print(f"{options.config}: {len(orders)} streams, nothing wrong: {', '.join(order.name for order in orders)}")
+            print(f"{options.config}: {len(configs)} streams, nothing wrong: {', '.join(config.name for config in configs)}")
             return 0
         stop = run.stop_on_signals()
         with Watch(monitoring_arguments.watch_options(options)) as watch:
             for name, url in watch.urls.items():
                 log.event(f"{name} served", url=url)
             fleet = Fleet(watch, as_json=options.log_json, quiet=options.quiet)
-            log.event("configuration read", file=options.config, streams=fleet.apply(orders))
+            log.event("configuration read", file=options.config, streams=fleet.apply(configs))
             while fleet.is_alive and not stop.wait(_POLL_S):
                 log.tick()
                 if reload.is_set():
@@ -82,15 +82,15 @@ def main(options: argparse.Namespace) -> int:
         log.close()
 
 
-def check(path: Path, orders: list[StreamOrder]) -> None:
+def check(path: Path, configs: list[StreamConfig]) -> None:
     """Look at schemes, models, folders and files of streams that are to start. Raises with the table's name in front."""
     from ..errors import StreamsrError
 
-    for order in orders:
+    for config in configs:
         try:
-            order.check()
+            config.check()
         except StreamsrError as error:
-            raise type(error)(f"{path}: [streams.{order.name}]: {error.message}", hint=error.hint) from error
+            raise type(error)(f"{path}: [streams.{config.name}]: {error.message}", hint=error.hint) from error
 
 
 def read_again(path: Path, fleet: Fleet, log: EventLog) -> None:
@@ -98,9 +98,9 @@ def read_again(path: Path, fleet: Fleet, log: EventLog) -> None:
     from ..errors import StreamsrError
 
     try:
-        orders = toml_config.read_config(path)
-        check(path, fleet.changed(orders))
+        configs = toml_config.read_config(path)
+        check(path, fleet.changed(configs))
     except StreamsrError as error:
         log.event("configuration refused", level="error", reason=error.message, hint=error.hint, words="the streams go on as they were")
         return
-    log.event("configuration read", file=path, streams=fleet.apply(orders))
+    log.event("configuration read", file=path, streams=fleet.apply(configs))

@@ -12,7 +12,7 @@ from ..engines.gpu_engines import choose_for_gpu
 from ..engines.gpus import Gpu, list_gpus
 from ..errors import EngineError, StreamsrError
 from ..models import RESIZE
-from ..options import EncoderOptions, SourceOptions
+from ..options import EncoderOptions, SourceOptions, UpscaleOptions
 from .nvenc import find_encoders
 
 FRAMES_IN_FLIGHT = 3  # one comes, one is computed, one goes
@@ -26,22 +26,23 @@ def gpu_index(device: str) -> int | None:
     return None if found is None else int(found[1] or 0)
 
 
-def find_devices(device: str, *, engine: str = "auto", model: str = "", gpus: Sequence[Gpu] | None = None) -> str:
-    """`--device` as it is on this machine, comma-separated where there are several.
+def find_devices(options: UpscaleOptions, gpus: Sequence[Gpu] | None = None) -> list[str]:
+    """The devices that these options mean on this machine.
 
     "cuda:all" becomes all GPUs; "auto" becomes the first GPU where CuPy and an engine for it are installed, and stays "auto",
     which is the CPU, where they are not. Raises EngineError where "cuda:all" finds none.
     """
-    if model == RESIZE or engine not in _GPU_ENGINES:
-        return device
+    device = options.device
+    if options.model == RESIZE or options.engine not in _GPU_ENGINES:
+        return device.split(",")
     if device == "cuda:all":
         found = list_gpus() if gpus is None else gpus
         if not found:
             raise EngineError("--device cuda:all, and there is no NVIDIA GPU here.", hint="nvidia-smi shows whether the driver runs")
-        return ",".join(gpu.device for gpu in found)
+        return [gpu.device for gpu in found]
     if device == "auto" and (list_gpus() if gpus is None else gpus) and has_cupy() and _has_engine():
-        return "cuda:0"
-    return device
+        return ["cuda:0"]
+    return device.split(",")
 
 
 def has_cupy() -> bool:
@@ -56,16 +57,16 @@ def _has_engine() -> bool:
         return False
 
 
-def find_gpu_of_frames(*, model: str, engine: str, device: str) -> int | None:
+def find_gpu_of_frames(options: UpscaleOptions) -> int | None:
     """The GPU that frames stay on with these options; None where they are in host memory."""
-    return gpu_index(device) if model != RESIZE and engine in _GPU_ENGINES and has_cupy() else None
+    return gpu_index(options.device) if options.model != RESIZE and options.engine in _GPU_ENGINES and has_cupy() else None
 
 
-def settle(
-    source: SourceOptions, encode: EncoderOptions, *, model: str, engine: str, device: str
+def settle_codecs(
+    options: UpscaleOptions, source: SourceOptions, encode: EncoderOptions
 ) -> tuple[SourceOptions, EncoderOptions]:  # fmt: skip
-    """The options of decoder and encoder for a network on `device`: on a GPU where frames stay there."""
-    index = find_gpu_of_frames(model=model, engine=engine, device=device)
+    """The options of decoder and encoder for a network on this device: on a GPU where frames stay there."""
+    index = find_gpu_of_frames(options)
     if index is None:
         return source, encode
     encoders = find_encoders(index) if encode.encoder == "auto" else ()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import av
@@ -17,10 +16,9 @@ import numpy as np
 
 from ..engines.device_engine import DeviceEngine, DeviceMemoryError
 from ..engines.handover import DeviceHandover
-from ..errors import UsageError
 from ..frame import Frame, fetch, find_layout
 from ..models import ModelSpec
-from ..options import Hint, Precision
+from ..options import UpscaleOptions
 from ..resample import planar_format
 from ..upscaling.scene_cuts import Continuity
 from ..upscaling.upscaler import Upscaler
@@ -32,9 +30,6 @@ from .inflight import Flight
 from .kernel_chain import Planes
 from .oom_fallback import Rung
 
-MOST_IN_FLIGHT = 4
-
-
 OpenNetwork = Callable[[ModelSpec, int, tuple[int, int, int]], tuple[DeviceEngine, DeviceHandover | None]]
 
 
@@ -44,36 +39,15 @@ class DeviceUpscaler(Upscaler):
     open_device: opens it, once it is needed.
     open_network: a model on that device, for luma of so many bits and batches of a shape (n, h, w), and what hands over to
         another engine in the middle, where there is such.
-    frames_in_flight: 1 to 4; None: 3, with the hint "latency" one. batch: frames that a network without a state takes at once.
     surfaces: results are surfaces in the GPU's memory wherever they can be, for NVENC.
-    Raises what Upscaler raises, and UsageError for numbers that cannot be.
+    Raises what Upscaler raises.
     """
 
-    def __init__(
-        self,
-        model: str | Path = "lite",
-        scale: float = 2,
-        *,
-        open_device: Callable[[], Device],
-        open_network: OpenNetwork,
-        size: tuple[int, int] | None = None,
-        engine: str = "auto",
-        device: str = "cuda:0",
-        precision: Precision = "auto",
-        threads: int = 0,
-        hint: Hint = "throughput",
-        frames_in_flight: int | None = None,
-        batch: int = 1,
-    ) -> None:
-        if frames_in_flight is None:
-            frames_in_flight = 1 if hint == "latency" else FRAMES_IN_FLIGHT
-        if not 1 <= frames_in_flight <= MOST_IN_FLIGHT:
-            raise UsageError(f"frames_in_flight is {frames_in_flight}; it must be 1 to {MOST_IN_FLIGHT}.")
-        if batch < 1:
-            raise UsageError(f"batch is {batch}; it must be 1 or more.")
-        super().__init__(model, scale, size=size, engine=engine, device=device, precision=precision, threads=threads, hint=hint)
-        self._place = device
-        self._rung = Rung(frames_in_flight, 1 if self.is_recurrent or hint == "latency" else batch)
+    def __init__(self, options: UpscaleOptions, *, open_device: Callable[[], Device], open_network: OpenNetwork) -> None:
+        super().__init__(options)
+        has_latency_hint = options.hint == "latency"
+        num_slots = options.frames_in_flight or (1 if has_latency_hint else FRAMES_IN_FLIGHT)
+        self._rung = Rung(num_slots, 1 if self.is_recurrent or has_latency_hint else options.batch)
         self._open_device, self._open_network = open_device, open_network
         self._gpu: Device | None = None
         self._networks: dict[tuple[str, int, int], DeviceEngine] = {}  # by name, scale and bits: videos may take other forms of a model
@@ -92,7 +66,7 @@ class DeviceUpscaler(Upscaler):
 
     @property
     def device(self) -> str:
-        return self._place
+        return self.options.device
 
     @property
     def precision(self) -> str:
@@ -104,7 +78,7 @@ class DeviceUpscaler(Upscaler):
     @property
     def reason(self) -> str:
         if not self._networks:
-            return super().reason if self._engines or self.spec is None else self._place
+            return super().reason if self._engines or self.spec is None else self.options.device
         return f"{next(reversed(self._networks.values())).reason}; {self._flight_words or self._rung.words}"
 
     def network(self, spec: ModelSpec, bits: int, shape: tuple[int, int, int]) -> DeviceEngine:
@@ -211,7 +185,7 @@ class DeviceUpscaler(Upscaler):
         if why is None and passes:
             return describe_picture(video, size, passes)
         if why is not None:
-            self.note(f"{why}: only the network runs on {self._place}, FFmpeg does the rest on the CPU")
+            self.note(f"{why}: only the network runs on {self.options.device}, FFmpeg does the rest on the CPU")
         elif self._specs:
             self.note(f"{video.width}x{video.height} to {size[0]}x{size[1]} needs no network: FFmpeg scales on the CPU")
         return None

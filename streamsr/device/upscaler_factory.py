@@ -3,53 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
-from ..engines import open_engine
+from ..engines import Engine, open_engine
 from ..engines.device_engine import DeviceEngine
 from ..engines.handover import DeviceHandover
 from ..io.encoder_settings import Encoding
 from ..models import ModelSpec
-from ..options import Hint, Precision
+from ..options import Precision, UpscaleOptions
 from ..upscaling.upscaler import Upscaler
 from .device import Device
 from .device_selection import find_gpu_of_frames
 
 
 def open_upscaler(
-    model: str | Path = "lite",
-    scale: float = 2,
-    *,
-    size: tuple[int, int] | None = None,
-    engine: str = "auto",
-    device: str = "auto",
-    precision: Precision = "auto",
-    threads: int = 0,
-    hint: Hint = "throughput",
-    frames_in_flight: int | None = None,
-    batch: int = 1,
-    opener: Any = open_engine,
-    say: Callable[[str], None] | None = None,
-) -> Upscaler:
+    options: UpscaleOptions, *, opener: Callable[..., Engine] = open_engine, say: Callable[[str], None] | None = None
+) -> Upscaler:  # fmt: skip
     """A DeviceUpscaler for "cuda:N", where CuPy is installed; else an Upscaler, which keeps frames in host memory.
 
-    The options are those of Upscaler; frames_in_flight and batch count on a GPU alone, None is the usual number.
-    say: told of builds and handovers there, in words; None: stderr. opener: of engines for frames in host memory.
+    opener: of engines for frames in host memory. say: told of builds and handovers on a GPU, in words; None: stderr.
     """
-    options: dict[str, Any] = {"size": size, "engine": engine, "device": device, "precision": precision, "threads": threads, "hint": hint}
-    index = find_gpu_of_frames(model=str(model), engine=engine, device=device)
+    index = find_gpu_of_frames(options)
     if index is None:
-        return Upscaler(model, scale, **options, opener=opener)
+        return Upscaler(options, opener=opener)
     from .device_upscaler import DeviceUpscaler
 
     def open_network(spec: ModelSpec, bits: int, shape: tuple[int, int, int]) -> tuple[DeviceEngine, DeviceHandover | None]:
-        return open_on_gpu(spec, shape, bits=bits, engine=engine, device=device, precision=precision, say=say)
+        return open_on_gpu(
+            spec, shape, bits=bits, engine=options.engine, device=options.device, precision=options.precision, say=say
+        )  # fmt: skip
 
-    return DeviceUpscaler(
-        model, scale, **options, open_device=lambda: open_device(index), open_network=open_network,
-        frames_in_flight=frames_in_flight, batch=batch,
-    )  # fmt: skip
+    return DeviceUpscaler(options, open_device=lambda: open_device(index), open_network=open_network)
 
 
 def open_device(index: int) -> Device:

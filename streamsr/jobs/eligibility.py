@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..io.containers import find_format, reads_images
 from ..io.encoder_settings import Encoding, has_constant_quality
 from ..io.remote import read_facts
 from ..io.source import Source
-from ..options import SinkOptions
+from ..options import RunOptions
 from ..resample import planar_format
 from ..upscaling.upscaler import Upscaler
 from .job_spec import Spec
@@ -17,17 +19,17 @@ from .segment_plan import Segment, Uncut, plan_segments, scan, seconds_to_ticks,
 
 
 def make_spec(
-    source: Source, upscaler: Upscaler, options: SinkOptions, target: str, folder: str, device: str, precision: str, threads: int,
-    segment_seconds: float, frames_in_flight: int | None = None, batch: int = 1,
+    source: Source, upscaler: Upscaler, options: RunOptions, *, target: str, folder: str, devices: Sequence[str]
 ) -> Spec:  # fmt: skip
     """What workers have to know. Raises Uncut where segments cannot be or are of no use."""
     url = source.url
     is_url = "://" in url and not url.startswith("file:")
     first = source.tags
     shape = (first.width, first.height, first.pix_fmt)
-    output = find_format(target, options.format)
+    output = find_format(target, options.sink.format)
     if source.options.decoder == "dali":
         raise Uncut("DALI reads a file from its beginning")
+    segment_seconds = options.job.segment_seconds
     if segment_seconds <= 0:
         raise Uncut("--segment-seconds is 0")
     if not Path(url).is_file() and not (is_url and read_facts(url)):
@@ -43,13 +45,13 @@ def make_spec(
     if source.duration_s is not None and source.duration_s < 1.5 * segment_seconds:
         raise Uncut("it is short")
     size = upscaler.output_size(*shape[:2], planar_format(shape[2]))
-    encoding = Encoding.choose(source, size, planar_format(shape[2]), output=output, wanted=options.encode)
+    encoding = Encoding.choose(source, size, planar_format(shape[2]), output=output, wanted=options.sink.encode)
     if not has_constant_quality(encoding):
         raise Uncut("a bit rate is spread over the whole video, so its encoder cannot start anew at each segment")
+    upscale = replace(options.upscale, model=upscaler.model, scale=upscaler.scale, size=upscaler.size, engine=upscaler.engine)
     return Spec(
-        url if is_url else str(Path(url).absolute()), source.options, folder, target, options.format, options.encode, source.tags,
-        source.time_base, source.rate, shape, upscaler.model, upscaler.scale, upscaler.size, upscaler.engine, device, precision,
-        threads, warmup_frames(upscaler.specs), frames_in_flight, batch,
+        url if is_url else str(Path(url).absolute()), source.options, folder, target, options.sink.format, options.sink.encode,
+        source.tags, source.time_base, source.rate, shape, upscale, tuple(devices), warmup_frames(upscaler.specs),
     )  # fmt: skip
 
 

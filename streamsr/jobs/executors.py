@@ -22,7 +22,8 @@ def hire(spec: Spec, upscaler: Upscaler, num_workers: int, cluster: str | None) 
         needs = find_needs(spec, upscaler.specs, upscaler.output_size(width, height, planar_format(pix_fmt)), list_nodes())
         threads = needs.num_cpus
         source = replace(spec.source, threads=spec.source.threads or threads)
-        spec = replace(spec, threads=threads, source=source, encode=replace(spec.encode, threads=spec.encode.threads or threads))
+        upscale = replace(spec.upscale, threads=threads)
+        spec = replace(spec, upscale=upscale, source=source, encode=replace(spec.encode, threads=spec.encode.threads or threads))
         input_bytes = 0 if "://" in spec.url else Path(spec.url).stat().st_size
         return spec, lambda spec: Cluster(spec, needs, input_bytes)
     if num_workers > 1:

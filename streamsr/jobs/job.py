@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Unpack
 
-from ..device.device_selection import find_devices, settle
+from ..device.device_selection import find_devices, settle_codecs
 from ..device.upscaler_factory import open_upscaler, settle_delivery
 from ..errors import AccountError, Interrupted, SinkError, StreamsrError, UsageError
 from ..io.compression import form_of
@@ -24,7 +24,7 @@ from ..io.containers import find_format
 from ..io.encoder_settings import Encoding, explain_disk, reason_of
 from ..io.sink import Sink, check_output
 from ..io.source import Source
-from ..options import Precision, SinkOptions, SourceOptions
+from ..options import RunKeywords, RunOptions, SinkOptions, gather
 from ..pipeline import Progress, Report, balance, fill, fit_scale, fit_size, open_in_thread, upscale_source
 from ..resample import planar_format
 from ..upscaling.upscaler import Upscaler
@@ -41,99 +41,77 @@ from .segment_plan import Segment, Uncut
 from .segment_store import Store, sync_folder
 from .worker_pool import count_workers
 
-SEGMENT_S = 10.0
-
 
 def run(
     src: str | Path,
     dst: str | Path,
     *,
-    scale: float = 2,
-    size: tuple[int, int] | None = None,
-    model: str = "lite",
-    engine: str = "auto",
-    device: str = "auto",
-    precision: Precision = "auto",
-    threads: int = 0,
-    source: SourceOptions | None = None,
-    sink: SinkOptions | None = None,
-    segment_seconds: float = SEGMENT_S,
-    workers: int | Literal["auto"] = 1,
-    cluster: str | None = None,
-    work: str | None = None,
-    restart: bool = False,
-    frames_in_flight: int | None = None,
-    batch: int = 1,
+    options: RunOptions | None = None,
     upscaler: Upscaler | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     stop: threading.Event | None = None,
+    **keywords: Unpack[RunKeywords],
 ) -> Report:
     """Upscale a video and write it with everything that came along.
 
-    src: a path, an image pattern or "-"; dst: the same. size: (width, height) box that the picture has to fit, its
-    aspect kept; else `scale` times the source. stop: when set, the run ends early and raises Interrupted.
-    segment_seconds: a long file is made in segments of about this length, in the folder DST.streamsr, and the same call
-    goes on where an earlier one ended; 0: in one piece. workers: processes that make segments at the same time; "auto": one
-    a device where `device` names several ("cuda:all": all GPUs), else one for four cores. frames_in_flight, batch: on a GPU, how
-    many frames are on their way and how many the network takes at once. cluster: "auto" or "ray://HOST:PORT", a Ray cluster
-    whose nodes make the segments (streamsr.jobs.ray_cluster); workers is then of no use. work: where segments go instead, a
-    folder or a store's URL that all workers reach. restart: throw away what an earlier call has done. upscaler: one that
-    serves several runs in turn, and whose model, engine, device, precision and threads are those of this call; it stays
-    open. None: one is opened for this run.
+    src: a path, an image pattern or "-"; dst: the same. keywords: single fields of `options`, such as scale=3, crf=18 or
+    overwrite=True; see streamsr.options. A long file is made in segments, in the folder DST.streamsr, and the same call goes on
+    where an earlier one ended. upscaler: one that serves several runs in turn, and whose model, engine, device, precision and
+    threads are those of this call; it stays open. None: one is opened for this run. stop: when set, the run ends early and
+    raises Interrupted.
     Raises UsageError, SourceError, EngineError, SinkError, AccountError (nothing is lost in silence), Interrupted.
     """
     started = time.perf_counter()
     stop = stop or threading.Event()
-    if device == "cuda:all" and workers == 1:
-        workers = "auto"
-    device = find_devices(device, engine=engine, model=model)
-    first_device = device.split(",")[0]
-    num_workers = count_workers(workers, device)
+    options = gather(keywords, options)
+    upscale, job = options.upscale, options.job
+    workers: int | Literal["auto"] = "auto" if upscale.device == "cuda:all" and job.workers == 1 else job.workers
+    devices = find_devices(upscale)
+    upscale = replace(upscale, device=devices[0])
+    num_workers = count_workers(workers, devices)
     url, target = str(src), str(dst)
-    sink_options = sink or SinkOptions()
-    source_options, encode = settle(source or SourceOptions(), sink_options.encode, model=model, engine=engine, device=first_device)
-    sink_options = replace(sink_options, encode=encode)
-    source_options = replace(source_options, negative=find_format(target, sink_options.format).negative)
+    source, encode = settle_codecs(upscale, options.source, options.sink.encode)
+    source = replace(source, negative=find_format(target, options.sink.format).negative)
+    options = RunOptions(upscale, source, replace(options.sink, encode=encode), job)
     folder = work_folder(target)
-    if cluster is not None and num_workers > 1:
-        raise UsageError(f"--workers {workers} are of this machine, and --cluster {cluster} has its own.", hint="leave one of them out")
-    if work is not None and "://" in work and cluster is None:
-        raise UsageError(f"--work-folder {work} is for --cluster.", hint="give a folder of this machine")
-    check_folder(target, work)
-    clear_finished(target, work)
-    check_output(target, sink_options, source_url=url)
+    if job.cluster is not None and num_workers > 1:
+        hint = "leave one of them out"
+        raise UsageError(f"--workers {workers} are of this machine, and --cluster {job.cluster} has its own.", hint=hint)
+    if job.work_folder is not None and "://" in job.work_folder and job.cluster is None:
+        raise UsageError(f"--work-folder {job.work_folder} is for --cluster.", hint="give a folder of this machine")
+    check_folder(target, job.work_folder)
+    clear_finished(target, job.work_folder)
+    check_output(target, options.sink, source_url=url)
     report = Report(url, target)
     with (
-        connected(cluster) if cluster else nullcontext(),
-        open_in_thread(url, source_options, stop) as opened,
-        nullcontext(upscaler) if upscaler else open_upscaler(
-            model, engine=engine, device=first_device, precision=precision, threads=threads, frames_in_flight=frames_in_flight, batch=batch
-        ) as upscaler,
+        connected(job.cluster) if job.cluster else nullcontext(),
+        open_in_thread(url, source, stop) as opened,
+        nullcontext(upscaler) if upscaler else open_upscaler(replace(upscale, size=None)) as upscaler,
     ):  # fmt: skip
-        factor, box = (scale, None) if size is None else (fit_scale(opened, size), fit_size(opened, size))
-        upscaler.turn_to(factor, size=box, form=form_of(opened))
+        box = upscale.size
+        factor, size = (upscale.scale, None) if box is None else (fit_scale(opened, box), fit_size(opened, box))
+        upscaler.turn_to(factor, size=size, form=form_of(opened))
         try:
-            place = segment_folder(target, work)
-            spec = make_spec(opened, upscaler, sink_options, target, place, device, precision, threads, segment_seconds,
-                             frames_in_flight, batch)  # fmt: skip
+            place = segment_folder(target, job.work_folder)
+            spec = make_spec(opened, upscaler, options, target=target, folder=place, devices=devices)
             at = time.perf_counter()
-            plan = None if folder.is_dir() and not restart else make_plan(opened, spec, segment_seconds, stop)
+            plan = None if folder.is_dir() and not job.restart else make_plan(opened, spec, job.segment_seconds, stop)
             report.stage_s["plan"] = time.perf_counter() - at
         except Uncut as reason:
             if folder.is_dir():
-                discard(target, work, str(reason), restart=restart)
-            if workers not in (1, "auto") or cluster is not None:
-                report.notes.append(f"one worker{' of this machine' if cluster else ''} made the video in one piece: {reason}")
-            if "," in device:
-                report.notes.append(f"one GPU of {device} made the video, in one piece: {reason}")
+                discard(target, job.work_folder, str(reason), restart=job.restart)
+            if workers not in (1, "auto") or job.cluster is not None:
+                report.notes.append(f"one worker{' of this machine' if job.cluster else ''} made the video in one piece: {reason}")
+            if len(devices) > 1:
+                report.notes.append(f"one GPU of {','.join(devices)} made the video, in one piece: {reason}")
             shape = upscaler.output_size(opened.tags.width, opened.tags.height, planar_format(opened.tags.pix_fmt))
-            output = find_format(target, sink_options.format)
+            output = find_format(target, options.sink.format)
             settle_delivery(upscaler, Encoding.choose(opened, shape, planar_format(opened.tags.pix_fmt), output=output, wanted=encode))
-            upscale_source(opened, upscaler, sink_options, report, started=started, on_progress=on_progress, stop=stop)
+            upscale_source(opened, upscaler, options.sink, report, started=started, on_progress=on_progress, stop=stop)
             return report
-        spec, open_crew = hire(spec, upscaler, num_workers, cluster)
-        job = Job(opened, upscaler, spec, sink_options, report, started, on_progress, stop, open_crew)
-        job.run(folder, plan, lambda: make_plan(opened, spec, segment_seconds, stop))
+        spec, open_crew = hire(spec, upscaler, num_workers, job.cluster)
+        segmented = Job(opened, upscaler, spec, options.sink, report, started, on_progress, stop, open_crew)
+        segmented.run(folder, plan, lambda: make_plan(opened, spec, job.segment_seconds, stop))
     return report
 
 

@@ -23,15 +23,15 @@ _NUM_REMOTE = 8  # the same of a file behind a URL, where each piece is a reques
 
 def describe_job(spec: Spec, upscaler: Upscaler, options: SinkOptions) -> dict[str, str]:
     """Name and value of everything that decides the output's bytes, apart from the machine."""
-    source, encode = spec.source, spec.encode
+    source, encode, upscale = spec.source, spec.encode, spec.upscale
     return {
         **describe_input(spec.url),
-        "--scale": f"{spec.scale:g}",
-        "--size": str(spec.size),
-        "--model": " ".join([spec.model, *(model.sha256 or sample_file(model.path) for model in upscaler.specs)]),
+        "--scale": f"{upscale.scale:g}",
+        "--size": str(upscale.size),
+        "--model": " ".join([upscale.model, *(model.sha256 or sample_file(model.path) for model in upscaler.specs)]),
         "--engine": upscaler.engine,
-        "--device": spec.device,
-        "--precision": spec.precision,
+        "--device": ",".join(spec.devices),
+        "--precision": upscale.precision,
         "--deinterlace": source.deinterlace,
         "--start": str(source.start_s),
         "--end": str(source.end_s),
@@ -47,7 +47,7 @@ def describe_job(spec: Spec, upscaler: Upscaler, options: SinkOptions) -> dict[s
         "place of the segments": spec.folder,
         "streamsr": __version__,
         "PyAV": av.__version__,
-        **({"--batch": str(spec.batch)} if spec.batch > 1 else {}),
+        **({"--batch": str(upscale.batch)} if upscale.batch > 1 else {}),
         **({"encoders of the GPU": " ".join(f"{name}:{bits}" for name, bits in encode.nvenc)} if encode.nvenc else {}),
     }
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 from array import array
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, Protocol
 
 from ..device.upscaler_factory import open_upscaler
 from ..io.tags import Tags
-from ..options import EncoderOptions, SourceOptions
+from ..options import EncoderOptions, SourceOptions, UpscaleOptions
 from ..upscaling.upscaler import Upscaler
 from .segment_plan import Segment
 
@@ -33,22 +33,12 @@ class Spec:
     time_base: Fraction
     rate: Fraction
     shape: tuple[int, int, str]  # width, height and pixel format of the source's first frame
-    model: str
-    scale: float
-    size: tuple[int, int] | None
-    engine: str
-    device: str
-    precision: str
-    threads: int
+    upscale: UpscaleOptions  # settled: the model, the scale or the exact size, the engine; a worker gets its own device and threads
+    devices: tuple[str, ...]  # that workers share
     warmup: int  # frames that the network sees before a segment
-    frames_in_flight: int | None = None  # on a GPU; None: the usual number
-    batch: int = 1  # frames that the network takes at once, on a GPU
 
     def open_upscaler(self) -> Upscaler:
-        return open_upscaler(
-            self.model, self.scale, size=self.size, engine=self.engine, device=self.device,
-            precision=self.precision, threads=self.threads, frames_in_flight=self.frames_in_flight, batch=self.batch,  # type: ignore[arg-type]
-        )  # fmt: skip
+        return open_upscaler(replace(self.upscale, device=self.devices[0]))
 
 
 @dataclass(frozen=True, slots=True)

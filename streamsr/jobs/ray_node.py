@@ -45,5 +45,5 @@ def check_paths(spec: Spec, input_bytes: int) -> None:
             raise SinkError(f"Node {me} does not see the work folder {folder}.", hint=hint)
         if not os.access(folder, os.W_OK):
             raise SinkError(f"Node {me} must not write into the work folder {folder}.", hint=hint)
-    if spec.model.endswith(".onnx") and not Path(spec.model).is_file():
-        raise EngineError(f"Node {me} does not see the model {spec.model}.", hint="put it where every node sees it under this path")
+    if spec.upscale.model.endswith(".onnx") and not Path(spec.upscale.model).is_file():
+        raise EngineError(f"Node {me} does not see the model {spec.upscale.model}.", hint="put it where every node sees it under this path")

@@ -42,8 +42,8 @@ def find_needs(spec: Spec, models: Sequence[ModelSpec], size: tuple[int, int], n
     size: (width, height) of the result. nodes: the resources of each; none has to have fewer cores than a task takes.
     """
     cores = [int(node["CPU"]) for node in nodes if node.get("CPU", 0) >= 1]
-    num_cpus = spec.threads or min([CORES_EACH, *cores])
-    num_gpus = 1 if spec.device.lower().startswith(("cuda", "gpu")) else 0
+    num_cpus = spec.upscale.threads or min([CORES_EACH, *cores])
+    num_gpus = 1 if spec.devices[0].lower().startswith(("cuda", "gpu")) else 0
     return Needs(num_cpus, num_gpus, count_bytes(spec.shape, size, models, num_cpus))
 
 

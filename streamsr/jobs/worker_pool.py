@@ -14,13 +14,13 @@ import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from ..device.device_selection import settle
+from ..device.device_selection import settle_codecs
 from ..engines import count_threads
 from ..errors import EngineError, SinkError, StreamsrError
 from ..output_file import no_follow
@@ -31,11 +31,10 @@ _POLL_S = 0.2
 _STOP_S = 30.0  # to close a segment in hand
 
 
-def count_workers(wanted: int | Literal["auto"], device: str) -> int:
+def count_workers(wanted: int | Literal["auto"], devices: Sequence[str]) -> int:
     """How many workers "auto" means: one a device where several are named, else one for each four cores."""
     if wanted != "auto":
         return wanted
-    devices = device.split(",")
     return len(devices) if len(devices) > 1 else max(1, count_threads(0) // CORES_EACH)
 
 
@@ -44,13 +43,12 @@ def share_out(spec: Spec, number: int, num_workers: int) -> tuple[Spec, list[int
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
     each = max(1, len(cores) // num_workers)
     own = [cores[(number * each + index) % len(cores)] for index in range(each)]
-    devices = spec.device.split(",")
-    device = devices[number % len(devices)]
-    threads = spec.threads or each
+    device = spec.devices[number % len(spec.devices)]
+    upscale = replace(spec.upscale, device=device, threads=spec.upscale.threads or each)
     source = replace(spec.source, threads=spec.source.threads or each)
     encode = replace(spec.encode, threads=spec.encode.threads or each)
-    source, encode = settle(source, encode, model=spec.model, engine=spec.engine, device=device)
-    return replace(spec, device=device, threads=threads, source=source, encode=encode), own
+    source, encode = settle_codecs(upscale, source, encode)
+    return replace(spec, devices=(device,), upscale=upscale, source=source, encode=encode), own
 
 
 @dataclass(slots=True)

@@ -3,75 +3,67 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
+from typing import Unpack
 
 from ..device.device_selection import find_devices
 from ..engines import open_engine
 from ..errors import UsageError
-from ..options import LiveOptions, Precision, SinkOptions, SourceOptions
+from ..options import JobOptions, LiveOptions, RunKeywords, RunOptions, gather
 from .address import check_input
 from .engine_pool import Opener
 from .event_log import EventLog
 from .fallback_models import LiveModels
 from .live_report import LiveReport
+from .observers import Observers
 from .output_target import Target, check_target, find_target
 from .redaction import redact
 from .stream_loop import LiveRun
-from .telemetry import PreviewTap, StreamTelemetry
+from .telemetry import StreamTelemetry
 
 
 def run_live(
     src: str | Path,
     dst: str | Path,
     *,
-    scale: float = 2,
-    size: tuple[int, int] | None = None,
-    model: str = "lite",
-    engine: str = "auto",
-    device: str = "auto",
-    precision: Precision = "auto",
-    threads: int = 0,
-    source: SourceOptions | None = None,
-    sink: SinkOptions | None = None,
+    options: RunOptions | None = None,
     live: LiveOptions | None = None,
-    telemetry: StreamTelemetry | None = None,
-    tap: PreviewTap | None = None,
-    log: EventLog | None = None,
-    stop: threading.Event | None = None,
+    observers: Observers | None = None,
     opener: Opener = open_engine,
-    frames_in_flight: int | None = None,
+    stop: threading.Event | None = None,
+    **keywords: Unpack[RunKeywords],
 ) -> LiveReport:
     """Upscale a stream as it comes, until it ends or `stop` is set.
 
-    src: a URL, a device or "-"; dst: a URL, a path or "-". size: (width, height) box that the picture has to fit.
-    telemetry, tap, log: what watches the stream. opener: what opens engines, see streamsr.live.engine_pool.
-    frames_in_flight: at most, on a GPU, 1 to 4; None: the usual number.
+    src: a URL, a device or "-"; dst: a URL, a path or "-". keywords: single fields of `options`, such as model="base"; see
+    streamsr.options. observers: what watches the stream. opener: what opens engines, see streamsr.live.engine_pool.
     Raises UsageError before anything connects; SourceError and SinkError for what cannot be had or, by --reconnect, is given up;
     EngineError; Interrupted where it was stopped before the first frame.
     """
     live = live or LiveOptions()
     src, dst = str(src), str(dst)
-    target = check_live(src, dst, source=source or SourceOptions(), sink=sink or SinkOptions(), live=live)
+    options = gather(keywords, options)
+    target = check_live(src, dst, options, live)
     name = redact(src)
-    log = log or EventLog(name, urls=[src, dst], quiet=True)
-    device = find_devices(device, engine=engine, model=model).split(",")[0]
+    observers = observers or Observers(StreamTelemetry(name), EventLog(name, urls=[src, dst], quiet=True))
+    log = observers.log
     models = LiveModels(
-        model, scale, size, engine, device, precision, threads, fixed=live.fixed_model, opener=opener, frames_in_flight=frames_in_flight,
+        replace(options.upscale, device=find_devices(options.upscale)[0]), fixed=live.fixed_model, opener=opener,
         say=lambda words: log.event("engine", words=words),
     )  # fmt: skip
-    stream = LiveRun(
-        src, target, LiveReport(name, redact(dst)), models,
-        source or SourceOptions(), sink or SinkOptions(), live, telemetry or StreamTelemetry(name), tap,
-        log, stop or threading.Event(),
-    )  # fmt: skip
-    return stream.run()
+    return LiveRun(src, target, LiveReport(name, redact(dst)), models, options, live, observers, stop or threading.Event()).run()
 
 
-def check_live(src: str, dst: str, *, source: SourceOptions, sink: SinkOptions, live: LiveOptions) -> Target:
+def check_live(src: str, dst: str, options: RunOptions, live: LiveOptions) -> Target:
     """Find out before anything connects whether the two ends can be. Raises UsageError or SinkError."""
     check_input(src)
-    target = find_target(dst, sink.format, live)
-    check_target(target, sink, source_url=src)
+    source = options.source
+    target = find_target(dst, options.sink.format, live)
+    check_target(target, options.sink, source_url=src)
+    if options.job != JobOptions():
+        hint = "segment_seconds, workers, cluster, work_folder and restart are for files"
+        raise UsageError("A live stream is not made in segments.", hint=hint)
     if source.decoder not in ("auto", "cpu"):
         raise UsageError(f"--decoder {source.decoder} is for files: live streams are decoded on the CPU.", hint="leave it out")
     if source.start_s is not None or source.end_s is not None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from functools import partial
 
 import av
 
@@ -16,7 +17,7 @@ from ..device.upscaler_factory import open_upscaler
 from ..engines import open_engine
 from ..engines.device_engine import DeviceMemoryError
 from ..models import RESIZE, find_models, list_models
-from ..options import Precision
+from ..options import UpscaleOptions
 from ..pipeline import fit_box
 from ..resample import FilterChain, GraphKey, planar_format
 from ..upscaling.upscaler import Upscaler
@@ -30,21 +31,21 @@ class LiveModels:
     """Frames are put in and taken out, of the output's size, in the same order. Use as a context manager around `open`.
 
     fixed: there is no other model than the one asked for. opener: what opens engines for frames in host memory, see
-    streamsr.live.engine_pool; frames_in_flight, say: see `open_upscaler`.
+    streamsr.live.engine_pool; say: see `open_upscaler`.
     Raises what Upscaler raises.
     """
 
     def __init__(
-        self, model: str, scale: float, size: tuple[int, int] | None, engine: str, device: str, precision: Precision, threads: int,
-        *, fixed: bool, opener: Opener = open_engine, frames_in_flight: int | None = None, say: Callable[[str], None] | None = None,
+        self, options: UpscaleOptions, *, fixed: bool, opener: Opener = open_engine, say: Callable[[str], None] | None = None
     ) -> None:  # fmt: skip
+        model = options.model
         self.names = [model] if fixed or model == RESIZE else [model, *lighter_models(model), RESIZE]
         self.num_changes = 0
-        self._scale, self._box = scale, size
-        self._options: dict[str, Any] = {
-            "engine": engine, "device": device, "precision": precision, "threads": threads, "hint": "latency", "opener": opener,
-            "frames_in_flight": frames_in_flight or FRAMES_IN_FLIGHT, "say": say,
-        }  # fmt: skip
+        self._box = options.size
+        self._options = replace(
+            options, size=None, hint="latency", frames_in_flight=options.frames_in_flight or FRAMES_IN_FLIGHT
+        )  # fmt: skip
+        self._open = partial(open_upscaler, opener=opener, say=say)
         self._step = 0
         self._size = (0, 0)
         self._shape = 0.0  # width over height of the first picture
@@ -53,7 +54,7 @@ class LiveModels:
         self._waiting: deque[av.VideoFrame] = deque()  # what is on its way, as it came
         self._pads: dict[GraphKey, FilterChain] = {}
         self._engine_s = 0.0
-        open_upscaler(model, scale, **self._options)  # raises for what cannot be, before anything connects
+        self._open(self._options)  # raises for what cannot be, before anything connects
 
     def __enter__(self) -> LiveModels:
         return self
@@ -98,7 +99,7 @@ class LiveModels:
         if self._box is not None:
             self._size = fit_box(width, height, self._box)
         else:
-            upscaler = open_upscaler(self.names[0], self._scale, **self._options)
+            upscaler = self._open(self._options)
             self._size = upscaler.output_size(width, height, planar_format(first.format.name))
         self.use(0)
         self.running.prepare(width, height, first.format.name)
@@ -151,7 +152,7 @@ class LiveModels:
 
     def _find(self, step: int) -> Upscaler:
         if step not in self._upscalers:
-            self._upscalers[step] = open_upscaler(self.names[step], size=self._size, **self._options)
+            self._upscalers[step] = self._open(replace(self._options, model=self.names[step], size=self._size))
             self._passages[step] = open_passage(self._upscalers[step])
         return self._upscalers[step]
 

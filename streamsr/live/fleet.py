@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
 
 from ..device.device_selection import deal, find_devices
 from ..errors import Interrupted, SinkError, SourceError, StreamsrError
@@ -14,7 +13,8 @@ from .engine_pool import EnginePool
 from .event_log import EventLog
 from .live_report import LiveReport
 from .monitoring import Watch
-from .stream_config import StreamOrder
+from .observers import Observers
+from .stream_config import StreamConfig
 from .telemetry import PreviewTap, StreamTelemetry
 
 AGAIN_S = 60.0  # until a stream that failed is started again, where it is to reconnect forever
@@ -25,20 +25,20 @@ class Member:
     """One stream of a fleet, in a thread."""
 
     def __init__(
-        self, order: StreamOrder, pool: EnginePool, watch: Watch, *, as_json: bool, quiet: bool, after: Sequence[Member], device: str
+        self, config: StreamConfig, pool: EnginePool, watch: Watch, *, as_json: bool, quiet: bool, after: Sequence[Member], device: str
     ) -> None:  # fmt: skip
-        """device: which of several that the order may mean this stream has got."""
-        self.order = order
+        """device: which of several that the configuration may mean this stream has got."""
+        self.config = config
         self.device = device
         self.report: LiveReport | None = None
         self.failure: StreamsrError | None = None
-        self.telemetry = StreamTelemetry(order.name)
+        self.telemetry = StreamTelemetry(config.name)
         self._pool, self._watch, self._after = pool, watch, after
-        self._log = EventLog(order.name, as_json=as_json, urls=[order.src, order.dst], quiet=quiet)
+        self._log = EventLog(config.name, as_json=as_json, urls=[config.src, config.dst], quiet=quiet)
         self._stop = threading.Event()
         self._forgetting = threading.Lock()
         self._forgotten = False
-        self._thread = threading.Thread(target=self._run, name=f"stream {order.name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"stream {config.name}", daemon=True)
         self._thread.start()
 
     @property
@@ -84,9 +84,10 @@ class Member:
     def _once(self, tap: PreviewTap | None) -> None:
         """One run, whatever it ends with."""
         self.failure = None
-        order = self.order if self.device == self.order.device else replace(self.order, device=self.device)
+        config = self.config if self.device == self.config.device else self.config.on(self.device)
         try:
-            self.report = order.run(opener=self._pool.member(), telemetry=self.telemetry, tap=tap, log=self._log, stop=self._stop)
+            observers = Observers(self.telemetry, self._log, tap)
+            self.report = config.run(opener=self._pool.member(), observers=observers, stop=self._stop)
         except Interrupted:
             self._log.event("ended", reason="stopped before its first picture")
             return
@@ -99,15 +100,15 @@ class Member:
             return
         assert self.report is not None
         self._log.event("ended", exit_code=0, reason=self.report.ended_by, account=self.report.line(), notes=self.report.notes)
-        if order.report is not None:
+        if config.report is not None:
             try:
-                order.report.write_text(json.dumps(self.report.as_dict(), indent=2, default=str) + "\n")
+                config.report.write_text(json.dumps(self.report.as_dict(), indent=2, default=str) + "\n")
             except OSError as error:
-                self._log.event("report not written", level="error", file=order.report, reason=error.strerror)
+                self._log.event("report not written", level="error", file=config.report, reason=error.strerror)
 
     def _wants_again(self) -> bool:
         """A camera that was off, or a password that is set right later: asked again, but not so often that an account is locked."""
-        return isinstance(self.failure, SourceError | SinkError) and self.order.live.reconnect == FOREVER and not self._stop.is_set()
+        return isinstance(self.failure, SourceError | SinkError) and self.config.live.reconnect == FOREVER and not self._stop.is_set()
 
     def _wait(self, seconds: float) -> None:
         while seconds > 0 and not self._stop.wait(min(seconds, _TURN_S)):
@@ -132,35 +133,35 @@ class Fleet:
     def is_alive(self) -> bool:
         return any(member.is_alive for member in self.members)
 
-    def changed(self, orders: Sequence[StreamOrder]) -> list[StreamOrder]:
-        """Those of `orders` that are new, or other than before."""
-        return [order for order in orders if order.name not in self._members or self._members[order.name].order != order]
+    def changed(self, configs: Sequence[StreamConfig]) -> list[StreamConfig]:
+        """Those of `configs` that are new, or other than before."""
+        return [config for config in configs if config.name not in self._members or self._members[config.name].config != config]
 
-    def apply(self, orders: Sequence[StreamOrder]) -> dict[str, list[str]]:
+    def apply(self, configs: Sequence[StreamConfig]) -> dict[str, list[str]]:
         """Make these the streams, and start those that failed again: {"started": names, "drained": names, "kept": names}. Does not wait.
 
         What is drained is given up in order; a stream that takes over its name or its output waits for that.
         """
-        before, self._pool.num_members = self._members, len(orders)
-        changed = self.changed(orders)
-        fresh = [order for order in orders if order in changed or before[order.name].failure is not None]
-        kept = [order.name for order in orders if order not in fresh]
+        before, self._pool.num_members = self._members, len(configs)
+        changed = self.changed(configs)
+        fresh = [config for config in configs if config in changed or before[config.name].failure is not None]
+        kept = [config.name for config in configs if config not in fresh]
         going = [member for name, member in before.items() if name not in kept]
         for member in going:
             member.stop()
-        drained = [member.order.name for member in going if member.is_alive]
+        drained = [member.config.name for member in going if member.is_alive]
         self._members = {}
-        for order in orders:
-            if order not in fresh:
-                self._members[order.name] = before[order.name]
+        for config in configs:
+            if config not in fresh:
+                self._members[config.name] = before[config.name]
                 continue
-            after = [member for member in going if member.order.name == order.name or member.order.place == order.place]
+            after = [member for member in going if member.config.name == config.name or member.config.place == config.place]
             others = [member.device for member in self.members]
             others += [before[name].device for name in kept if name not in self._members]
-            self._members[order.name] = Member(
-                order, self._pool, self._watch, as_json=self._as_json, quiet=self._quiet, after=after, device=deal_stream(order, others)
+            self._members[config.name] = Member(
+                config, self._pool, self._watch, as_json=self._as_json, quiet=self._quiet, after=after, device=deal_stream(config, others)
             )
-        return {"started": [order.name for order in fresh], "drained": drained, "kept": kept}
+        return {"started": [config.name for config in fresh], "drained": drained, "kept": kept}
 
     def drain(self) -> None:
         """End all streams in order, side by side, and wait for that."""
@@ -174,11 +175,11 @@ class Fleet:
         return next((member.failure.exit_code for member in self.members if member.failure is not None), 0)
 
 
-def deal_stream(order: StreamOrder, taken: Sequence[str]) -> str:
-    """The device of a stream: of several that its order names, or of all GPUs, the one that fewest streams have. taken: theirs.
+def deal_stream(config: StreamConfig, taken: Sequence[str]) -> str:
+    """The device of a stream: of several that its configuration names, or of all GPUs, the one that fewest streams have. taken: theirs.
 
     Raises EngineError for "cuda:all" without a GPU.
     """
-    if order.device == "auto":
+    if config.device == "auto":
         return "auto"
-    return deal(find_devices(order.device, engine=order.engine, model=order.model).split(","), taken)
+    return deal(find_devices(config.options.upscale), taken)

@@ -1,40 +1,30 @@
-"""StreamOrder: everything that one stream of several is told."""
+"""StreamConfig: everything that one stream of several is told."""
 
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..device.device_selection import find_devices
-from ..options import LiveOptions, Precision, SinkOptions, SourceOptions
+from ..options import LiveOptions, RunOptions
 from .address import scheme_of
 from .api import check_live, run_live
 from .engine_pool import Opener
-from .event_log import EventLog
 from .fallback_models import LiveModels
 from .live_report import LiveReport
-from .telemetry import PreviewTap, StreamTelemetry
+from .observers import Observers
 
 
 @dataclass(frozen=True, slots=True)
-class StreamOrder:
-    """The arguments of `run_live` under a name. Two orders that are equal are the same stream."""
+class StreamConfig:
+    """The arguments of `run_live` under a name. Two that are equal are the same stream."""
 
     name: str
     src: str
     dst: str
-    scale: float
-    size: tuple[int, int] | None
-    model: str
-    engine: str
-    device: str
-    precision: Precision
-    threads: int
-    source: SourceOptions
-    sink: SinkOptions
+    options: RunOptions
     live: LiveOptions
-    frames_in_flight: int | None = None  # on a GPU
     report: Path | None = None  # where the account goes as JSON
 
     @property
@@ -42,18 +32,22 @@ class StreamOrder:
         """The output, in a form that two streams must not share."""
         return self.dst if scheme_of(self.dst) is not None or self.dst == "-" else str(Path(self.dst).absolute())
 
+    @property
+    def device(self) -> str:
+        return self.options.upscale.device
+
+    def on(self, device: str) -> StreamConfig:
+        """The same on another device."""
+        upscale = replace(self.options.upscale, device=device)
+        return replace(self, options=replace(self.options, upscale=upscale))
+
     def check(self) -> None:
         """Find out before anything connects whether it can be. Raises UsageError, SinkError or EngineError."""
-        check_live(self.src, self.dst, source=self.source, sink=self.sink, live=self.live)
-        device = self.device if self.device == "auto" else find_devices(self.device, engine=self.engine, model=self.model).split(",")[0]
-        LiveModels(self.model, self.scale, self.size, self.engine, device, self.precision, self.threads, fixed=self.live.fixed_model)
+        check_live(self.src, self.dst, self.options, self.live)
+        upscale = self.options.upscale
+        device = self.device if self.device == "auto" else find_devices(upscale)[0]
+        LiveModels(replace(upscale, device=device), fixed=self.live.fixed_model)
 
-    def run(
-        self, *, opener: Opener, telemetry: StreamTelemetry, tap: PreviewTap | None, log: EventLog, stop: threading.Event
-    ) -> LiveReport:
+    def run(self, *, opener: Opener, observers: Observers, stop: threading.Event) -> LiveReport:
         """See `run_live`."""
-        return run_live(
-            self.src, self.dst, scale=self.scale, size=self.size, model=self.model, engine=self.engine, device=self.device,
-            precision=self.precision, threads=self.threads, source=self.source, sink=self.sink, live=self.live, telemetry=telemetry,
-            tap=tap, log=log, stop=stop, opener=opener, frames_in_flight=self.frames_in_flight,
-        )  # fmt: skip
+        return run_live(self.src, self.dst, options=self.options, live=self.live, observers=observers, opener=opener, stop=stop)

@@ -17,19 +17,18 @@ from dataclasses import dataclass
 import av
 
 from ..errors import AccountError, Interrupted, SinkError, SourceError, StreamsrError
-from ..options import LiveOptions, SinkOptions, SourceOptions
-from .event_log import EventLog
+from ..options import LiveOptions, RunOptions
 from .fallback_models import LiveModels
 from .frame_buffer import FrameBuffer, Picture
 from .ledger import Ledger
 from .live_encoder import LiveEncoder
 from .live_report import LiveReport
 from .live_source import LiveSource
+from .observers import Observers
 from .output_target import Target
 from .publisher import Publisher
 from .quality_ladder import Ladder
 from .slate import make_slate
-from .telemetry import PreviewTap, StreamTelemetry
 from .timeline import Timeline
 
 _POLL_S = 0.1  # how soon a signal is noticed
@@ -52,11 +51,12 @@ class LiveRun:
     """The state of one run."""
 
     def __init__(
-        self, src: str, target: Target, report: LiveReport, models: LiveModels, source: SourceOptions, sink: SinkOptions, live: LiveOptions,
-        telemetry: StreamTelemetry, tap: PreviewTap | None, log: EventLog, stop: threading.Event,
+        self, src: str, target: Target, report: LiveReport, models: LiveModels, options: RunOptions, live: LiveOptions,
+        observers: Observers, stop: threading.Event,
     ) -> None:  # fmt: skip
-        self.target, self.report, self.models, self.sink, self.live = target, report, models, sink, live
-        self.telemetry, self.tap, self.log, self.stop = telemetry, tap, log, stop
+        self.target, self.report, self.models, self.sink, self.live = target, report, models, options.sink, live
+        self.telemetry, self.tap, self.log, self.stop = observers.telemetry, observers.tap, observers.log, stop
+        telemetry, log, source = observers.telemetry, observers.log, options.source
         self.num_frames = source.num_frames
         self.timeline = Timeline()
         self.ledger = Ledger(report, telemetry, log)

@@ -12,76 +12,69 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Unpack, overload
 
 import av
 import numpy as np
 
 from streamsr.engines import MAX_STREAMS, Engine, State, choose_engine, count_threads, describe_model, open_engine, zero_state
 from streamsr.engines.tiling import infer_tiled, max_pixels, tile_shape
-from streamsr.errors import UsageError
 from streamsr.frame import Frame, find_layout
 from streamsr.models import RESIZE, Form, ModelSpec, find_models
-from streamsr.options import Hint, Precision
+from streamsr.options import UpscaleKeywords, UpscaleOptions, check_scale
 from streamsr.resample import exact_side, planar_format, resize_plane
 from streamsr.upscaling.frame_sequence import Stream, luma_bits
 from streamsr.upscaling.scale_plan import padded_shape, plan_passes, specs_for
-
-MAX_SIDE = 65_535
 
 
 class Upscaler:
     """Upscales video frames and RGB arrays with one model.
 
-    model: a shipped model's name, the path of an ONNX file, or "resize" for the Lanczos baseline.
+    model: a shipped model's name, the path of an ONNX file, or "resize" for the Lanczos baseline; or all options in one.
     scale: of width and height; any number. The network runs at the smallest trained scale that reaches it (several
         times if need be), an exact resample does the rest. The size is rounded to whole pixels, and up to even ones
         where chroma is subsampled, which encoders ask for.
-    size: (width, height) of the output instead of a scale.
-    engine, device, precision, threads: see `streamsr.engines.open_engine`.
-    hint: "throughput" keeps several frames in flight; "latency" gives each frame all cores and gives it back at once.
     opener: what opens engines; several upscalers may share theirs.
+    keywords: the other fields of UpscaleOptions. size is exactly (width, height) of the output here. The hint "throughput"
+        keeps several frames in flight; "latency" gives each frame all cores and gives it back at once.
     Raises UsageError for options that cannot be, EngineError for what is missing.
     """
 
     def __init__(
         self,
-        model: str | Path = "lite",
+        model: str | Path | UpscaleOptions = "lite",
         scale: float = 2,
         *,
-        size: tuple[int, int] | None = None,
-        engine: str = "auto",
-        device: str = "auto",
-        precision: Precision = "auto",
-        threads: int = 0,
-        hint: Hint = "throughput",
         opener: Callable[..., Engine] = open_engine,
+        **keywords: Unpack[UpscaleKeywords],
     ) -> None:
-        self.model = str(model)
-        self.scale, self.size = _checked(scale, size)
-        path = Path(model)
+        options = replace(model, **keywords) if isinstance(model, UpscaleOptions) else UpscaleOptions(str(model), scale, **keywords)
+        check_scale(options.scale, options.size)
+        self.options = options
+        self.model = options.model
+        self.scale, self.size = options.scale, options.size
+        path = Path(options.model)
         if path.suffix == ".onnx" and path.is_file() and not path.with_suffix(".json").is_file():
-            self._specs = [describe_model(path, engine=engine)]
+            self._specs = [describe_model(path, engine=options.engine)]
         else:
-            self._specs = find_models(model)
+            self._specs = find_models(options.model)
         self._named = self.model, self._specs
         self._picture_specs: dict[float, list[ModelSpec]] = {}  # what makes single arrays so many times larger
         # an unknown name is an error for "resize" too
-        chosen = choose_engine(engine, device) if self._specs or engine != "auto" else RESIZE
+        chosen = choose_engine(options.engine, options.device) if self._specs or options.engine != "auto" else RESIZE
         self.engine = chosen if self._specs else RESIZE  # the name of the engine that runs
-        self.concurrency = 1 if hint == "latency" else min(count_threads(threads), MAX_STREAMS)  # frames upscaled side by side
-        self._options: dict[str, Any] = {
-            "engine": self.engine, "device": device, "precision": precision, "threads": threads, "hint": hint,
-        }  # fmt: skip
+        has_latency_hint = options.hint == "latency"
+        self.concurrency = 1 if has_latency_hint else min(count_threads(options.threads), MAX_STREAMS)  # frames upscaled side by side
         self._opener = opener
         # one more than run side by side: no thread waits while a frame is being encoded (3 % of the time on two cores)
-        self._lookahead = 0 if hint == "latency" else self.concurrency + 1
+        self._lookahead = 0 if has_latency_hint else self.concurrency + 1
         self._engines: dict[tuple[str, int, int], Engine] = {}
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._stream = Stream(self)
-        self.notes: list[str] = []  # what was not as one may expect, each once
+        self.notes: list[str] = []  # warnings, without repetitions
         self.num_upscaled = 0  # frames given back
         self.num_reused = 0  # of these, how many had the luma of the frame before
         self.engine_seconds = 0.0  # time inside the engine, summed over threads; of frames that stay on a GPU, how long one was on its way
@@ -228,7 +221,11 @@ class Upscaler:
         with self._lock:
             engine = self._engines.get((spec.name, spec.scale, bits))
             if engine is None:
-                engine = self._opener(spec, bits=bits, **self._options)
+                options = self.options
+                engine = self._opener(
+                    spec, bits=bits, engine=self.engine, device=options.device, precision=options.precision, threads=options.threads,
+                    hint=options.hint,
+                )  # fmt: skip
                 self._engines[spec.name, spec.scale, bits] = engine
             return engine
 
@@ -272,7 +269,8 @@ class Upscaler:
             such sources takes that.
         Raises UsageError as the constructor does. Nothing may be in flight.
         """
-        self.scale, self.size = _checked(scale, size)
+        check_scale(scale, size)
+        self.scale, self.size = scale, size
         named, specs = self._named
         self._specs = specs_for(specs, scale, form)
         self.model = named if self._specs is specs else self._specs[0].name
@@ -303,11 +301,3 @@ class Upscaler:
         with self._lock:
             self.num_upscaled += 1
             self.num_reused += reused
-
-
-def _checked(scale: float, size: tuple[int, int] | None) -> tuple[float, tuple[int, int] | None]:
-    if size is None and not (isinstance(scale, (int, float)) and 0 < scale <= 64):
-        raise UsageError(f"scale is {scale!r}; it must be a number above 0, at most 64.")
-    if size is not None and not all(isinstance(side, int) and 0 < side <= MAX_SIDE for side in size):
-        raise UsageError(f"size is {size!r}; it must be (width, height) in pixels, 1 to {MAX_SIDE}.")
-    return scale, size

@@ -14,6 +14,7 @@ from simulation import SimDevice
 from streamsr import Upscaler
 from streamsr.device.device_upscaler import DeviceUpscaler
 from streamsr.frame import Frame
+from streamsr.options import UpscaleOptions
 
 
 def make_frames(num: int, *, size: tuple[int, int] = (64, 48), pix_fmt: str = "yuv420p", seed: int = 0) -> list[av.VideoFrame]:
@@ -64,7 +65,8 @@ def on_device(model: Path | str, scale: float = 2, *, sim: SimDevice | None = No
         return networks[-1], None if successor is None else Handover(networks, successor)
 
     upscaler = DeviceUpscaler(
-        model, scale, open_device=lambda: sim, open_network=open_network, engine="openvino", precision="f32", threads=1, **options
+        UpscaleOptions(str(model), scale, engine="openvino", precision="f32", threads=1, **options),
+        open_device=lambda: sim, open_network=open_network,
     )  # fmt: skip
     return upscaler, sim, networks
 

@@ -22,7 +22,7 @@ from streamsr.frame import Frame, fetch, is_on_device
 from streamsr.io.source import Source
 from streamsr.live.api import run_live
 from streamsr.live.live_report import LiveReport
-from streamsr.options import EncoderOptions, LiveOptions, SinkOptions, SourceOptions
+from streamsr.options import LiveOptions, SourceOptions, UpscaleOptions
 
 pytestmark = pytest.mark.gpu
 CLIP = Path(__file__).parents[1] / "clips" / "bunny.mp4"
@@ -93,7 +93,7 @@ def test_captured_work_runs_when_it_is_launched(device: Device) -> None:
 @pytest.mark.parametrize("frames_in_flight", [1, 3])
 def test_pictures_are_close_to_those_of_the_cpu(device: Device, reference: str, pix_fmt: str, frames_in_flight: int) -> None:
     frames = make_frames(8, size=(320, 180), pix_fmt=pix_fmt)
-    with open_upscaler("lite", 2, device="cuda:0", engine="torch", frames_in_flight=frames_in_flight) as upscaler:
+    with open_upscaler(UpscaleOptions(device="cuda:0", engine="torch", frames_in_flight=frames_in_flight)) as upscaler:
         assert isinstance(upscaler, DeviceUpscaler)
         results = list(upscaler(iter(frames)))
         assert upscaler.notes == []
@@ -129,8 +129,8 @@ def test_nvdec_gives_the_bytes_of_the_software_decoder(device: Device) -> None:
 @pytest.mark.parametrize("decoder", ["nvdec", "cpu"])
 def test_a_file_runs_through_with_a_balanced_account(device: Device, tmp_path: Path, decoder: str) -> None:
     report = streamsr.run(
-        CLIP, tmp_path / "out.mp4", model="lite", engine="torch", device="cuda:0", source=SourceOptions(decoder=decoder),  # type: ignore[arg-type]
-        sink=SinkOptions(encode=EncoderOptions(encoder="libx264", preset="ultrafast")),
+        CLIP, tmp_path / "out.mp4", model="lite", engine="torch", device="cuda:0", decoder=decoder,  # type: ignore[arg-type]
+        encoder="libx264", preset="ultrafast",
     )  # fmt: skip
     assert report.account.ok, report.account.line()
     assert report.num_frames == 93
@@ -168,9 +168,9 @@ def test_two_live_streams_share_the_gpu(device: Device, tmp_path: Path) -> None:
 
 def test_a_frame_at_a_time_gives_what_a_stream_gives(device: Device) -> None:
     frames = make_frames(5, size=(320, 180))
-    with open_upscaler("lite", 2, device="cuda:0", engine="torch") as upscaler:
+    with open_upscaler(UpscaleOptions(device="cuda:0", engine="torch")) as upscaler:
         stream = list(upscaler(iter(frames)))
-    with open_upscaler("lite", 2, device="cuda:0", engine="torch", hint="latency") as upscaler:
+    with open_upscaler(UpscaleOptions(device="cuda:0", engine="torch", hint="latency")) as upscaler:
         single = [upscaler(frame) for frame in frames]
     for one, other in zip(single, stream, strict=True):
         assert all(np.array_equal(plane, samples) for plane, samples in zip(Frame(one).planes, Frame(other).planes, strict=True))

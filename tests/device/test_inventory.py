@@ -14,12 +14,12 @@ from media import make_clip, streamsr
 
 from streamsr import doctor
 from streamsr.device import device_selection, inventory, nvenc
-from streamsr.device.device_selection import deal, find_devices, gpu_index, settle
+from streamsr.device.device_selection import deal, find_devices, gpu_index, settle_codecs
 from streamsr.device.inventory import GpuFacts, inspect_gpus
 from streamsr.engines.gpus import Gpu
 from streamsr.errors import EngineError
 from streamsr.jobs.worker_pool import count_workers, share_out
-from streamsr.options import EncoderOptions, Nvenc, SourceOptions
+from streamsr.options import EncoderOptions, Nvenc, SourceOptions, UpscaleOptions
 
 GIB = 2**30
 TWO = [Gpu(0, "NVIDIA A", "8.9", 24 * GIB), Gpu(1, "NVIDIA B", "9.0", 80 * GIB)]
@@ -138,53 +138,54 @@ def test_names_of_gpus(device: str, index: int | None) -> None:
 
 
 def test_all_gpus_are_those_that_are_here() -> None:
-    assert find_devices("cuda:all", gpus=TWO) == "cuda:0,cuda:1"
-    assert find_devices("cuda:all", gpus=TWO[:1]) == "cuda:0"
+    assert find_devices(UpscaleOptions(device="cuda:all"), gpus=TWO) == ["cuda:0", "cuda:1"]
+    assert find_devices(UpscaleOptions(device="cuda:all"), gpus=TWO[:1]) == ["cuda:0"]
     with pytest.raises(EngineError, match="no NVIDIA GPU"):
-        find_devices("cuda:all", gpus=[])
+        find_devices(UpscaleOptions(device="cuda:all"), gpus=[])
 
 
 def test_auto_is_the_cpu_unless_all_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device_selection, "has_cupy", lambda: True)
     monkeypatch.setattr(device_selection, "choose_for_gpu", lambda device: "torch")
-    assert find_devices("auto", gpus=TWO) == "cuda:0"
-    assert find_devices("auto", gpus=[]) == "auto"
-    assert find_devices("auto", gpus=TWO, engine="openvino") == "auto"
-    assert find_devices("auto", gpus=TWO, model="resize") == "auto"
+    assert find_devices(UpscaleOptions(device="auto"), gpus=TWO) == ["cuda:0"]
+    assert find_devices(UpscaleOptions(device="auto"), gpus=[]) == ["auto"]
+    assert find_devices(UpscaleOptions(device="auto", engine="openvino"), gpus=TWO) == ["auto"]
+    assert find_devices(UpscaleOptions(device="auto", model="resize"), gpus=TWO) == ["auto"]
     monkeypatch.setattr(device_selection, "choose_for_gpu", lambda device: None)
-    assert find_devices("auto", gpus=TWO) == "auto"
+    assert find_devices(UpscaleOptions(device="auto"), gpus=TWO) == ["auto"]
     monkeypatch.setattr(device_selection, "has_cupy", lambda: False)
-    assert find_devices("auto", gpus=TWO) == "auto"
+    assert find_devices(UpscaleOptions(device="auto"), gpus=TWO) == ["auto"]
 
 
 def test_decoder_and_encoder_follow_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device_selection, "has_cupy", lambda: True)
     monkeypatch.setattr(device_selection, "find_encoders", lambda index: (Nvenc("h264_nvenc", 8),) if index == 1 else ())
-    source, encode = settle(SourceOptions(), EncoderOptions(), model="lite", engine="auto", device="cuda:1")
+    source, encode = settle_codecs(UpscaleOptions(device="cuda:1"), SourceOptions(), EncoderOptions())
     assert (source.gpu, encode.gpu, encode.nvenc) == (1, 1, (("h264_nvenc", 8),))
-    source, encode = settle(SourceOptions(), EncoderOptions(), model="lite", engine="auto", device="cuda:0")
+    source, encode = settle_codecs(UpscaleOptions(device="cuda:0"), SourceOptions(), EncoderOptions())
     assert (source.gpu, encode.gpu, encode.nvenc) == (0, 0, ())
     for options in ({"device": "cpu"}, {"engine": "openvino"}, {"model": "resize"}):
-        given = {"model": "lite", "engine": "auto", "device": "cuda:1"} | options
-        assert settle(SourceOptions(), EncoderOptions(), **given) == (SourceOptions(), EncoderOptions())
+        upscale = UpscaleOptions(**({"device": "cuda:1"} | options))
+        assert settle_codecs(upscale, SourceOptions(), EncoderOptions()) == (SourceOptions(), EncoderOptions())
 
 
 def test_segments_of_a_file_are_dealt_to_all_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from streamsr.io.source import Source
     from streamsr.jobs.eligibility import make_spec
-    from streamsr.options import SinkOptions
+    from streamsr.options import JobOptions, RunOptions
     from streamsr.upscaling.upscaler import Upscaler
 
     monkeypatch.setattr(device_selection, "has_cupy", lambda: True)
     monkeypatch.setattr(device_selection, "find_encoders", lambda index: (Nvenc("h264_nvenc", 8),) if index == 1 else ())
     clip = make_clip(tmp_path / "in.mp4", num_frames=60)
-    devices = find_devices("cuda:all", gpus=TWO)
+    devices = find_devices(UpscaleOptions(device="cuda:all"), gpus=TWO)
+    options = RunOptions(UpscaleOptions(threads=1), job=JobOptions(segment_seconds=0.5))
     with Source(clip) as source, Upscaler("lite", device="cpu") as upscaler:
-        spec = make_spec(source, upscaler, SinkOptions(), str(tmp_path / "out.mp4"), str(tmp_path), devices, "auto", 1, 0.5)
-    spec = replace(spec, engine="torch")
+        spec = make_spec(source, upscaler, options, target=str(tmp_path / "out.mp4"), folder=str(tmp_path), devices=devices)
+    spec = replace(spec, upscale=replace(spec.upscale, engine="torch"))
     assert count_workers("auto", devices) == 2
     shares = [share_out(spec, number, 4)[0] for number in range(4)]
-    assert [share.device for share in shares] == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
+    assert [share.upscale.device for share in shares] == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
     assert [share.source.gpu for share in shares] == [0, 1, 0, 1]
     assert [(share.encode.gpu, share.encode.nvenc) for share in shares][:2] == [(0, ()), (1, (("h264_nvenc", 8),))]
 

@@ -27,16 +27,20 @@ from streamsr.live.fleet import Fleet
 from streamsr.live.live_encoder import LiveEncoder
 from streamsr.live.live_report import LiveReport
 from streamsr.live.monitoring import Watch, WatchOptions
+from streamsr.live.observers import Observers
 from streamsr.live.stream_loop import LiveRun
 from streamsr.live.telemetry import StreamTelemetry
-from streamsr.options import LiveOptions
+from streamsr.options import LiveOptions, UpscaleOptions
 
 PATIENT = ("--live", "--max-latency", "60000", "--encoder", "ffv1")  # nothing is late, however busy the machine is
 
 
-def open_models(model: Path, *, fixed: bool = True, device: str = "cuda:0", **options: Any) -> LiveModels:
+def open_models(
+    model: Path, *, fixed: bool = True, device: str = "cuda:0", frames_in_flight: int | None = None, **options: Any
+) -> LiveModels:
     engine = "torch" if device == "cuda:0" else "openvino"
-    return LiveModels(str(model), 2, None, engine, device, "f32", 1, fixed=fixed, **options)
+    upscale = UpscaleOptions(str(model), engine=engine, device=device, precision="f32", threads=1, frames_in_flight=frames_in_flight)
+    return LiveModels(upscale, fixed=fixed, **options)
 
 
 def pass_through(models: LiveModels, frames: list[av.VideoFrame]) -> Iterator[av.VideoFrame]:
@@ -181,7 +185,7 @@ def test_the_command_counts_its_frames_and_its_flight(machine: Machine, model: P
 
 
 def test_auto_is_the_gpu_for_live_streams_too(machine: Machine, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streamsr.live.api.find_devices", lambda device, **_: "cuda:0" if device == "auto" else device)
+    monkeypatch.setattr("streamsr.live.api.find_devices", lambda options: ["cuda:0"] if options.device == "auto" else [options.device])
     source = make_clip(tmp_path / "in.mp4", num_frames=20)
     report = run_live(source, tmp_path / "out.mkv", model=str(model), engine="torch", threads=1, live=LiveOptions(max_latency_s=60))
     assert "frames in flight" in report.reason
@@ -200,7 +204,7 @@ class Running:
 
         def work() -> None:
             try:
-                self.report = run_live(source, out, **named, **options, telemetry=self.telemetry, stop=self.stop, log=self.log)  # type: ignore[arg-type]
+                self.report = run_live(source, out, **named, **options, observers=Observers(self.telemetry, self.log), stop=self.stop)  # type: ignore[arg-type]
             except StreamsrError as error:
                 self.failure = error
 

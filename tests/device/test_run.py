@@ -14,7 +14,6 @@ from media import make_clip, rows, sound, streams, streamsr, times
 
 import streamsr as library
 from streamsr.errors import Interrupted
-from streamsr.options import SourceOptions
 
 
 def same_on_both(source: Path, folder: Path, model: Path, *options: str, name: str = "out.mkv") -> dict[str, Any]:
@@ -156,7 +155,7 @@ def test_the_cpu_is_left_alone(tmp_path: Path, model: Path) -> None:
 def test_source_options_of_a_library_call_are_kept(machine: Machine, model: Path, tmp_path: Path) -> None:
     source = make_clip(tmp_path / "in.mp4", num_frames=20)
     report = library.run(
-        source, tmp_path / "out.mp4", model=str(model), engine="torch", device="cuda:0", threads=1, source=SourceOptions(num_frames=4)
+        source, tmp_path / "out.mp4", model=str(model), engine="torch", device="cuda:0", threads=1, num_frames=4
     )
     assert report.num_frames == 4
     assert report.account.ok

@@ -15,7 +15,7 @@ from fake_tensorrt import GPU, fake_flavour, fake_plan
 from make_model import make_network, write_model
 from media import streamsr
 
-from streamsr.commands.run import settled_engine
+from streamsr.commands.option_table import DEFAULTS, run_options
 from streamsr.engines import choose_engine, cupy_arrays, distributions, gpu_engines, gpus, tensorrt_engine
 from streamsr.engines.gpus import Gpu, find_gpu
 from streamsr.engines.handover import Handover
@@ -103,14 +103,14 @@ def test_gpu_that_is_not_here_names_those_that_are() -> None:
 
 
 def test_wait_engine_makes_auto_wait_on_a_gpu_alone(machine: Machine) -> None:
-    from argparse import Namespace
+    def settled_engine(**given: object) -> str:
+        return run_options(DEFAULTS | given, "in.mp4").upscale.engine
 
-    asked = Namespace(engine="auto", device="auto", wait_engine=True)
-    assert settled_engine(asked) == "auto"
+    assert settled_engine(wait_engine=True) == "auto"
     machine.gpus, machine.packages = (ADA,), machine.packages | {"tensorrt", "cupy"}
-    assert settled_engine(asked) == "tensorrt"
-    assert settled_engine(Namespace(engine="torch", device="auto", wait_engine=True)) == "torch"
-    assert settled_engine(Namespace(engine="auto", device="auto", wait_engine=False)) == "auto"
+    assert settled_engine(wait_engine=True) == "tensorrt"
+    assert settled_engine(engine="torch", wait_engine=True) == "torch"
+    assert settled_engine(wait_engine=False) == "auto"
 
 
 @pytest.fixture

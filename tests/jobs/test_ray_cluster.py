@@ -146,13 +146,13 @@ def test_input_by_http_and_segments_in_s3_through_a_ray_client(clip: Path, whole
 @pytest.fixture
 def spec(clip: Path, tmp_path: Path) -> Spec:
     from streamsr.io.source import open_source
-    from streamsr.options import EncoderOptions, SinkOptions
+    from streamsr.options import gather
     from streamsr.upscaling.upscaler import Upscaler
 
     target = str(tmp_path / "out.mp4")
-    options = SinkOptions(encode=EncoderOptions(preset="ultrafast", threads=1))
+    options = gather({"preset": "ultrafast", "threads": 1, "segment_seconds": 1.0})
     with open_source(clip) as source, Upscaler("resize") as upscaler:
-        found = make_spec(source, upscaler, options, target, segment_folder(target, None), "auto", "auto", 1, 1.0)
+        found = make_spec(source, upscaler, options, target=target, folder=segment_folder(target, None), devices=["auto"])
     Store(found.folder).prepare()
     return found
 

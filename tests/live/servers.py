@@ -22,6 +22,7 @@ from streamsr.errors import StreamsrError
 from streamsr.live.api import run_live
 from streamsr.live.event_log import EventLog
 from streamsr.live.live_report import LiveReport
+from streamsr.live.observers import Observers
 from streamsr.live.telemetry import StreamTelemetry
 from streamsr.options import LiveOptions
 
@@ -152,8 +153,8 @@ class Live:
         def work() -> None:
             try:
                 self.report = run_live(
-                    str(src), str(dst), model=options.pop("model", "resize"), live=self.live, telemetry=self.telemetry, stop=self.stop,
-                    log=EventLog("test", urls=[str(src), str(dst)]), **options,
+                    str(src), str(dst), model=options.pop("model", "resize"), live=self.live, stop=self.stop,
+                    observers=Observers(self.telemetry, EventLog("test", urls=[str(src), str(dst)])), **options,
                 )  # fmt: skip
             except StreamsrError as error:
                 self.failure = error

@@ -10,7 +10,7 @@ import pytest
 from media import ffmpeg, make_clip, streams, streamsr, times
 from servers import Live
 
-from streamsr.options import LiveOptions, SinkOptions
+from streamsr.options import LiveOptions
 
 pytestmark = pytest.mark.slow
 RATE = 10
@@ -41,7 +41,7 @@ def test_a_window_that_slides(clip: Path, folder: Path, hls_type: str) -> None:
     (folder / "index-12.ts").touch()  # left by a run that was killed
     playlist.touch()
     live = LiveOptions(max_latency_s=5, hls_type=hls_type, hls_segments=2)
-    with Live(str(clip), playlist, live=live, sink=SinkOptions(overwrite=True)) as running:
+    with Live(str(clip), playlist, live=live, overwrite=True) as running:
         running.until(lambda _: playlist.exists() and len(listed(playlist)) == 2)
         assert "#EXT-X-ENDLIST" not in playlist.read_text()
         assert not (folder / "index-12.ts").exists()

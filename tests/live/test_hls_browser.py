@@ -15,7 +15,7 @@ from selenium import webdriver
 from servers import Live, node_module
 from web import until
 
-from streamsr.options import LiveOptions, SinkOptions
+from streamsr.options import LiveOptions
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 
@@ -52,7 +52,7 @@ def test_a_browser_plays_picture_and_sound(browser: webdriver.Chrome, folder: tu
     sound = ["-f", "lavfi", "-i", "anoisesrc=sample_rate=48000:seed=1:duration=40"]
     clip = make_clip(tmp_path / "in.mkv", "-c:a", "mp2", "-shortest", size="64x48", rate="10", num_frames=400, inputs=sound)
     live = LiveOptions(max_latency_s=5, hls_type=hls_type, segment_s=1)
-    with Live(str(clip), hls / "index.m3u8", live=live, sink=SinkOptions(overwrite=True)) as running:
+    with Live(str(clip), hls / "index.m3u8", live=live, overwrite=True) as running:
         running.until(lambda _: (hls / "index.m3u8").exists() and (hls / "index.m3u8").read_text().count("#EXTINF") >= 3)
         browser.get(url)
         until(lambda: browser.execute_script(STATE)[0] > 1)

@@ -14,27 +14,28 @@ from media import streamsr
 
 from streamsr.commands.toml_config import read_config
 from streamsr.errors import UsageError
-from streamsr.live.stream_config import StreamOrder
-from streamsr.options import EncoderOptions, LiveOptions
+from streamsr.live.stream_config import StreamConfig
+from streamsr.options import EncoderOptions, LiveOptions, UpscaleOptions
 
 GOOD = '[streams.gate]\ninput = "rtsp://127.0.0.1:1/a"\noutput = "udp://127.0.0.1:2"\n'
 
 
-def read(tmp_path: Path, text: str) -> list[StreamOrder]:
+def read(tmp_path: Path, text: str) -> list[StreamConfig]:
     path = tmp_path / "streams.toml"
     path.write_text(text)
     return read_config(path)
 
 
 def test_a_stream_has_the_defaults_of_the_command_line(tmp_path: Path) -> None:
-    (order,) = read(tmp_path, GOOD)
-    assert (order.name, order.src, order.dst, order.scale, order.model) == ("gate", "rtsp://127.0.0.1:1/a", "udp://127.0.0.1:2", 2, "lite")
-    assert order.live == LiveOptions()
-    assert order.sink.encode == EncoderOptions(options={})
+    (config,) = read(tmp_path, GOOD)
+    assert (config.name, config.src, config.dst) == ("gate", "rtsp://127.0.0.1:1/a", "udp://127.0.0.1:2")
+    assert config.options.upscale == UpscaleOptions()
+    assert config.live == LiveOptions()
+    assert config.options.sink.encode == EncoderOptions(options={})
 
 
 def test_every_kind_of_value(tmp_path: Path) -> None:
-    (order,) = read(tmp_path, GOOD + '''
+    (config,) = read(tmp_path, GOOD + '''
 scale = 1.5
 max-latency = "0.3s"
 timeout = 5
@@ -47,12 +48,12 @@ input-rate = "30000/1001"
 frames = 10
 overwrite = true
 ''')  # fmt: skip
-    assert order.scale == 1.5
-    assert order.live == LiveOptions(max_latency_s=0.3, timeout_s=5, reconnect=0, fixed_model=True)
-    assert order.sink.encode == EncoderOptions(crf=30, preset="veryfast", options={"tune": "film", "bf": "0"})
-    assert order.sink.overwrite
-    assert order.source.input_rate == Fraction(30000, 1001)
-    assert order.source.num_frames == 10
+    assert config.options.upscale.scale == 1.5
+    assert config.live == LiveOptions(max_latency_s=0.3, timeout_s=5, reconnect=0, fixed_model=True)
+    assert config.options.sink.encode == EncoderOptions(crf=30, preset="veryfast", options={"tune": "film", "bf": "0"})
+    assert config.options.sink.overwrite
+    assert config.options.source.input_rate == Fraction(30000, 1001)
+    assert config.options.source.num_frames == 10
 
 
 def test_defaults_hold_for_all_and_give_way(tmp_path: Path) -> None:
@@ -60,8 +61,8 @@ def test_defaults_hold_for_all_and_give_way(tmp_path: Path) -> None:
                          '[streams."back yard"]\ninput = "udp://127.0.0.1:3"\noutput = "out/%Y.mp4"\nreconnect = "forever"\n')  # fmt: skip
     assert (first.live.max_latency_s, second.live.max_latency_s) == (0.2, 0.3)
     assert (first.live.reconnect, second.live.reconnect) == (5, math.inf)
-    assert first.size == (3840, 2160)
-    assert (second.scale, second.size) == (3, None)
+    assert first.options.upscale.size == (3840, 2160)
+    assert (second.options.upscale.scale, second.options.upscale.size) == (3, None)
     assert second.name == "back yard"
 
 
@@ -86,14 +87,14 @@ OTHER = GOOD.replace("gate", "yard")
         ('[streams.gate]\noutput = "udp://127.0.0.1:2"', r"\[streams.gate\] has no input"),
         ('[streams.gate]\ninput = "udp://127.0.0.1:2"', r"\[streams.gate\] has no output"),
         (GOOD + "input = 'again'", "Cannot overwrite a value"),
-        (GOOD.replace('"udp://127.0.0.1:2"', "7"), r"\[streams.gate\] output is 7; it must be a text"),
+        (GOOD.replace('"udp://127.0.0.1:2"', "7"), r"\[streams.gate\] output is 7; it must be a string"),
         (GOOD + "max_latency = 3", r"\[streams.gate\]: unknown key 'max_latency'.*did you mean max-latency"),
         (GOOD + "log-json = true", "unknown key 'log-json'"), (GOOD + "start = 3", "unknown key 'start'"),
         (GOOD + "max-latency = 5", r"\[streams.gate\]: --max-latency is 5 ms; it must be 20 to 60000"),
-        (GOOD + "max-latency = true", r"\[streams.gate\] max-latency: true is neither a number nor a text"),
+        (GOOD + "max-latency = true", r"\[streams.gate\] max-latency: true is neither a number nor a string"),
         (GOOD + "max-latency = 'soon'", r"\[streams.gate\] max-latency: 'soon' is not a time"),
         (GOOD + "fixed-model = 'yes'", r"\[streams.gate\] fixed-model: 'yes' is neither true nor false"),
-        (GOOD + "model = 2", r"\[streams.gate\] model: 2 is not a text in quotes"), (GOOD + "crf = 'low'", "crf: 'low' is not a number"),
+        (GOOD + "model = 2", r"\[streams.gate\] model: 2 is not a string in quotes"), (GOOD + "crf = 'low'", "crf: 'low' is not a number"),
         (GOOD + "on-loss = 'wait'", r"\[streams.gate\] on-loss: 'wait' is none of hold, slate, stop"),
         (GOOD + "encoder-option = 3", "encoder-option: 3 is not a table"), (GOOD + "encoder-option = ['x']", "'x' is not KEY=VALUE"),
         (GOOD + "scale = 2\nsize = '4k'", "scale and size exclude each other"),
@@ -138,7 +139,7 @@ def test_the_documented_example_is_one(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("YARD", "rtsp://127.0.0.1:1/yard")
     text = (Path(__file__).parents[2] / "docs/live.md").read_text()
     (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
-    assert [order.name for order in read(tmp_path, example)] == ["gate", "back yard"]
+    assert [config.name for config in read(tmp_path, example)] == ["gate", "back yard"]
 
 
 def test_systemd_takes_the_unit(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from media import MILLISECOND, ffmpeg, make_clip, pictures, rows, streams, times
 from servers import Live, free_port, lossy_proxy, sender
 
-from streamsr.options import LiveOptions, SourceOptions
+from streamsr.options import LiveOptions, RunOptions, SourceOptions
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 
@@ -55,7 +55,7 @@ def assert_in_sync(clip: Path, out: Path) -> None:
 
 def test_times_are_the_sources_and_sound_stays_in_sync(tmp_path: Path) -> None:
     clip, port = make_ts(tmp_path / "in.ts"), free_port()
-    with sender(*send(clip, port)), Live(url(port), tmp_path / "out.ts", live=PATIENT, source=SourceOptions(num_frames=4 * RATE)) as live:
+    with sender(*send(clip, port)), Live(url(port), tmp_path / "out.ts", live=PATIENT, num_frames=4 * RATE) as live:
         report = live.wait()
     assert report.dropped.keys() <= {"at the end"}
     assert_in_sync(clip, tmp_path / "out.ts")
@@ -123,7 +123,7 @@ def test_sound_that_arrives_late_stays_in_sync(tmp_path: Path) -> None:
     packets = [data[at : at + 188] for at in range(0, len(data), 188)]
     due = [12 * at / len(packets) + (1.2 if (packet[1] & 31) << 8 | packet[2] == 257 else 0) for at, packet in enumerate(packets)]
     assert sum(late > 12 * at / len(packets) for at, late in enumerate(due)) > 100
-    with Live(url(port), tmp_path / "out.ts", live=PATIENT, source=SourceOptions(num_frames=8 * RATE)) as live:
+    with Live(url(port), tmp_path / "out.ts", live=PATIENT, num_frames=8 * RATE) as live:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sending:
             began = time.monotonic()
             for at in sorted(range(len(packets)), key=due.__getitem__):
@@ -140,7 +140,7 @@ def test_frames_without_times_get_those_of_the_rate(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "in.h264", *X264, rate=str(RATE), num_frames=20 * RATE)
     sending = ["-re", "-r", RATE, "-i", clip, "-c", "copy", "-f", "h264", f"tcp://127.0.0.1:{port}?listen=1"]
     options = SourceOptions(num_frames=3 * RATE, input_format="h264", input_rate=Fraction(RATE))
-    with sender(*sending), Live(f"tcp://127.0.0.1:{port}", tmp_path / "out.mkv", live=PATIENT, source=options) as live:
+    with sender(*sending), Live(f"tcp://127.0.0.1:{port}", tmp_path / "out.mkv", live=PATIENT, options=RunOptions(source=options)) as live:
         live.wait()
     found = steps(tmp_path / "out.mkv")
     assert len(found) >= 2 * RATE
