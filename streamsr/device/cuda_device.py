@@ -102,8 +102,8 @@ class CudaDevice:
             array.set(host, stream=stream)  # host is pinned and contiguous: CuPy copies it from there, without waiting
 
     def download(self, array: DeviceArray, host: np.ndarray, stream: Any) -> None:
-        with self._on:
-            array.get(stream=stream, out=host, blocking=False)
+        with self._on:  # not CuPy's `get`, which wants rows without padding
+            self._move(array, array.data.ptr, host, host.ctypes.data, self._cupy.cuda.runtime.memcpyDeviceToHost, stream)
 
     def copy(self, source: DeviceArray, out: DeviceArray, stream: Any) -> None:
         with self._on:
@@ -111,13 +111,13 @@ class CudaDevice:
                 with stream:
                     self._cupy.copyto(out, source)
                 return
-            runtime = self._cupy.cuda.runtime
-            rows, row_bytes, pitches, places = find_sheets(source, out)
-            for given, target in places:
-                runtime.memcpy2DAsync(
-                    out.data.ptr + target, pitches[1], source.data.ptr + given, pitches[0], row_bytes, rows,
-                    runtime.memcpyDeviceToDevice, stream.ptr,
-                )  # fmt: skip
+            self._move(source, source.data.ptr, out, out.data.ptr, self._cupy.cuda.runtime.memcpyDeviceToDevice, stream)
+
+    def _move(self, source: Any, begin: int, out: Any, target: int, kind: int, stream: Any) -> None:
+        """Copy between arrays of one shape and type, by their addresses."""
+        rows, row_bytes, pitches, places = find_sheets(source, out)
+        for one, other in places:
+            self._cupy.cuda.runtime.memcpy2DAsync(target + other, pitches[1], begin + one, pitches[0], row_bytes, rows, kind, stream.ptr)
 
     def clear(self, array: DeviceArray, stream: Any) -> None:
         with self._on:

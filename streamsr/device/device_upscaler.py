@@ -25,6 +25,7 @@ from ..upscaling.upscaler import Upscaler
 from .device import Device, DeviceArray
 from .device_selection import FRAMES_IN_FLIGHT
 from .frame_plan import Picture, describe_picture, find_reason_for_host, picture_format
+from .frame_slot import Rings
 from .gpu_stream import Course
 from .inflight import Flight
 from .kernel_chain import Planes
@@ -52,9 +53,11 @@ class DeviceUpscaler(Upscaler):
         self._gpu: Device | None = None
         self._networks: dict[tuple[str, int, int], DeviceEngine] = {}  # by name, scale and bits: videos may take other forms of a model
         self._handovers: dict[tuple[str, int, int], DeviceHandover] = {}
-        self._retired: list[DeviceEngine] = []  # engines that another one took over from
+        self._retired: list[DeviceEngine] = []  # engines that another one took over from, while anything runs on them
+        self._flights: list[Flight] = []
         self._single: Course | None = None  # of frames that come one by one
         self._flight_words = ""
+        self._rings: dict[tuple[Any, ...], Rings] = {}  # by what they hold
         self.surfaces = False
 
     @property
@@ -166,7 +169,7 @@ class DeviceUpscaler(Upscaler):
             handover.close()
         for network in (*self._networks.values(), *self._retired):
             network.close()
-        self._handovers, self._networks, self._retired = {}, {}, []
+        self._handovers, self._networks, self._retired, self._rings = {}, {}, [], {}
         if self._gpu is not None:
             self._gpu.close()
             self._gpu = None
@@ -209,13 +212,30 @@ class DeviceUpscaler(Upscaler):
                 self._networks[key] = successor
             return successor
 
-        return Flight(
-            self.gpu, picture, engines, rung=rung, surfaces=self.surfaces, continuity=continuity, tell=self.note,
-            succeed=succeed if self._handovers else None,
+        flight = Flight(
+            self.gpu, picture, engines, rung=rung, rings=self._rings_of(picture), continuity=continuity, tell=self.note,
+            succeed=succeed if self._handovers else None, retire=self._retire,
         )  # fmt: skip
+        self._flights.append(flight)
+        return flight
+
+    def _retire(self) -> None:
+        """Close the engines that nothing runs on any more: their weights, and what torch keeps for itself, are the device's again."""
+        used = [engine for flight in self._flights for engine in flight.engines]
+        for engine in [engine for engine in self._retired if not any(engine is other for other in used)]:
+            self._retired.remove(engine)
+            engine.close()
+
+    def _rings_of(self, picture: Picture) -> Rings:
+        """They outlive a flight: the encoder goes on, whatever becomes of the engine or of what fits into the memory."""
+        key = (picture.size, picture.layout.name, self.surfaces)
+        if key not in self._rings:
+            self._rings[key] = Rings(self.gpu, picture, surfaces=self.surfaces)
+        return self._rings[key]
 
     def landed(self, flight: Flight) -> None:
-        """How a flight went, for `reason`."""
+        """A flight ends; how it went, for `reason`."""
+        self._flights.remove(flight)
         graphs = f"no CUDA graphs ({flight.uncaptured})" if flight.uncaptured else "CUDA graphs"
         self._flight_words = f"{flight.rung.words}, {graphs}"
 

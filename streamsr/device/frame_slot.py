@@ -13,18 +13,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import av
 import numpy as np
 
 from ..engines.device_engine import DeviceEngine
 from ..frame import Frame, is_on_device
+from ..io.dlpack import Unstreamed
 from .device import CaptureError, Device, DeviceArray, Event, Graph
 from .frame_metadata import copy_words, needs_host
 from .frame_plan import SURFACE_OF, Picture
 from .kernel_chain import Chain, Planes, States
+from .ring import Ring
 
-PITCH = 256  # bytes that rows of a surface for an encoder are padded to
+SURFACE_PITCH = 256  # bytes that rows of a surface for an encoder are padded to
+MOST_LENT = 48  # pictures in pinned memory: who keeps more, such as a caller that collects them, gets copies
+HOST_PITCH = 64  # the same of a picture in pinned memory, as FFmpeg pads its own; it also reads as much behind the last one
 
 
 @dataclass(slots=True)
@@ -41,22 +46,21 @@ class Ticket:
 class Slot:
     """See the module. Raises DeviceMemoryError where the device has no room for one more.
 
-    surfaces: results stay on the device where they can, for an encoder there.
+    rings: where results are put.
     """
 
     def __init__(
-        self, device: Device, picture: Picture, engines: Sequence[DeviceEngine], *, batch: int, limit: int | None, surfaces: bool
+        self, device: Device, picture: Picture, engines: Sequence[DeviceEngine], *, batch: int, limit: int | None, rings: Rings
     ) -> None:  # fmt: skip
         self._device, self._picture = device, picture
-        is_even = not (picture.size[0] % 2 or picture.size[1] % 2)
-        self._surface_format = SURFACE_OF.get(picture.layout.name) if surfaces and is_even else None
+        self._rings = rings
         self.tickets: list[Ticket] = []
         self.batch = batch
         self.computed: Event | None = None
         self.done: Event | None = None
         self.launched = 0.0  # when, in seconds of perf_counter
         self._graphs: dict[object, Graph] = {}
-        self._surfaces: list[tuple[DeviceArray, ...]] = []  # of the results in flight
+        self._lent: list[Planes] = []  # where the results in flight go: surfaces or pinned memory
         self._has_run = False
         self.stream = device.open_stream()
         shapes, large = picture.shapes((picture.width, picture.height)), picture.shapes(picture.size)
@@ -64,10 +68,6 @@ class Slot:
         self.sources: list[Planes] = [tuple(device.allocate(shape, dtype) for shape in shapes) for _ in range(batch)]
         self.results: list[Planes] = [tuple(device.allocate(shape, dtype) for shape in large) for _ in range(batch)]
         self._given = [] if picture.is_surface else [[device.pin(shape, dtype) for shape in shapes] for _ in range(batch)]
-        self._large = large
-        self._made: list[list[np.ndarray] | None] = [None] * batch  # pinned, where results go to the host
-        if self._surface_format is None:
-            self._made = [self._pin_result() for _ in range(batch)]
         self.chain = Chain(device, picture, engines, batch=batch, limit=limit)
         self.uncaptured = "" if self.chain.is_capturable else "the engine replays its own"  # why there are no graphs
 
@@ -125,21 +125,21 @@ class Slot:
         self._device.synchronise(self.end)
         tickets, self.tickets = self.tickets, []
         self.done = None
-        for place, ticket in enumerate(tickets):
+        lent, self._lent = self._lent, []
+        for ticket, planes in zip(tickets, lent, strict=True):
             if ticket.on_device:
-                assert self._surface_format is not None
-                ticket.result = self._device.export_surface(self._surfaces[place], self._surface_format)
+                assert self._rings.surface_format is not None
+                ticket.result = self._device.export_surface(planes, self._rings.surface_format)
                 copy_words(ticket.video, ticket.result)
             else:
-                ticket.result = self._make_frame(ticket.video, place)
-        self._surfaces = []
+                ticket.result = self._make_frame(ticket.video, planes)
         return tickets
 
     def settle(self) -> None:
         """Wait for whatever is on the stream, after a failure. The tickets stay."""
         self._device.synchronise(self._device.record(self.stream))
         self.done = None
-        self._surfaces = []
+        self._lent = []
 
     def close(self) -> None:
         """Free everything; nothing may be in flight."""
@@ -165,35 +165,61 @@ class Slot:
         device, picture = self._device, self._picture
         self.computed = device.record(self.stream)
         for place, ticket in enumerate(self.tickets):
-            ticket.on_device = self._surface_format is not None and not needs_host(ticket.video)
+            ticket.on_device = self._rings.surface_format is not None and not needs_host(ticket.video)
             if ticket.on_device:
-                surface = self._allocate_surface()
-                self._surfaces.append(surface)
+                surface = self._rings.surfaces.take()
+                self._lent.append(surface)
                 device.kernels.interleave(self.results[place], surface, bits=picture.bits, stream=self.stream)
                 continue
-            self._surfaces.append(())
-            made = self._made[place]
-            if made is None:
-                made = self._made[place] = self._pin_result()
-            for array, pinned in zip(self.results[place], made, strict=True):
-                device.download(array, pinned, self.stream)
+            pinned = self._rings.pictures.take()
+            self._lent.append(pinned)
+            for array, plane in zip(self.results[place], pinned, strict=True):
+                device.download(array, plane, self.stream)
         self.done = device.record(self.stream)
 
-    def _allocate_surface(self) -> tuple[DeviceArray, ...]:
-        """y (h, w) and uv (h/2, w/2, 2) in one piece of memory, uv behind y at the same pitch: NVENC is told where y begins, no more."""
-        width, height = self._picture.size
-        itemsize = np.dtype(self._picture.dtype).itemsize
-        pitch = -(-width * itemsize // PITCH) * PITCH // itemsize
-        whole = self._device.allocate((height * 3 // 2, pitch), self._picture.dtype)
-        return whole[:height, :width], whole[height:, :width].reshape(height // 2, width // 2, 2)
+    def _make_frame(self, source: av.VideoFrame, planes: Planes) -> av.VideoFrame:
+        """A frame of these planes, which the encoder reads where they are.
 
-    def _pin_result(self) -> list[np.ndarray]:
-        return [self._device.pin(shape, self._picture.dtype) for shape in self._large]
-
-    def _make_frame(self, source: av.VideoFrame, place: int) -> av.VideoFrame:
-        made = self._made[place]
-        assert made is not None
+        A copy where PyAV cannot put on such a frame what the source says, and for whoever keeps frames by the dozen.
+        """
+        if not needs_host(source) and self._rings.pictures.num_lent <= MOST_LENT:
+            given = tuple(Unstreamed(plane) for plane in planes)
+            return copy_words(source, av.VideoFrame.from_dlpack(given, format=self._picture.layout.name))
         video = copy_words(source, None, size=self._picture.size, pix_fmt=self._picture.layout.name)
-        for plane, pinned in zip(Frame(video).planes, made, strict=True):
+        for plane, pinned in zip(Frame(video).planes, planes, strict=True):
             np.copyto(plane, pinned)
         return video
+
+
+class Rings:
+    """Where the results of one kind of picture go, for as long as their encoder lives: longer than any slot.
+
+    surfaces: results stay on the device where they can, for an encoder there.
+    """
+
+    def __init__(self, device: Device, picture: Picture, *, surfaces: bool) -> None:
+        width, height = picture.size
+        is_even = not (width % 2 or height % 2)
+        self.surface_format = SURFACE_OF.get(picture.layout.name) if surfaces and is_even else None
+        self._device, self._dtype = device, picture.dtype
+        itemsize = np.dtype(picture.dtype).itemsize
+        pitch = -(-width * itemsize // SURFACE_PITCH) * SURFACE_PITCH // itemsize
+        self.surfaces = Ring(lambda: device.allocate((height * 3 // 2, pitch), picture.dtype), partial(_surface_planes, width, height))
+        shapes = picture.shapes(picture.size)
+        pitches = [-(-columns * itemsize // HOST_PITCH) * HOST_PITCH // itemsize for _, columns in shapes]
+        length = sum(rows * each for (rows, _), each in zip(shapes, pitches, strict=True)) + HOST_PITCH // itemsize
+        self.pictures = Ring(lambda: device.pin((length,), picture.dtype), partial(_host_planes, shapes, pitches))
+
+
+def _surface_planes(width: int, height: int, whole: DeviceArray) -> Planes:
+    """y (h, w) and uv (h/2, w/2, 2) in one piece of memory, uv behind y at the same pitch: NVENC is told where y begins, no more."""
+    return whole[:height, :width], whole[height:, :width].reshape(height // 2, width // 2, 2)
+
+
+def _host_planes(shapes: Sequence[tuple[int, int]], pitches: Sequence[int], whole: np.ndarray) -> Planes:
+    """The planes of a picture, one behind the other."""
+    planes, start = [], 0
+    for (rows, columns), pitch in zip(shapes, pitches, strict=True):
+        planes.append(whole[start : start + rows * pitch].reshape(rows, pitch)[:, :columns])
+        start += rows * pitch
+    return tuple(planes)

@@ -21,7 +21,7 @@ from ..upscaling.scene_cuts import Continuity
 from .device import Device, DeviceArray
 from .frame_plan import Picture
 from .frame_relation import Judge
-from .frame_slot import Slot, Ticket
+from .frame_slot import Rings, Slot, Ticket
 from .kernel_chain import Planes, States, state_shapes
 from .oom_fallback import DeviceTooSmallError, Rung, step_down
 
@@ -37,16 +37,19 @@ class Succeed(Protocol):
 class Flight:
     """continuity: of the stream, for a network with a state; None without one. tell: what is told when less fits than asked for.
 
+    retire: called once engines that another one took over from have nothing of this flight's any more.
+
     Raises DeviceTooSmallError where not even the smallest fits.
     """
 
     def __init__(
-        self, device: Device, picture: Picture, engines: Sequence[DeviceEngine], *, rung: Rung, surfaces: bool,
+        self, device: Device, picture: Picture, engines: Sequence[DeviceEngine], *, rung: Rung, rings: Rings,
         continuity: Continuity | None, tell: Callable[[str], None], succeed: Succeed | None = None,
+        retire: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         self._device, self.picture, self._engines = device, picture, list(engines)
-        self._succeed = succeed
-        self.rung, self._surfaces, self._tell = rung, surfaces, tell
+        self._succeed, self._retire = succeed, retire
+        self.rung, self._rings, self._tell = rung, rings, tell
         self.ready: deque[Ticket] = deque()  # finished, in order; whoever takes them out gives them on
         self._slots: list[Slot] = []
         self._flying: deque[Slot] = deque()  # launched, the oldest first
@@ -67,6 +70,11 @@ class Flight:
             raise
         except DeviceMemoryError as error:
             raise self._too_small(str(error)) from error
+
+    @property
+    def engines(self) -> Sequence[DeviceEngine]:
+        """Those that it runs on now."""
+        return self._engines
 
     @property
     def uncaptured(self) -> str:
@@ -197,6 +205,9 @@ class Flight:
                     for source, out in zip(olds, news, strict=True):
                         self._device.copy(source, out, stream)
             self._device.synchronise(self._device.record(stream))
+            del before, old, new, olds, news, source, out
+        self._close_slots()
+        self._retire()  # before the new one takes memory
         self._open()
 
     def _clear(self, state: States, slot: Slot) -> None:
@@ -223,6 +234,8 @@ class Flight:
             raise self._too_small(why)
         self._tell(f"{self._device.name} has too little memory for {before.words}; it goes on with {after.words}")
         self.rung = after
+        self._close_slots()
+        self._device.trim()  # here alone: what is given back stalls the device, and encoders know surfaces by their addresses
 
     def _open(self) -> None:
         """Open the slots, as many as fit."""
@@ -234,7 +247,7 @@ class Flight:
         try:
             for _ in range(self.rung.num_slots):
                 self._slots.append(
-                    Slot(self._device, self.picture, self._engines, batch=self.rung.batch, limit=self.rung.limit, surfaces=self._surfaces)
+                    Slot(self._device, self.picture, self._engines, batch=self.rung.batch, limit=self.rung.limit, rings=self._rings)
                 )
         except DeviceMemoryError as error:
             return str(error)
@@ -247,8 +260,6 @@ class Flight:
         slots, self._slots = self._slots, []
         for slot in slots:
             slot.close()
-        del slots
-        self._device.trim()
 
     def _new_states(self) -> States:
         return tuple(

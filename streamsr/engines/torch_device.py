@@ -50,8 +50,11 @@ class TorchDeviceEngine:
         return lane
 
     def close(self) -> None:
-        """Free the weights."""
+        """Free the weights, and give back the memory that torch keeps for later: no other library can use that."""
         self.run = None
+        if torch.cuda.is_available():
+            with torch.cuda.device(self.device):
+                torch.cuda.empty_cache()
 
 
 class TorchLane:

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
+from sim_memory import bare
 from simulation import SimDevice
 
 from streamsr.engines import Engine, open_engine
@@ -74,8 +75,11 @@ class SimLane:
         if network.num_launched == network.broken_at:
             raise EngineError("The simulated network failed.")
         network.num_launched += 1
+        for array in (luma, out, *state, *following):
+            assert array.ctypes.data % 256 == 0, "TensorRT wants 256 bytes of alignment"
+        given, made = (bare(luma), tuple(map(bare, state))), (bare(out), tuple(map(bare, following)))
         network.sim.put(
-            network.sim.stream_of(stream), "network", lambda: self._run(luma, out, state, following),
+            network.sim.stream_of(stream), "network", lambda: self._run(given[0], made[0], given[1], made[1]),
             reads=[luma, *state], writes=[out, *following, self.activations],
         )  # fmt: skip
 

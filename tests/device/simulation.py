@@ -21,19 +21,11 @@ from typing import Any
 
 import av
 import numpy as np
+from sim_kernels import CpuKernels
+from sim_memory import POISON, Clock, HazardError, Place, Pool, SimArray, Uses, bare
 
 from streamsr.device.device import CaptureError
-from streamsr.device.frame_plan import ChromaMap
 from streamsr.engines.device_engine import DeviceMemoryError
-from streamsr.frame import Frame
-from streamsr.resample import Resampler, resize_plane
-
-Clock = Counter[int]
-POISON = 0xA5
-
-
-class HazardError(AssertionError):
-    """Memory that is touched by two that do not wait for each other."""
 
 
 @dataclass
@@ -53,21 +45,15 @@ class SimEvent:
 class _Work:
     what: str
     run: Callable[[], None]
-    reads: tuple[np.ndarray, ...]
-    writes: tuple[np.ndarray, ...]
+    reads: tuple[Uses | Place, ...]
+    writes: tuple[Uses | Place, ...]
 
 
 @dataclass
 class SimGraph:
+    """Holds addresses, and keeps no memory alive."""
+
     work: list[_Work]
-
-
-@dataclass
-class _Uses:
-    """Who touched a piece of memory: (stream, its clock then); the host is stream 0."""
-
-    written: tuple[int, int] | None = None
-    read: dict[int, int] = field(default_factory=dict)
 
 
 class Pinned(np.ndarray):
@@ -97,7 +83,7 @@ class SimDevice:
     def __init__(
         self, *, budget: int = 1 << 40, seed: int = 0, failures: dict[str, set[int]] | None = None, capturable: bool = True
     ) -> None:  # fmt: skip
-        self.budget, self.used, self.peak = budget, 0, 0
+        self.pool = Pool(budget)
         self.failures, self.calls = failures or {}, Counter[str]()
         self.capturable = capturable
         self.random = random.Random(seed)
@@ -106,7 +92,8 @@ class SimDevice:
         self.log: list[tuple[int, str]] = []
         self.num_graphs = self.num_launched = 0
         self.is_closed = False
-        self._by_id: dict[int, _Uses] = {}
+        self._pinned: dict[int, Uses] = {}
+        self.registered: dict[int, Place] = {}  # surfaces that an encoder knows by their addresses
         self._captured: list[_Work] | None = None
         self.kernels = CpuKernels(self)
 
@@ -142,7 +129,7 @@ class SimDevice:
 
     def put(self, stream: SimStream, what: str, run: Callable[[], None], *, reads: Sequence[Any] = (), writes: Sequence[Any] = ()) -> None:
         """Put work on a stream, or into the graph that is being captured."""
-        work = _Work(what, run, tuple(reads), tuple(writes))
+        work = _Work(what, run, tuple(map(self._place, reads)), tuple(map(self._place, writes)))
         if self._captured is not None:
             self._captured.append(work)
             return
@@ -150,10 +137,7 @@ class SimDevice:
         stream.clock |= self.host  # the host puts it there knowing this
         stream.clock[stream.ptr] += 1
         stream.queue.append((None, run))
-        for array in work.reads:
-            self._touch(array, stream.ptr, stream.clock, writes=False, what=what)
-        for array in work.writes:
-            self._touch(array, stream.ptr, stream.clock, writes=True, what=what)
+        self._touch_all(work, stream)
 
     def stream_of(self, ptr: int) -> SimStream:
         return self.streams[ptr - 1]
@@ -163,16 +147,17 @@ class SimDevice:
     def allocate(self, shape: tuple[int, ...], dtype: str) -> np.ndarray:
         assert self._captured is None, "an allocation in a graph"
         self.fail("allocate")
-        array = np.full(shape, POISON, dtype)
-        if self.used + array.nbytes > self.budget:
-            raise DeviceMemoryError(f"{self.used} of {self.budget} bytes are used, {array.nbytes} more are asked for")
-        self._own(array)
-        return array
+        try:
+            return self.pool.take(shape, dtype)
+        except MemoryError as error:
+            raise DeviceMemoryError(str(error)) from None
 
     def pin(self, shape: tuple[int, ...], dtype: str) -> np.ndarray:
         self.fail("pin")
         array = np.full(shape, POISON, dtype)
-        self._register(array)
+        address = _address(array)
+        self._pinned[address] = Uses()
+        weakref.finalize(array, self._pinned.pop, address, None)
         pinned = array.view(Pinned)
         pinned.device = self
         return pinned
@@ -181,29 +166,50 @@ class SimDevice:
         self.fail("upload")
         assert isinstance(host, Pinned), "an upload from memory that is not pinned"
         assert host.shape == array.shape
-        plain = host.view(np.ndarray)
-        self.put(stream, "upload", lambda: np.copyto(array, plain), reads=[plain], writes=[array])
+        plain, made = host.view(np.ndarray), bare(array)
+        self.put(stream, "upload", lambda: np.copyto(made, plain), reads=[plain], writes=[array])
 
     def download(self, array: np.ndarray, host: np.ndarray, stream: SimStream) -> None:
         assert isinstance(host, Pinned), "a download into memory that is not pinned"
         assert host.shape == array.shape
-        plain = host.view(np.ndarray)
+        plain, given = host.view(np.ndarray), bare(array)
         plain.fill(POISON)
-        self.put(stream, "download", lambda: np.copyto(plain, array), reads=[array], writes=[plain])
+        self.put(stream, "download", lambda: np.copyto(plain, given), reads=[array], writes=[plain])
 
     def copy(self, source: np.ndarray, out: np.ndarray, stream: SimStream) -> None:
         assert source.shape == out.shape
-        self.put(stream, "copy", lambda: np.copyto(out, source), reads=[source], writes=[out])
+        given, made = bare(source), bare(out)
+        self.put(stream, "copy", lambda: np.copyto(made, given), reads=[source], writes=[out])
 
     def clear(self, array: np.ndarray, stream: SimStream) -> None:
-        self.put(stream, "clear", lambda: array.fill(0), writes=[array])
+        made = bare(array)
+        self.put(stream, "clear", lambda: made.fill(0), writes=[array])
 
     def trim(self) -> None:
         for stream in self.streams:
             assert not stream.queue, "memory is given back while work is on its way"
+        self.pool.trim()
+        for place in self.registered.values():
+            place.check("an encoder")
 
     def memory(self) -> tuple[int, int]:
-        return self.budget - self.used, self.budget
+        return self.pool.budget - self.pool.used, self.pool.budget
+
+    @property
+    def used(self) -> int:
+        return self.pool.used
+
+    @property
+    def peak(self) -> int:
+        return self.pool.peak
+
+    @property
+    def budget(self) -> int:
+        return self.pool.budget
+
+    @budget.setter
+    def budget(self, nbytes: int) -> None:
+        self.pool.budget = nbytes
 
     # graphs
 
@@ -223,6 +229,9 @@ class SimDevice:
         self.fail("launch")
         self.num_launched += 1
         for work in graph.work:
+            for place in (*work.reads, *work.writes):
+                if isinstance(place, Place):
+                    place.check(f"a graph ({work.what})")
             self.put(stream, work.what, work.run, reads=work.reads, writes=work.writes)
 
     # surfaces
@@ -231,16 +240,15 @@ class SimDevice:
         return tuple(video.surface)
 
     def export_surface(self, planes: Sequence[np.ndarray], pix_fmt: str) -> Any:
-        """The picture in host memory: there is no frame of another kind without a GPU."""
+        """A frame of host memory that shares and keeps these planes: PyAV makes one of tensors on a CPU as of those on a GPU."""
         for plane in planes:
             self.touch_by_host(plane, writes=False)
         y, uv = planes
-        height, width = y.shape
-        video = av.VideoFrame(width, height, "yuv420p" if pix_fmt == "nv12" else "yuv420p10le")
-        shift = 0 if pix_fmt == "nv12" else 6
-        for plane, samples in zip(Frame(video).planes, (y, uv[..., 0], uv[..., 1]), strict=True):
-            plane[:] = samples >> shift
-        return video
+        pitch, size = y.strides[0], y.shape[0] * y.strides[0]
+        assert pitch % 256 == 0, "NVENC wants rows so far apart"
+        assert uv.strides[0] == pitch, "NVENC knows one pitch"
+        assert uv.ctypes.data - y.ctypes.data == size, "NVENC takes chroma from behind luma"
+        return av.VideoFrame.from_dlpack(tuple(planes), format=pix_fmt)
 
     def close(self) -> None:
         self.trim()
@@ -254,12 +262,26 @@ class SimDevice:
             raise DeviceMemoryError(f"{kind} number {number} fails")
 
     def touch_by_host(self, array: np.ndarray, *, writes: bool) -> None:
-        self._touch(array, 0, self.host, writes=writes, what="the host")
+        place = self._place(array)
+        self._touch(place.block.uses if isinstance(place, Place) else place, 0, self.host, writes=writes, what="the host")
 
-    def _touch(self, array: np.ndarray, stream: int, clock: Clock, *, writes: bool, what: str) -> None:
-        uses = self._by_id.get(_address(array))
-        if uses is None:
-            return  # memory that is not the device's, such as a decoder's surface
+    def _place(self, array: Any) -> Uses | Place:
+        """What is known of an array's memory; that of a decoder's surface is not the device's."""
+        if isinstance(array, (Uses, Place)):
+            return array
+        if isinstance(array, SimArray):
+            assert array.handle is not None
+            array.handle.check("a launch")
+            return Place(array.handle.block, array.handle.generation)
+        return self._pinned.get(_address(array)) or Uses()
+
+    def _touch_all(self, work: _Work, stream: SimStream) -> None:
+        for places, writes in ((work.reads, False), (work.writes, True)):
+            for place in places:
+                uses = place.block.uses if isinstance(place, Place) else place
+                self._touch(uses, stream.ptr, stream.clock, writes=writes, what=work.what)
+
+    def _touch(self, uses: Uses, stream: int, clock: Clock, *, writes: bool, what: str) -> None:
         others = [uses.written] if uses.written is not None else []
         if writes:
             others += list(uses.read.items())
@@ -271,20 +293,6 @@ class SimDevice:
             uses.written, uses.read = (stream, clock[stream]), {}
         else:
             uses.read[stream] = clock[stream]
-
-    def _own(self, array: np.ndarray) -> None:
-        self._register(array)
-        self.used += array.nbytes
-        self.peak = max(self.peak, self.used)
-        weakref.finalize(array, self._free, array.nbytes)
-
-    def _register(self, array: np.ndarray) -> None:
-        address = _address(array)
-        self._by_id[address] = _Uses()
-        weakref.finalize(array, self._by_id.pop, address, None)
-
-    def _free(self, nbytes: int) -> None:
-        self.used -= nbytes
 
     def _has_come(self, clock: Clock) -> bool:
         return all(ptr == 0 or self.streams[ptr - 1].num_done >= count for ptr, count in clock.items())
@@ -305,67 +313,3 @@ def _address(array: np.ndarray) -> int:
     while isinstance(array.base, np.ndarray):
         array = array.base
     return int(array.__array_interface__["data"][0])
-
-
-class CpuKernels:
-    """`streamsr.device.device.Kernels` with the arithmetic of the pipeline on a CPU, so that results can be the same, bit for bit."""
-
-    def __init__(self, device: SimDevice) -> None:
-        self._device = device
-
-    def deinterleave(self, surface: Sequence[np.ndarray], planes: Sequence[np.ndarray], *, bits: int, stream: SimStream) -> None:
-        def run() -> None:
-            for plane, samples in zip(planes, (surface[0], surface[1][..., 0], surface[1][..., 1]), strict=True):
-                plane[:] = samples >> (0 if bits == 8 else 16 - bits)
-
-        self._device.put(stream, "deinterleave", run, reads=surface, writes=planes)
-
-    def interleave(self, planes: Sequence[np.ndarray], surface: Sequence[np.ndarray], *, bits: int, stream: SimStream) -> None:
-        def run() -> None:
-            for plane, samples in zip(planes, (surface[0], surface[1][..., 0], surface[1][..., 1]), strict=True):
-                samples[:] = plane << (0 if bits == 8 else 16 - bits)
-
-        self._device.put(stream, "interleave", run, reads=planes, writes=surface)
-
-    def unpack(self, plane: np.ndarray, luma: np.ndarray, *, bits: int, stream: SimStream) -> None:
-        def run() -> None:
-            rows, columns = (large - small for large, small in zip(luma.shape, plane.shape, strict=True))
-            luma[:] = np.pad(plane, ((0, rows), (0, columns)), mode="edge") / np.float32((1 << bits) - 1)
-
-        self._device.put(stream, "unpack", run, reads=[plane], writes=[luma])
-
-    def pack(self, luma: np.ndarray, plane: np.ndarray, *, bits: int, stream: SimStream) -> None:
-        def run() -> None:
-            most = np.float32((1 << bits) - 1)
-            plane[:] = np.clip(np.rint(luma[: plane.shape[0], : plane.shape[1]].astype(np.float32) * most), 0, most)
-
-        self._device.put(stream, "pack", run, reads=[luma], writes=[plane])
-
-    def resample_luma(self, plane: np.ndarray, out: np.ndarray, *, bits: int, tables: Any, stream: SimStream) -> None:
-        def run() -> None:
-            resize_plane(plane, out.shape[1], out.shape[0], bits=bits, out=out)
-
-        self._device.put(stream, "resample luma", run, reads=[plane], writes=[out])
-
-    def resample_chroma(
-        self, planes: Sequence[np.ndarray], out: Sequence[np.ndarray], chroma: ChromaMap, *, bits: int, tables: Any, stream: SimStream
-    ) -> None:
-        def run() -> None:
-            sampling = {(1, 1): "420", (1, 0): "422", (0, 0): "444", (0, 1): "440", (2, 0): "411", (2, 2): "410"}[chroma.log2]
-            video = av.VideoFrame(*chroma.source, f"yuv{sampling}p" + ("" if bits == 8 else f"{bits}le"))
-            for plane, samples in zip(Frame(video).planes, (0, *planes), strict=True):
-                plane[:] = samples
-            for plane, samples in zip(out, Frame(Resampler(*chroma.target)(video)).planes[1:], strict=True):
-                plane[:] = samples
-
-        self._device.put(stream, "resample chroma", run, reads=planes, writes=out)
-
-    def look(
-        self, plane: np.ndarray, before: np.ndarray, samples: np.ndarray, differs: np.ndarray, *, step: tuple[int, int], stream: SimStream
-    ) -> None:
-        def run() -> None:
-            differs[0] = not np.array_equal(plane, before)
-            before[:] = plane
-            samples[:] = plane[:: step[0], :: step[1]]
-
-        self._device.put(stream, "look", run, reads=[plane], writes=[before, samples, differs])

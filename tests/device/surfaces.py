@@ -1,15 +1,18 @@
-"""Stands for NVDEC: FFmpeg's decoder on the CPU, whose pictures are dressed up as surfaces in a GPU's memory."""
+"""Stands for NVDEC and NVENC: FFmpeg's decoder on the CPU, whose pictures are dressed up as surfaces in a GPU's memory, and an encoder."""
 
 from __future__ import annotations
 
+from collections import deque
 from types import SimpleNamespace
 from typing import Any
 
 import av
 import numpy as np
+from sim_memory import Place
+from simulation import SimDevice
 
 from streamsr import side_data
-from streamsr.frame import Frame
+from streamsr.frame import SURFACES, Frame, reformat
 from streamsr.io.decoding import open_context
 
 _pointer = side_data.pointer
@@ -70,3 +73,43 @@ class Hardware:
 
     def flush_buffers(self) -> None:
         self.context.flush_buffers()
+
+
+class Nvenc:
+    """Stands for NVENC: holds surfaces back, reads them late, and registers each by its address for as long as it is open.
+
+    delay: frames that it holds. results: copies of what it read.
+    """
+
+    def __init__(self, sim: SimDevice, *, delay: int = 4) -> None:
+        self.sim, self.delay = sim, delay
+        self.held: deque[tuple[av.VideoFrame, list[bytes]]] = deque()
+        self.shapes: dict[int, tuple[int, ...]] = {}
+        self.results: list[av.VideoFrame] = []
+
+    def encode(self, video: av.VideoFrame) -> None:
+        address = video.planes[0].buffer_ptr
+        block = next(block for block in self.sim.pool.blocks() if block.memory.ctypes.data == address)
+        place = Place(block, block.generation)
+        known = self.sim.registered.setdefault(address, place)
+        known.check("an encoder")
+        shape = (video.width, video.height, video.planes[0].line_size)
+        assert self.shapes.setdefault(address, shape) == shape, "what is registered as one surface is another"
+        assert len(self.shapes) <= 64, "FFmpeg registers no more"
+        self.held.append((video, [bytes(plane) for plane in video.planes]))
+        if len(self.held) > self.delay:
+            self._read()
+
+    def _read(self) -> None:
+        video, planes = self.held.popleft()
+        assert [bytes(plane) for plane in video.planes] == planes, "a surface was written over before the encoder had read it"
+        copy = reformat(video, SURFACES[video.format.name])
+        copy.pts, copy.duration, copy.time_base = video.pts, video.duration, video.time_base
+        copy.pict_type = video.pict_type
+        self.results.append(copy)
+
+    def close(self) -> list[av.VideoFrame]:
+        while self.held:
+            self._read()
+        self.sim.registered.clear()
+        return self.results

@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("streamsr_kernels")
 from make_model import make_network, write_model
+from sim_memory import bare
 from simulation import SimDevice, SimStream
 from streamsr_kernels import planes_reference, resample_reference, samples_reference
 from streamsr_kernels.filters import ONE_ACROSS, ONE_DOWN, make_taps
@@ -59,10 +60,14 @@ class Late:
     def __getattr__(self, name: str) -> Any:
         def put(*arrays: Any, stream: SimStream, **options: Any) -> None:
             reads, writes = {"look": (arrays[:1], arrays[1:])}.get(name, (arrays[:1], arrays[1:2]))
-            work = getattr(self._kernels, name)
-            self._device.put(stream, name, lambda: work(*arrays, stream=nullcontext(), **options), reads=flat(reads), writes=flat(writes))
+            work, plain = getattr(self._kernels, name), [nested(array) for array in arrays]
+            self._device.put(stream, name, lambda: work(*plain, stream=nullcontext(), **options), reads=flat(reads), writes=flat(writes))
 
         return put
+
+
+def nested(arrays: Any) -> Any:
+    return [bare(array) for array in arrays] if isinstance(arrays, (list, tuple)) else bare(arrays)
 
 
 def flat(parts: Any) -> list[np.ndarray]:

@@ -286,7 +286,7 @@ def test_half_precision_planes_keep_8_and_10_bits(model: Path) -> None:
 
 
 def test_the_simulation_sees_a_missing_event(recurrent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from simulation import HazardError
+    from sim_memory import HazardError
 
     monkeypatch.setattr(SimDevice, "wait", lambda self, stream, event: None)
     upscaler, _, _ = on_device(recurrent)

@@ -135,6 +135,7 @@ def test_where_no_part_of_a_picture_fits_a_lighter_model_takes_over(machine: Mac
         models.open(frames[0])
         results = [*pass_through(models, frames[:3])]
         models.restart()
+        machine.sim.trim()
         machine.sim.budget = machine.sim.used  # another program takes the rest
         results += pass_through(models, frames[3:])
         assert (models.name, models.step, models.num_changes) == ("resize", 1, 1)
@@ -285,6 +286,8 @@ def test_a_network_that_fails_ends_the_stream_behind_the_pictures_before(
     assert snapshot["dropped"]["failed"] >= 1
     running.failure = None  # its traceback keeps what it came from
     gc.collect()
+    for sim in machine.sims:
+        sim.trim()
     assert [sim.used for sim in machine.sims] == [0]
 
 
