@@ -12,15 +12,15 @@ import asyncio
 import re
 import threading
 from collections.abc import Callable, Iterable
-from importlib.resources import files
 
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from ..pages import policy_of, read_page
 from .endpoint import Endpoint
-from .http_server import Server, content_policy
+from .http_server import Server
 from .preview_tap import Tap
 from .telemetry import StreamTelemetry
 from .token_auth import TokenGate
@@ -59,9 +59,8 @@ class Preview:
 
 def serve_preview(endpoint: Endpoint, preview: Preview, *, token: str | None) -> Server:
     """The server of the page, not yet started. Raises UsageError when the port cannot be bound."""
-    html = files("streamsr.live").joinpath("preview.html").read_text(encoding="utf-8")
-    style, script = (re.findall(rf"<{tag}>(.*?)</{tag}>", html, re.DOTALL)[0] for tag in ("style", "script"))
-    headers = {"content-security-policy": content_policy(style=style, script=script)}
+    html = read_page("streamsr.live", "preview.html")
+    headers = {"content-security-policy": policy_of(html)}
 
     async def page(_: Request) -> Response:
         return HTMLResponse(html, headers=headers)

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .http_server import content_policy
+from ..pages import content_policy
 
 WRONG_S = 0.5  # what a wrong guess costs
 PAGE = """<!doctype html>
