@@ -1,19 +1,29 @@
-"""Shared fixtures: real clips where STREAMSR_DATA names them, and signal handlers put back after each run in this process."""
+"""Shared fixtures: real clips where STREAMSR_DATA names them, a browser, and signal handlers put back after each run in this process."""
 
 from __future__ import annotations
 
 import csv
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+if TYPE_CHECKING:
+    from selenium import webdriver
+
 # deadlines measure the machine, not the code
 settings.register_profile("streamsr", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 settings.load_profile("streamsr")
+
+FLAGS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1200,800",
+)  # fmt: skip
 
 CLIPS = Path(os.environ["STREAMSR_DATA"]) / "clips" if "STREAMSR_DATA" in os.environ else None
 
@@ -51,6 +61,27 @@ def _signals() -> Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    """Headless Chromium; skips without it, or fails where STREAMSR_REQUIRE names it."""
+    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if program is None or driver is None:
+        reason = "Debian's chromium and chromium-driver are not installed"
+        if "chromium" in os.environ.get("STREAMSR_REQUIRE", ""):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+        options.add_argument(flag)
+    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield opened
+    opened.quit()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

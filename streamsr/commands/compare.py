@@ -1,10 +1,10 @@
-"""streamsr compare OUT --ref REF"""
+"""streamsr compare OUT REF, streamsr compare A B --ref REF"""
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,77 +13,138 @@ from . import values
 if TYPE_CHECKING:
     from ..compare import Comparison
 
-HELP = "measure a result against its original"
-EPILOG = """measures, higher is better:
+HELP = "measure results against their original, and look at both"
+EPILOG = """examples:
+  streamsr compare out.mp4 original.mp4
+  streamsr compare lite.mp4 base.mp4 --ref original.mp4 --html report.html
+
+measures, higher is better:
   Efficient-PBAN  what people would say, 0 to 1 (learned from opinions; see trainer/metric/README.md)
   PSNR-Y, SSIM-Y  of luma
-  VMAF            0 to 100, where an ffmpeg with libvmaf is found
+  VMAF, VMAF-NEG  0 to 100, the second without a reward for enhancement: pip install 'streamsr[compare]'
 
 """
 _SHOWN_TIMES = 8  # of frames without a partner
+_SHOWN_WORST = 3
+_WITHIN_S = 40.0  # all measuring, so that everything takes less than a minute
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("result", metavar="OUT", help="a video, a picture or an image pattern")
-    parser.add_argument("--ref", metavar="REF", required=True, help="its original, of the same size; frames are paired by time")
-    parser.add_argument("--every", type=values.count, default=1, metavar="N", help="measure each N-th pair of frames only")
+    parser.add_argument("videos", metavar="VIDEO", nargs="+",
+                        help="one or two results, then their original unless --ref names it: videos, pictures, image patterns")  # fmt: skip
+    parser.add_argument("--ref", metavar="REF", help="the original, of the same size; frames are paired by time")
+    parser.add_argument("--every", type=values.every, default=None, metavar="N",
+                        help="measure each N-th pair of frames only (default: auto, as many as take less than a minute)")  # fmt: skip
     parser.add_argument("--engine", choices=["auto", "openvino", "onnxruntime"], default="auto", help="of the metric (default: auto)")
     parser.add_argument("--threads", type=values.natural, default=0, metavar="N", help="0 = all")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with pictures, scores over time and differences")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--table", action="store_true", help="print a line for every measured frame")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the scores over time (.png, .svg, .pdf)")
-    parser.add_argument("--quiet", action="store_true", help="the means only")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
 
 
 def main(options: argparse.Namespace) -> int:
-    """Print a line a frame, the means, and what could not be paired."""
+    """Measure, print a summary and write what was asked for."""
     from ..compare import FrameScores, compare
+    from ..errors import UsageError
+    from .progress import Meter
 
+    paths = [*options.videos, *([options.ref] if options.ref is not None else [])]
+    if not 2 <= len(paths) <= 3:
+        hint = "streamsr compare OUT REF, or streamsr compare A B --ref REF"
+        raise UsageError(f"compare takes one or two results and their original, not {len(paths)} file{'s' * (len(paths) > 1)}.", hint=hint)
+    *results, original = paths
     if options.plot is not None:
         from ..compare.score_plot import check_plot
 
         check_plot(options.plot)
-    num_frames = 0
+    if options.html is not None:
+        from ..compare.html_report import check_report
 
-    def show(scores: FrameScores) -> None:
-        nonlocal num_frames
-        num_frames += 1
-        if sys.stderr.isatty():
-            print(f"\r{num_frames} frames, {scores.time_s:.3f} s", end="", file=sys.stderr, flush=True)
+        check_report(options.html)
+    done: list[Comparison] = []
+    for result in results:
+        with Meter(f"{Path(result).name}", quiet=options.quiet) as meter:
 
-    try:
-        comparison = compare(
-            options.result, options.ref, every=options.every, engine=options.engine, threads=options.threads,
-            on_frame=None if options.quiet else show,
-        )  # fmt: skip
-    finally:
-        if num_frames and sys.stderr.isatty():
-            print(file=sys.stderr)
-    print(json.dumps(comparison.as_dict(), indent=2) if options.json else table(comparison, frames=not options.quiet))
+            def show(scores: FrameScores, expected: int | None, meter: Meter = meter) -> None:
+                meter.update(expected, f"{scores.time_s:.2f} s")
+
+            first = done[0] if done else None
+            done.append(compare(
+                result, original, every=options.every if first is None else first.every, times=() if first is None else first.times,
+                within_s=_WITHIN_S / len(results), engine=options.engine, threads=options.threads, on_frame=show,
+            ))  # fmt: skip
+    if options.json:
+        facts = [comparison.as_dict() for comparison in done]
+        print(json.dumps(facts if len(facts) > 1 else facts[0], indent=2))
+    else:
+        print("\n\n".join(table(comparison) for comparison in done) if options.table else summary(done))
     if options.plot is not None:
         from ..compare.score_plot import save_plot
 
-        save_plot(comparison, options.plot)
+        save_plot(done[0], options.plot)
+    if options.html is not None:
+        from ..compare.html_report import save_report
+
+        save_report(done, options.html)
+        if not options.json:
+            print(f"report: {options.html}")
     return 0
 
 
-def table(comparison: Comparison, *, frames: bool = True) -> str:
-    """The frames (unless there is but one) and the means, then notes and frames without a partner."""
-    from ..compare.comparison import MEASURES
+_COLUMNS = (
+    ("efficient_pban", "Efficient-PBAN", 4), ("psnr", "PSNR-Y", 3), ("ssim", "SSIM-Y", 4), ("vmaf", "VMAF", 2), ("vmaf_neg", "VMAF-NEG", 2),
+)  # fmt: skip
 
-    lines = [f"{'time':>12s}  {'Efficient-PBAN':>14s}  {'PSNR-Y':>8s}  {'SSIM-Y':>7s}  {'VMAF':>7s}"]
+
+def summary(comparisons: Sequence[Comparison]) -> str:
+    """About ten lines: mean, the worst twentieth and the worst frame of each measure, the worst moments, and what could not be done."""
+    from ..compare.html_report import measured_words
+
+    first = comparisons[0]
+    lines = [f"{' and '.join(Path(c.result).name for c in comparisons)} against {Path(first.original).name}: {measured_words(first)}"]
+    head = "".join(f"  {'mean':>9s} {'5 % below':>9s} {'worst':>9s}" for _ in comparisons)
+    if len(comparisons) > 1:
+        lines.append(f"{'':14s}" + "".join(f"  {Path(c.result).name[-29:]:>29s}" for c in comparisons))
+    lines.append(f"{'':14s}{head}")
+    for name, label, digits in _COLUMNS:
+        cells = []
+        for comparison in comparisons:
+            values = sorted(value for frame in comparison.frames if (value := getattr(frame, name)) is not None)
+            numbers = [comparison.mean(name), values[len(values) // 20], values[0]] if values else [None] * 3
+            cells.append("  " + " ".join(f"{'-' if x is None else f'{x:.{digits}f}':>9s}" for x in numbers))
+        if any(word != "-" for cell in cells for word in cell.split()):
+            lines.append(f"{label:14s}{''.join(cells)}")
+    if len(first.frames) > 1:
+        times = ", ".join(f"{frame.time_s:.2f}" for frame in first.worst(first.first_measure)[:_SHOWN_WORST])
+        lines.append(f"worst frames of {Path(first.result).name}, at seconds: {times}")
+    return "\n".join([*lines, *dict.fromkeys(note for comparison in comparisons for note in remarks(comparison))])
+
+
+def table(comparison: Comparison) -> str:
+    """The frames (unless there is but one) and the means, then notes and frames without a partner."""
+    from ..compare.html_report import measured_words
+
+    lines = [f"{'time':>12s}" + "".join(f"  {label:>8s}" for _, label, _ in _COLUMNS)]
 
     def add(label: str, numbers: list[float | None]) -> None:
-        cells = ["-" if x is None else f"{x:.{digits}f}" for x, digits in zip(numbers, (4, 3, 4, 2), strict=True)]
-        lines.append(f"{label:>12s}  {cells[0]:>14s}  {cells[1]:>8s}  {cells[2]:>7s}  {cells[3]:>7s}")
+        cells = ["-" if x is None else f"{x:.{digits}f}" for x, (_, _, digits) in zip(numbers, _COLUMNS, strict=True)]
+        widths = (max(8, len(name)) for _, name, _ in _COLUMNS)
+        lines.append(f"{label:>12s}" + "".join(f"  {cell:>{width}s}" for cell, width in zip(cells, widths, strict=True)))
 
-    if frames and len(comparison.frames) > 1:
+    if len(comparison.frames) > 1:
         for frame in comparison.frames:
-            add(f"{frame.time_s:.3f} s", [getattr(frame, name) for name in MEASURES])
-    add("mean", [comparison.mean(name) for name in MEASURES])
-    measured = f"{len(comparison.frames)} of {comparison.num_pairs} pairs of frames measured, {comparison.width}x{comparison.height}"
-    lines += ["", measured, *comparison.notes]
+            add(f"{frame.time_s:.3f} s", [getattr(frame, name) for name, _, _ in _COLUMNS])
+    add("mean", [comparison.mean(name) for name, _, _ in _COLUMNS])
+    return "\n".join([*lines, "", measured_words(comparison), *remarks(comparison)])
+
+
+def remarks(comparison: Comparison) -> list[str]:
+    """What could not be measured, and frames without a partner."""
+    lines = list(comparison.notes)
     for times, name in ((comparison.unpaired_result, comparison.result), (comparison.unpaired_original, comparison.original)):
         if times:
             shown = ", ".join(f"{time:.3f}" for time in times[:_SHOWN_TIMES]) + (", ..." if len(times) > _SHOWN_TIMES else "")
             lines.append(f"{len(times)} frames of {name} have no partner, at seconds: {shown}")
-    return "\n".join(lines)
+    return lines

@@ -15,6 +15,45 @@ from ..pipeline import Progress
 _LINE_EVERY_S = 5.0
 
 
+class Meter:
+    """A context manager: a bar at a terminal, a line every few seconds elsewhere, for work that is counted in steps."""
+
+    def __init__(self, title: str, *, quiet: bool = False) -> None:
+        self._quiet, self._title = quiet, title
+        self._num_done = 0
+        self._last_line = time.monotonic()
+        self._bar = None if quiet or not sys.stderr.isatty() else _bar(Console(stderr=True))
+        if self._bar is not None:
+            self._task = self._bar.add_task(title, total=None, words="")
+
+    def __enter__(self) -> Meter:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, total: int | None, words: str) -> None:
+        """One more step of `total` is done."""
+        self._num_done += 1
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self._num_done, total=total, words=words)
+            return
+        now = time.monotonic()
+        if not self._quiet and now - self._last_line >= _LINE_EVERY_S:
+            self._last_line = now
+            print(f"{self._title}: {self._num_done}{'' if total is None else f' of {total}'}, {words}", file=sys.stderr, flush=True)
+
+
+def _bar(console: Console) -> Bar:
+    return Bar(
+        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[words]}"),
+        console=console, transient=True, refresh_per_second=5,
+    )  # fmt: skip
+
+
 class Display:
     """A context manager whose `update` takes a Progress after every frame."""
 
@@ -23,12 +62,8 @@ class Display:
         self.title = f"{title}: " if title else ""  # before all else
         self.bar: Bar | None = None
         self._last_line = time.monotonic()
-        console = Console(stderr=True)
         if not quiet and sys.stderr.isatty():
-            self.bar = Bar(
-                TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[words]}"),
-                console=console, transient=True, refresh_per_second=5,
-            )  # fmt: skip
+            self.bar = _bar(Console(stderr=True))
             self.task = self.bar.add_task(f"{self.title}starting", total=None, words="")
 
     def __enter__(self) -> Display:

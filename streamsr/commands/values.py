@@ -75,6 +75,11 @@ def count(text: str) -> int:
     return int(text)
 
 
+def every(text: str) -> int | None:
+    """Each N-th; None for "auto"."""
+    return None if text == "auto" else count(text)
+
+
 def workers(text: str) -> int | Literal["auto"]:
     return "auto" if text == "auto" else count(text)
 

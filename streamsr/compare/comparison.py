@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from statistics import fmean
+from time import perf_counter
 from typing import Any
 
 import av
 
 from ..errors import SourceError, UsageError
-from ..io.source import open_source
+from ..io.moments import origin_of
+from ..io.source import Source, open_source
 from ..options import SourceOptions
-from .alignment import Unpaired, pair_frames
+from .alignment import Pair, Unpaired, pair_frames, pairs_at
 from .comparable_planes import Picture, to_pictures
 from .measures import psnr, ssim
 from .pban import Judge
+from .sampling import VMAF_S_PER_PIXEL, choose_sample
 from .vmaf import INSTALL, Vmaf, find_ffmpeg
 
-MEASURES = ("efficient_pban", "psnr", "ssim", "vmaf")  # the columns; all of them: higher is better
+MEASURES = ("efficient_pban", "psnr", "ssim", "vmaf", "vmaf_neg")  # the columns; all of them: higher is better
 MIN_SSIM_SIDE = 11
+_HEAD = 3  # pairs that are read to learn what reading takes
 
 
 @dataclass(slots=True)
@@ -34,6 +39,7 @@ class FrameScores:
     psnr: float | None = None  # dB, of luma
     ssim: float | None = None  # of luma, at most 1
     vmaf: float | None = None  # 0 .. 100
+    vmaf_neg: float | None = None  # the same without a reward for enhancement
 
 
 @dataclass
@@ -45,6 +51,7 @@ class Comparison:
     width: int
     height: int
     every: int  # each N-th pair was measured
+    times: tuple[Fraction, ...] = ()  # seconds at which pairs were looked up; then no others were read
     num_pairs: int = 0  # frames with a partner
     frames: list[FrameScores] = field(default_factory=list)
     unpaired_result: list[float] = field(default_factory=list)  # times in seconds of frames that the original lacks
@@ -56,10 +63,20 @@ class Comparison:
         values = [value for frame in self.frames if (value := getattr(frame, measure)) is not None]
         return fmean(values) if values else None
 
+    def worst(self, measure: str) -> list[FrameScores]:
+        """The measured frames, the lowest first; [] where the measure was not taken."""
+        return sorted((f for f in self.frames if getattr(f, measure) is not None), key=lambda f: float(getattr(f, measure)))
+
+    @property
+    def first_measure(self) -> str:
+        """What decides which frames are the worst: the metric that people taught, or else the next that was taken."""
+        return next((name for name in (MEASURES[0], "ssim", "psnr") if self.mean(name) is not None), "psnr")
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
-            "result": self.result, "original": self.original, "width": self.width, "height": self.height, "every": self.every,
+            "result": self.result, "original": self.original, "width": self.width, "height": self.height,
+            "every": self.every, "looked_up": bool(self.times),
             "num_pairs": self.num_pairs, "num_measured": len(self.frames), "mean": {name: self.mean(name) for name in MEASURES},
             "unpaired": {"result": self.unpaired_result, "original": self.unpaired_original}, "notes": self.notes,
             "frames": [{"time_s": frame.time_s} | {name: getattr(frame, name) for name in MEASURES} for frame in self.frames],
@@ -70,37 +87,50 @@ def compare(
     result: str | Path,
     original: str | Path,
     *,
-    every: int = 1,
+    every: int | None = 1,
+    times: Sequence[Fraction] = (),
+    within_s: float = 50.0,
     engine: str = "auto",
     threads: int = 0,
-    on_frame: Callable[[FrameScores], None] | None = None,
+    on_frame: Callable[[FrameScores, int | None], None] | None = None,
 ) -> Comparison:
     """Measure a video or picture against its original, both decoded as they are and paired by presentation time.
 
-    every: measure each N-th pair only. engine: of the metric, "auto", "openvino" or "onnxruntime". on_frame: called after each pair; VMAF
-    is known only at the end. Memory does not grow with the length but for the numbers themselves.
+    every: measure each N-th pair only; None: as few as `within_s` asks for (Note [Sampling]). times: measure the pairs at these seconds
+    alone. engine: of the metric, "auto", "openvino" or "onnxruntime". on_frame: called after each pair with the number that is to be
+    measured, if it is known; VMAF is known only at the end. Memory does not grow with the length but for the numbers themselves.
     Raises UsageError when the sizes differ, SourceError when one cannot be read or no two frames share a time.
     """
-    if every < 1:
+    if every is not None and every < 1:
         raise UsageError(f"every is {every}; it must be 1 or more.")
     options = SourceOptions(deinterlace="off", threads=threads)
     with ExitStack() as stack:
         one, other = (stack.enter_context(open_source(path, options)) for path in (result, original))
+        comparison = Comparison(str(result), str(original), other.tags.width, other.tags.height, every or 1)
+        _check_sizes(comparison, (one.tags.width, one.tags.height), (other.tags.width, other.tags.height), None)
         unpaired = Unpaired()
         judge = Judge(engine=engine, threads=threads)
-        comparison = Comparison(str(result), str(original), other.tags.width, other.tags.height, every)
-        _check_sizes(comparison, (one.tags.width, one.tags.height), (other.tags.width, other.tags.height), None)
         comparison.notes = _unavailable(comparison, judge)
         wanted = find_ffmpeg() is not None
         vmaf = stack.enter_context(Vmaf(comparison.width, comparison.height, threads=threads or 1)) if wanted else None
-        for time, frame, partner in pair_frames(one, other, unpaired):
+        pairs: Iterator[Pair] = pair_frames(one, other, unpaired)
+        if times:
+            comparison.times = tuple(times)
+        elif every is None:
+            pairs = _choose_sample(comparison, pairs, one, other, judge, within_s=within_s, vmaf=wanted)
+        num_expected = len(comparison.times) or None
+        if comparison.times:
+            pairs = pairs_at(one, other, comparison.times, options, unpaired)
+        elif other.expected_frames is not None:
+            num_expected = -(-other.expected_frames // comparison.every)
+        for time, frame, partner in pairs:
             comparison.num_pairs += 1
-            if (comparison.num_pairs - 1) % every:
+            if (comparison.num_pairs - 1) % comparison.every:
                 continue
             scores = _measure(comparison, time, frame, partner, judge, vmaf)
             comparison.frames.append(scores)
             if on_frame is not None:
-                on_frame(scores)
+                on_frame(scores, num_expected)
         comparison.unpaired_result, comparison.unpaired_original = unpaired.result, unpaired.original
         if not comparison.frames:
             raise SourceError(
@@ -109,8 +139,32 @@ def compare(
             )
         if vmaf is not None:
             for scores, found in zip(comparison.frames, vmaf.finish(), strict=True):
-                scores.vmaf = found["vmaf"]
+                scores.vmaf, scores.vmaf_neg = found["vmaf"], found["vmaf_neg"]
     return comparison
+
+
+def _choose_sample(
+    comparison: Comparison, pairs: Iterator[Pair], result: Source, original: Source, judge: Judge, *, within_s: float, vmaf: bool
+) -> Iterator[Pair]:
+    """Settle how many pairs are measured, by the clock; gives all pairs back, those that it took included. Note [Sampling]."""
+    head = list(itertools.islice(pairs, 1))
+    if not head:
+        return iter(head)
+    seconds = []
+    for _ in range(2):  # the first starts the engine
+        at = perf_counter()
+        _measure(comparison, *head[0], judge, None)
+        seconds.append(perf_counter() - at)
+    at = perf_counter()
+    head += itertools.islice(pairs, _HEAD)
+    read_s = (perf_counter() - at) / max(1, len(head) - 1)
+    measure_s = min(seconds) + (comparison.width * comparison.height * VMAF_S_PER_PIXEL if vmaf else 0.0)
+    sample = choose_sample(
+        num_frames=original.expected_frames, measure_s=measure_s, read_s=read_s, within_s=within_s - sum(seconds),
+        begin=origin_of(original), duration_s=original.duration_s,
+    )  # fmt: skip
+    comparison.every, comparison.times = sample.every, sample.times
+    return itertools.chain(head, pairs)
 
 
 def _measure(
@@ -158,5 +212,5 @@ def _unavailable(comparison: Comparison, judge: Judge) -> list[str]:
     if side < MIN_SSIM_SIDE:
         notes.append(f"SSIM needs {MIN_SSIM_SIDE} pixels a side; these frames have {side}.")
     if find_ffmpeg() is None:
-        notes.append(f"VMAF needs an ffmpeg with libvmaf: {INSTALL}.")
+        notes.append(f"VMAF was not measured: {INSTALL}.")
     return notes

@@ -9,7 +9,7 @@ from ..output_file import atomic_output
 from .comparison import MEASURES, Comparison
 
 INSTALL = "pip install 'streamsr[compare]'"
-LABELS = {"efficient_pban": "Efficient-PBAN", "psnr": "PSNR-Y (dB)", "ssim": "SSIM-Y", "vmaf": "VMAF"}
+LABELS = {"efficient_pban": "Efficient-PBAN", "psnr": "PSNR-Y (dB)", "ssim": "SSIM-Y", "vmaf": "VMAF", "vmaf_neg": "VMAF-NEG"}
 
 
 def check_plot(file: Path) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..errors import EngineError
 
-INSTALL = "pip install imageio-ffmpeg, or put an ffmpeg that was built with libvmaf on the PATH"
+INSTALL = "it comes with pip install 'streamsr[compare]', or with an ffmpeg on the PATH that was built with libvmaf"
 _MODELS = "version=vmaf_v0.6.1\\:name=vmaf|version=vmaf_v0.6.1neg\\:name=vmaf_neg"
 
 

@@ -15,6 +15,7 @@ from streamsr.compare import compare
 from streamsr.compare.alignment import Unpaired, pair_frames
 from streamsr.compare.comparable_planes import to_pictures
 from streamsr.compare.pban import METRIC, Judge, read_card
+from streamsr.compare.sampling import Sample, choose_sample
 from streamsr.compare.vmaf import find_ffmpeg
 from streamsr.errors import EngineError, SourceError, UsageError
 from streamsr.io.source import open_source
@@ -171,11 +172,77 @@ def test_json_holds_frames_and_means(pair: tuple[Path, Path]) -> None:
 
 
 def test_the_table_has_a_line_a_frame_and_the_mean(pair: tuple[Path, Path]) -> None:
-    lines = streamsr("compare", pair[0], "--ref", pair[1]).out.splitlines()
-    assert lines[0].split() == ["time", "Efficient-PBAN", "PSNR-Y", "SSIM-Y", "VMAF"]
-    assert len([line for line in lines if line.endswith(" s") or " s  " in line]) == 6
+    lines = streamsr("compare", *pair, "--table").out.splitlines()
+    assert lines[0].split() == ["time", "Efficient-PBAN", "PSNR-Y", "SSIM-Y", "VMAF", "VMAF-NEG"]
+    assert len([line for line in lines if " s  " in line]) == 6
     assert any(line.strip().startswith("mean") for line in lines)
-    assert len(streamsr("compare", pair[0], "--ref", pair[1], "--quiet").out.splitlines()) == 4
+
+
+def test_the_summary_has_about_ten_lines_and_the_worst_frame(pair: tuple[Path, Path]) -> None:
+    lines = streamsr("compare", *pair).out.splitlines()
+    assert len(lines) <= 10
+    worst = min(compare(*pair).frames, key=lambda frame: frame.psnr or 0)
+    (row,) = [line.split() for line in lines if line.startswith("PSNR-Y")]
+    assert float(row[3]) == pytest.approx(worst.psnr, abs=0.001)
+    assert "6 of 6 pairs of frames measured" in lines[0]
+
+
+def test_two_results_stand_side_by_side(pair: tuple[Path, Path]) -> None:
+    lines = streamsr("compare", pair[0], pair[1], "--ref", pair[1]).out.splitlines()
+    (row,) = [line.split() for line in lines if line.startswith("SSIM-Y")]
+    assert float(row[1]) < 0.99
+    assert float(row[4]) == 1
+    facts = json.loads(streamsr("compare", pair[0], pair[1], "--ref", pair[1], "--json", "--every", 3).out)
+    assert [entry["num_measured"] for entry in facts] == [2, 2]
+
+
+@pytest.mark.parametrize("given", [["a.mp4"], ["a.mp4", "b.mp4", "c.mp4", "d.mp4"]])
+def test_one_or_two_results_and_an_original_are_wanted(given: list[str]) -> None:
+    outcome = streamsr("compare", *given)
+    assert outcome.code == 2
+    assert "--ref REF" in outcome.err
+
+
+def test_sizes_are_compared_before_anything_is_loaded(pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = make_clip(tmp_path / "small.mp4", size="64x48", num_frames=2)
+
+    def load(**_: object) -> None:
+        raise AssertionError("the metric was loaded")
+
+    monkeypatch.setattr("streamsr.compare.comparison.Judge", load)
+    with pytest.raises(UsageError, match="is 64x48"):
+        compare(small, pair[1])
+
+
+def test_pairs_that_are_looked_up_have_the_scores_of_a_whole_pass(tmp_path: Path) -> None:
+    original = make_clip(tmp_path / "original.mkv", *LOSSLESS, "-g", "10", size=SIZE, rate="30000/1001", num_frames=60)
+    ffmpeg("-i", original, "-c:v", "libx264", "-crf", "38", "-preset", "ultrafast", "-g", "7", tmp_path / "result.ts")
+    ffmpeg("-i", tmp_path / "result.ts", "-c", "copy", tmp_path / "result.mp4")
+    whole = {round(frame.time_s, 3): frame.psnr for frame in compare(tmp_path / "result.mp4", original).frames}
+    some = compare(tmp_path / "result.mp4", original, times=[Fraction(1, 3), Fraction(1), Fraction(3, 2)])
+    assert [frame.time_s for frame in some.frames] == pytest.approx([1 / 3, 1, 1.5], abs=0.04)
+    assert [frame.psnr for frame in some.frames] == [whole[round(frame.time_s, 3)] for frame in some.frames]
+    assert (some.unpaired_result, some.unpaired_original) == ([], [])
+
+
+def test_the_sample_follows_the_time_that_there_is() -> None:
+    def sample(num_frames: int | None, measure_s: float, read_s: float) -> Sample:
+        return choose_sample(num_frames=num_frames, measure_s=measure_s, read_s=read_s, within_s=40, begin=Fraction(2), duration_s=100)
+
+    assert sample(100, 0.1, 0.01) == Sample()
+    assert sample(None, 9, 9) == Sample()
+    assert sample(1000, 1, 0.01) == Sample(every=34)  # 1000 are read in 10 s, 30 measured in 30
+    looked_up = sample(100_000, 1, 0.01)
+    assert looked_up.every == 1
+    assert 5 <= len(looked_up.times) <= 40
+    assert 2 < looked_up.times[0] < looked_up.times[-1] < 102
+
+
+def test_auto_measures_few_frames_of_a_slow_metric(pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamsr.compare.sampling.VMAF_S_PER_PIXEL", 0)
+    comparison = compare(*pair, every=None, within_s=0.0)
+    assert len(comparison.frames) < 6 or comparison.times
+    assert compare(*pair, every=None, within_s=1000).every == 1
 
 
 def test_the_plot_is_a_picture(pair: tuple[Path, Path], tmp_path: Path) -> None:
