@@ -15,11 +15,11 @@ import av.error
 
 from .errors import SourceError
 from .io.containers import BY_SUFFIX
-from .io.source import LONGEST_PRIMING_S, Source, open_source
+from .io.decoding import duration_s
+from .io.source import Source, open_source
 from .io.tags import Mastering, Tags
 from .options import SourceOptions
-
-_SYNC_S = Fraction(3, 2000)  # a millisecond, and half a tick where the input's own clock counts milliseconds
+from .stream_account import StreamFacts, check_streams
 
 
 @dataclass(slots=True)
@@ -34,6 +34,7 @@ class Account:
     timestamps: str = "not compared"  # "equal", "not compared" or what differs
     tags: str = "not compared"
     num_streams: int = 0  # copied or converted beside the video
+    num_lost_packets: int = 0  # of those streams, each of which is named in a warning
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -42,7 +43,8 @@ class Account:
 
     def line(self) -> str:
         """The account in one line."""
-        verdict = "balanced" if self.ok else "NOT BALANCED: " + "; ".join(self.problems)
+        lost = f" but for {self.num_lost_packets} lost packets of other streams" if self.num_lost_packets else ""
+        verdict = f"balanced{lost}" if self.ok else "NOT BALANCED: " + "; ".join(self.problems)
         return (
             f"account {verdict} | frames: {self.num_decoded} decoded, {self.num_upscaled} upscaled, {self.num_encoded} encoded, "
             f"{self.num_muxed} muxed | {self.num_corrupt_packets} corrupt packets | timestamps {self.timestamps} | tags {self.tags} | "
@@ -57,7 +59,7 @@ class Facts:
     pts: list[Fraction]  # seconds, sorted, of the video's packets
     time_base: Fraction
     tags: Tags
-    streams: dict[str, list[tuple[int, Fraction | None]]]  # by type: (packets, first time in seconds) of each other stream
+    streams: list[StreamFacts]  # audio and subtitles
 
 
 def check_counts(account: Account) -> None:
@@ -109,72 +111,50 @@ def read_facts(url: str) -> Facts:
     with open_source(url, SourceOptions(deinterlace="off")) as source:
         tags, time_base, index = source.tags, source.time_base, source.stream.index
     times: list[Fraction] = []
-    others: dict[int, tuple[str, int, Fraction | None]] = {}
+    others: dict[int, StreamFacts] = {}
+    onsets: dict[int, list[Fraction]] = {}
     try:
         with av.open(url, metadata_errors="replace") as container:
             for stream in container.streams:
                 if stream.index != index and stream.type in ("audio", "subtitle"):
-                    others[stream.index] = (stream.type, 0, None)
+                    others[stream.index], onsets[stream.index] = StreamFacts(stream.type), []
             for packet in container.demux():
                 time = packet.pts if packet.pts is not None else packet.dts
                 if not packet.size or time is None:
                     continue
                 seconds = time * packet.time_base  # the file's own clock, which a run has set
-                if packet.stream.index == index and not packet.is_discard:
+                number = packet.stream.index
+                if number == index and not packet.is_discard:
                     times.append(seconds)
-                elif packet.stream.index in others:
-                    kind, count, first = others[packet.stream.index]
-                    others[packet.stream.index] = (kind, count + 1, seconds if first is None else first)
+                elif number in others:
+                    others[number] = others[number].extended(seconds, seconds + duration_s(packet))
+                    if others[number].kind == "subtitle":
+                        onsets[number].append(seconds)
     except av.error.FFmpegError as error:
         raise SourceError(f"{url}: cannot be read back: {error}.") from error
-    streams: dict[str, list[tuple[int, Fraction | None]]] = {}
-    for kind, count, first in others.values():
-        streams.setdefault(kind, []).append((count, first))
+    streams = [replace(facts, onsets_s=tuple(sorted(onsets[number]))) for number, facts in others.items()]
     return Facts(sorted(times), time_base, tags, streams)
 
 
 def align(facts: Facts, first: Fraction) -> Facts:
     """`facts` with all streams moved by one amount, so that the first frame is at `first` seconds."""
     moved = facts.pts[0] - first if facts.pts else Fraction(0)
-    streams = {
-        kind: [(count, None if start is None else start - moved) for count, start in found] for kind, found in facts.streams.items()
-    }
-    return replace(facts, pts=[time - moved for time in facts.pts], streams=streams)
-
-
-def check_sync(account: Account, expected: Sequence[Fraction | None], facts: Facts) -> None:
-    """Each sound stream has to start when it did: `expected` are the first times in seconds, None for silent ones."""
-    found = [first for _, first in facts.streams.get("audio", [])]
-    if len(found) != len(expected):
-        account.problems.append(f"{len(expected)} sound streams in, {len(found)} out")
-        return
-    for number, (a, b) in enumerate(zip(expected, found, strict=True)):
-        if a is None or b is None or (a < 0 and abs(b) <= LONGEST_PRIMING_S):
-            continue  # what an encoder puts before the sound may be left out or made anew
-        if abs(a - b) > _SYNC_S:
-            account.problems.append(f"sound {number} starts {float(b - a) * 1000:+.1f} ms off")
-
-
-def check_sound(account: Account, expected: Sequence[int | None], facts: Facts) -> None:
-    """No packet of a copied sound stream may be missing: `expected` are their numbers, None where they may be cut anew."""
-    for number, (wanted, (count, _)) in enumerate(zip(expected, facts.streams.get("audio", []), strict=False)):
-        if wanted is not None and count < wanted:
-            account.problems.append(f"sound {number} lost packets: {wanted} in, {count} out")
+    return replace(facts, pts=[time - moved for time in facts.pts], streams=[stream.moved(moved) for stream in facts.streams])
 
 
 def verify(before: str | Path, after: str | Path) -> Account:
     """The account of two existing files, decoded from start to end. Raises SourceError when one cannot be read."""
     account = Account()
     with open_source(before, SourceOptions(deinterlace="off")) as source:
-        expected, first, streams = _decode_all(source)
+        expected, first = _decode_all(source)
         account.num_corrupt_packets = source.count.num_corrupt_packets
     with open_source(after, SourceOptions(deinterlace="off")) as result:
-        found, second, other = _decode_all(result)
+        found, second = _decode_all(result)
+        account.num_streams = len(result.other_streams)
         if result.count.num_corrupt_packets:
             account.problems.append(f"{result.count.num_corrupt_packets} corrupt packets in {after}")
     account.num_decoded, account.num_upscaled = len(expected), len(found)
     account.num_encoded = account.num_muxed = len(found)
-    account.num_streams = len(other)
     known = BY_SUFFIX.get(Path(after).suffix.lower())
     if result.is_broadcast or (known is not None and known.moves):  # such a clock starts anywhere
         found = [time - found[0] + expected[0] for time in found]
@@ -182,23 +162,16 @@ def verify(before: str | Path, after: str | Path) -> Account:
     if known is not None and known.tags:
         check_tags(account, first, second, rotation=known.rotation)
     if known is None or known.audio is not None:
-        for kind in ("audio", "subtitle"):
-            a, b = streams.count(kind), other.count(kind)
-            if b < a:
-                account.problems.append(f"{a} {kind} streams in, {b} out")
-        if streams.count("audio") == other.count("audio"):
-            check_sync(account, _first_sounds(before), align(read_facts(str(after)), Fraction(0)))
+        # packets need not be the same ones: who compares two files does not know what was converted
+        a, b = (align(read_facts(str(path)), Fraction(0)).streams for path in (before, after))
+        a = [replace(facts, is_copied=False) for facts in a]
+        check_streams(account.problems, a, b)
     return account
 
 
-def _first_sounds(url: str | Path) -> list[Fraction | None]:
-    """When each sound stream starts, in seconds from the first frame."""
-    return [first for _, first in align(read_facts(str(url)), Fraction(0)).streams.get("audio", [])]
-
-
-def _decode_all(source: Source) -> tuple[list[Fraction], Tags, list[str]]:
+def _decode_all(source: Source) -> tuple[list[Fraction], Tags]:
     pts = [Fraction(frame.pts or 0) * source.time_base for frame in source.frames()]
-    return pts, source.tags, [stream.type for stream in source.other_streams]
+    return pts, source.tags
 
 
 def _same_chroma_grid(a: str, b: str) -> bool:
@@ -206,13 +179,12 @@ def _same_chroma_grid(a: str, b: str) -> bool:
 
 
 def _close(a: object, b: object) -> bool:
-    """Mastering data passes through integers of 0.00002 and 0.0001."""
+    """Mastering data passes through integers of 0.00002 and 0.0001; either half may be absent."""
     if not isinstance(a, Mastering) or not isinstance(b, Mastering):
         return False
-    if a.primaries is None or b.primaries is None or a.luminance is None or b.luminance is None:
+    if (a.primaries is None, a.luminance is None) != (b.primaries is None, b.luminance is None):
         return False
-    numbers = [x for xy in (*a.primaries, a.luminance) for x in xy]
-    others = [x for xy in (*b.primaries, b.luminance) for x in xy]
+    numbers, others = ([x for xy in (*(one.primaries or ()), one.luminance or ()) for x in xy] for one in (a, b))
     return all(abs(x - y) <= 1e-4 + 1e-3 * abs(x) for x, y in zip(numbers, others, strict=True))
 
 

@@ -17,12 +17,13 @@ from typing import Any
 import av
 
 from ._version import __version__
-from .account import Account, align, check_counts, check_pts, check_sound, check_sync, check_tags, read_facts
+from .account import Account, align, check_counts, check_pts, check_tags, read_facts
 from .errors import AccountError, Interrupted, SourceError, StreamsrError
 from .flow import prefetch
 from .io.sink import Sink
 from .io.source import Source
 from .options import SinkOptions, SourceOptions
+from .stream_account import check_streams, facts_of
 from .upscaling.upscaler import Upscaler
 
 AHEAD = 4  # decoded frames that wait for the upscaler
@@ -203,6 +204,7 @@ def balance(account: Account, source: Source, sink: Sink) -> None:
     """Close the account of frames decoded and upscaled: everything else is read back from the finished file."""
     account.num_encoded, account.num_muxed = sink.num_encoded, len(sink.muxed_pts)
     account.num_streams = len(sink.tracks)
+    account.num_lost_packets = sum(len(track.errors) for track in sink.tracks)
     check_counts(account)
     base = source.time_base
     if sink.format.pts:
@@ -219,9 +221,7 @@ def balance(account: Account, source: Source, sink: Sink) -> None:
     check_pts(account, [p * base for p in sink.pts], facts.pts, tolerance=(facts.time_base + base) / 2)
     if sink.format.tags:
         check_tags(account, sink.tags, facts.tags, rotation=sink.format.rotation)
-    sounds = [track for track in sink.tracks if track.source.type == "audio"]
-    check_sync(account, [track.first_s for track in sounds], facts)
-    check_sound(account, [track.num_packets if track.is_copied_whole else None for track in sounds], facts)
+    check_streams(account.problems, [facts_of(track) for track in sink.tracks], facts.streams)
 
 
 def give_up(error: BaseException, sink: Sink | None) -> None:

@@ -69,7 +69,7 @@ def test_verify_catches_sound_out_of_step(clip: Path, tmp_path: Path) -> None:
     ffmpeg("-i", clip, "-itsoffset", "0.2", "-i", clip, "-map", "0:v", "-map", "1:a", "-c", "copy", tmp_path / "late.mkv")
     outcome = streamsr("verify", clip, tmp_path / "late.mkv")
     assert outcome.code == 4, outcome.out
-    assert "sound" in outcome.out
+    assert "audio" in outcome.out
 
 
 def test_verify_of_a_missing_file_is_an_input_error(clip: Path, tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_wrong_colour_word_is_caught(clip: Path, tmp_path: Path, monkeypatch: py
 
 
 def test_lost_sound_packets_are_caught(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from streamsr.io.passthrough import Track
+    from streamsr.io.tracks import Track
 
     mux = Track.mux
 
@@ -173,7 +173,7 @@ def test_lost_sound_packets_are_caught(clip: Path, tmp_path: Path, monkeypatch: 
             mux(self, packet)
 
     monkeypatch.setattr(Track, "mux", lose)
-    assert_unbalanced(clip, tmp_path / "out.mkv", "sound")
+    assert_unbalanced(clip, tmp_path / "out.mkv", "audio")
 
 
 def test_unbalanced_account_is_exit_code_4(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

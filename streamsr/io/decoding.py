@@ -13,6 +13,7 @@ from av.codec.hwaccel import HWAccel
 
 from ..errors import SourceError
 
+_LONGEST_S = 60  # of a packet of audio or a text
 _HELD_BACK = 64  # frames that a decoder with many threads may hold back, rounded up
 _MAX_GROUP = 2000  # packets that are kept at most for Note [Last frames]
 
@@ -173,6 +174,12 @@ def packet_seconds(packet: av.Packet) -> Fraction | None:
     """Presentation time, or decoding time where there is none."""
     time = packet.pts if packet.pts is not None else packet.dts
     return None if time is None or packet.time_base is None else time * packet.time_base
+
+
+def duration_s(packet: av.Packet) -> Fraction:
+    """How long the packet says that it is, 0 where that cannot be (Ogg, after a seek)."""
+    found = (packet.duration or 0) * packet.time_base if packet.time_base is not None else Fraction(0)
+    return found if 0 <= found <= _LONGEST_S else Fraction(0)
 
 
 def describe_time(packet: av.Packet) -> str:

@@ -5,129 +5,25 @@ An input stream becomes a Track: `mux(packet)` for each of its packets, `finish(
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence, Set
-from dataclasses import dataclass, field
-from fractions import Fraction
-from typing import cast
 
 import av
 import av.error
-from av.audio.resampler import AudioResampler
-from av.stream import AttachmentStream, Disposition
+from av.stream import AttachmentStream
 from av.subtitles.codeccontext import SubtitleCodecContext
 
+from .audio_choice import choose_audio
 from .containers import OutputFormat
-from .decoding import packet_seconds
+from .text_track import TextTrack
+from .tracks import AudioTrack, Track, codec_name
 
-# avformat cannot tell for mpegts (its query function knows nothing), so: ISO/IEC 13818-1, ATSC, DVB, Blu-ray
-_MPEGTS = {"aac", "aac_latm", "mp2", "mp3", "ac3", "eac3", "dts", "truehd", "opus", "s302m", "dvb_subtitle", "dvb_teletext",
+# avformat cannot tell for mpegts (its query function knows nothing), so: ISO/IEC 13818-1, ATSC, DVB, Blu-ray. Not TrueHD: its packets are
+# closer together than the clock of the packets around them, and a sixth was lost
+_MPEGTS = {"aac", "aac_latm", "mp2", "mp3", "ac3", "eac3", "dts", "opus", "s302m", "dvb_subtitle", "dvb_teletext",
            "hdmv_pgs_subtitle", "h264", "hevc", "mpeg2video", "mpeg1video", "av1"}  # fmt: skip
-_MP4_ONLY = {"flac", "opus", "truehd"}  # libavformat/movenc.c lists them for mov too, and then refuses the header
 _TEXT = {"subrip", "ass", "ssa", "mov_text", "webvtt", "text"}
 _STALE = ("BPS", "DURATION", "NUMBER_OF_", "_STATISTICS_", "ENCODER")  # what a muxer says of the packets it wrote itself
-
-
-@dataclass(slots=True)
-class Track:
-    """One output stream beside the video."""
-
-    source: av.stream.Stream
-    output: av.stream.Stream
-    container: av.container.OutputContainer
-    write: Callable[[av.Packet], None]  # takes each packet of `output`
-    negative: bool = True  # the container holds times before 0
-    num_packets: int = 0
-    first_s: Fraction | None = None  # time of the first packet
-    errors: list[str] = field(default_factory=list)
-
-    @property
-    def is_copied_whole(self) -> bool:
-        """Whether a reader of the output finds the packets that went in: PCM is cut anew, mpegts joins what is short."""
-        name = _codec_name(self.source)
-        return type(self) is Track and not name.startswith(("pcm", "adpcm")) and self.container.format.name != "mpegts"
-
-    def mux(self, packet: av.Packet) -> None:
-        """Write one packet of the source stream."""
-        if packet.pts is None and packet.dts is None and self.source.disposition & Disposition.attached_pic:
-            packet.pts = packet.dts = 0  # a cover picture has no time
-        seconds = packet_seconds(packet)
-        if seconds is None:
-            self.errors.append("a packet without a time was left out")
-            return
-        if not self.negative and seconds < 0:
-            return  # an encoder's priming, cut off by the player; to hold it, Matroska would move every stream later
-        if self.first_s is None:
-            self.first_s = seconds
-        packet.stream = self.output
-        try:
-            self.write(packet)
-        except (av.error.InvalidDataError, av.error.ArgumentError) as error:  # a damaged packet, or one out of order
-            self.errors.append(f"a packet near {float(seconds):.3f} s was left out: {error.strerror}")
-            return
-        self.num_packets += 1
-
-    def trouble(self) -> str:
-        """Words for what went wrong."""
-        more = f" ({len(self.errors)} such packets)" if len(self.errors) > 1 else ""
-        return f"{self.output.type} #{self.source.index}: {self.errors[0]}{more}"
-
-    def finish(self) -> None:
-        """Write what is still held back."""
-
-
-@dataclass(slots=True)
-class TextTrack(Track):
-    """Text subtitles in the container's own codec, through FFmpeg's ASS form."""
-
-    def mux(self, packet: av.Packet) -> None:
-        decoder, encoder = self.source.codec_context, self.output.codec_context
-        assert isinstance(decoder, SubtitleCodecContext)
-        assert isinstance(encoder, SubtitleCodecContext)
-        try:
-            subtitle = decoder.decode2(packet)
-            if subtitle is None:
-                return
-            encoded = encoder.encode_subtitle(subtitle)
-        except av.error.FFmpegError as error:
-            self.errors.append(str(error))
-            return
-        encoded.time_base, encoded.pts, encoded.dts = packet.time_base, packet.pts, packet.pts
-        encoded.duration = packet.duration or 0
-        encoded.stream = self.output
-        self.write(encoded)
-        self.num_packets += 1
-
-
-@dataclass(slots=True)
-class AudioTrack(Track):
-    """Sound in the container's own codec."""
-
-    resampler: AudioResampler | None = None
-
-    def mux(self, packet: av.Packet) -> None:
-        try:
-            frames = cast("list[av.AudioFrame]", packet.decode())
-        except av.error.FFmpegError as error:
-            self.errors.append(str(error))
-            return
-        for frame in frames:
-            self._encode(frame)
-
-    def finish(self) -> None:
-        self._encode(None)
-        for packet in cast("av.AudioStream", self.output).encode(None):
-            self.write(packet)
-
-    def _encode(self, frame: av.AudioFrame | None) -> None:
-        output = cast("av.AudioStream", self.output)
-        context = output.codec_context
-        if self.resampler is None:
-            size = getattr(context, "frame_size", 0) or 1024
-            self.resampler = AudioResampler(context.format, context.layout, context.sample_rate, size)
-        for resampled in self.resampler.resample(frame):
-            for packet in output.encode(resampled):
-                self.write(packet)
-                self.num_packets += 1
 
 
 def open_tracks(
@@ -139,12 +35,10 @@ def open_tracks(
     write: where the packets go, instead of into the container.
     """  # fmt: skip
     held = output.sounds if output.sounds is not None else _MPEGTS if output.muxer == "mpegts" else container.supported_codecs
-    if output.muxer == "mov":
-        held = held - _MP4_ONLY
     tracks: list[Track] = []
     lost: list[str] = []
     for stream in streams:
-        name = _codec_name(stream)
+        name = codec_name(stream)
         if stream.type == "data" and _is_remade(stream, output):
             continue
         try:
@@ -158,7 +52,7 @@ def open_tracks(
             copy_words(stream, track.output)
             tracks.append(track)
         if isinstance(track, TextTrack | AudioTrack):
-            lost.append(f"{_title(stream, name)} converted to {track.output.codec_context.name}")
+            lost.append(f"{_title(stream, name)} converted to {track.output.codec_context.name}{f', {why}' if why else ''}")
     return tracks, lost
 
 
@@ -187,7 +81,7 @@ def _open_track(
         return None, "FFmpeg does not know its codec"
     context = stream.codec_context
     names = {name, stream.codec_context.name, stream.codec_context.codec.canonical_name}
-    if names & set(held):
+    if names & set(held) and _takes(stream, output):
         added = container.add_stream_from_template(stream, opaque=True)
         if isinstance(added, av.AudioStream):
             _name_channels(added)
@@ -202,17 +96,31 @@ def _open_track(
         context.open(strict=False)
         text.codec_context.subtitle_header = context.subtitle_header
         text.time_base = text.codec_context.time_base = stream.time_base
-        return TextTrack(stream, text, container, write), ""
+        return TextTrack(stream, text, container, write, overlaps=output.text != "mov_text"), ""
     if isinstance(context, av.AudioCodecContext):
-        rate = context.sample_rate
-        if output.audio == "libopus" and rate not in (8000, 12000, 16000, 24000, 48000):
-            rate = 48000
-        sound = container.add_stream(output.audio, rate=rate, bit_rate=96_000 * max(1, context.channels))
+        choice = choose_audio(context, output)
+        if choice is None:
+            return None, f"{output.muxer} does not take it, and no encoder takes {context.layout.name} at {context.sample_rate} Hz"
+        sound = container.add_stream(choice.encoder, rate=choice.rate, bit_rate=choice.bit_rate)
         assert isinstance(sound, av.AudioStream)
-        sound.codec_context.layout = context.layout
-        _name_channels(sound)
-        return AudioTrack(stream, sound, container, write), ""
+        sound.codec_context.layout, sound.codec_context.format = choice.layout, choice.format
+        return AudioTrack(stream, sound, container, write), f"{context.layout.name} became {choice.layout}" if choice.is_mixed else ""
     return None, f"{output.muxer} cannot hold {name}"
+
+
+def _takes(stream: av.stream.Stream, output: OutputFormat) -> bool:
+    """Whether the muxer takes the packets as they are: asked by writing a header with nothing else."""
+    if output.muxer == "mpegts":
+        return True  # writes everything
+    try:
+        with av.open(os.devnull, "w", format=output.muxer, container_options=dict(output.options)) as trial:
+            added = trial.add_stream_from_template(stream, opaque=True)
+            if isinstance(added, av.AudioStream):
+                _name_channels(added)
+            trial.start_encoding()
+    except (av.error.FFmpegError, ValueError):
+        return False
+    return True
 
 
 def _name_channels(added: av.AudioStream) -> None:
@@ -221,10 +129,6 @@ def _name_channels(added: av.AudioStream) -> None:
     usual = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}.get(layout.nb_channels)
     if usual is not None and all(channel.name == "NONE" for channel in layout.channels):
         added.codec_context.layout = usual
-
-
-def _codec_name(stream: av.stream.Stream) -> str:
-    return stream.codec_context.codec.canonical_name if stream.codec_context is not None else stream.type
 
 
 def _title(stream: av.stream.Stream, name: str) -> str:

@@ -22,12 +22,15 @@ from ..frame import find_layout, sample_format
 from ..options import SinkOptions
 from ..output_file import partial_name
 from .containers import OutputFormat, find_format, is_pattern
+from .decoding import packet_seconds
 from .encoder_choice import choose_encoder
 from .encoder_settings import Encoding, explain_disk, reason_of
-from .passthrough import Track, copy_words, open_tracks
+from .passthrough import copy_words, open_tracks
 from .source import Source
 from .stills import UPRIGHT
 from .tags import Tags
+from .text_track import TextTrack
+from .tracks import Track
 
 _MP4_TAGS = {"title", "artist", "album_artist", "album", "date", "comment", "genre", "copyright", "composer", "description", "synopsis",
              "show", "episode_id", "network", "lyrics", "track", "disc", "compilation", "keywords", "grouping", "encoder",
@@ -103,7 +106,10 @@ class Sink:
             for packet in packets:
                 track = self._by_index.get(packet.stream.index)
                 if track is not None:
+                    seconds = packet_seconds(packet)
                     track.mux(packet)
+                    for text in self._texts:
+                        text.advance(seconds or Fraction(0))
         except av.error.FFmpegError as error:
             raise self._sink_error(error) from error
 
@@ -116,6 +122,8 @@ class Sink:
             self.lose(self._attached.lost)
             for track in self.tracks:
                 track.finish()
+            if self.options.strict and any(track.errors for track in self.tracks):
+                raise strict_error([track.trouble() for track in self.tracks if track.errors])
             self.container.close()
             self._finished = True
         except av.error.FFmpegError as error:
@@ -167,6 +175,7 @@ class Sink:
         self.stream = self.encoding.add_stream(self.container)
         self.tracks, lost = open_tracks(source.other_streams, self.container, self.format)
         self._by_index: dict[int, Track] = {track.source.index: track for track in self.tracks}
+        self._texts = [track for track in self.tracks if isinstance(track, TextTrack)]
         source.copy([track.source for track in self.tracks])
         self._copy_words(source)
         if self.tags.rotation and not self.format.rotation and not (self.format.images and self.encoder in UPRIGHT):

@@ -27,11 +27,12 @@ from .deinterlace import deinterlace
 from .frame_order import FrameOrder
 from .input_container import count_untimed, has_restarts, open_input, pick_video
 from .nvdec import open_decoder
+from .pcm import trim_pcm
 from .seeking import seek_key_frame
 from .tags import Tags, read_tags
+from .tracks import LONGEST_PRIMING_S
 
 _INTERLEAVE_S = 2  # how far streams of one file may lie apart
-LONGEST_PRIMING_S = Fraction(60, 1000)  # two frames of 1024 samples at 44.1 kHz, a little more than any encoder's
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,13 +310,16 @@ class Source:
             ticks = round(self.shift / packet.time_base)
             packet.pts = None if packet.pts is None else packet.pts - ticks
             packet.dts = None if packet.dts is None else packet.dts - ticks
-        seconds = packet_seconds(packet)
-        # a packet that began before the start is left out whole: half a sound frame cannot be copied
+        trimmed = trim_pcm(packet, self.start, self.end)
+        if trimmed is None:
+            return
+        seconds = packet_seconds(trimmed)
+        # a packet that began before the start is left out whole: half a frame of coded audio cannot be copied
         early = seconds is not None and self.start is not None and seconds < self.start
         late = seconds is not None and self.end is not None and seconds >= self.end
         if not early and not late:
             with self._handing:
-                self._packets.append(packet)
+                self._packets.append(trimmed)
 
     def _finish_streams(self, end: Fraction) -> None:
         """After the last frame wanted: read on until the other streams have come to the end too, and no further."""
@@ -325,7 +329,8 @@ class Source:
             return seconds is not None and seconds >= end
 
         with self._handing:
-            self._packets = deque(packet for packet in self._packets if not late(packet))
+            trimmed = [trim_pcm(packet, None, end) for packet in self._packets if not late(packet)]
+            self._packets = deque(packet for packet in trimmed if packet is not None)
         waiting = {stream.index for stream in self.other_streams if stream.index in self._copied and stream.type == "audio"}
         while waiting:
             packet = next(self._input, None)

@@ -13,8 +13,9 @@ import av.error
 
 from ..io.containers import OutputFormat
 from ..io.encoder_settings import Encoding
-from ..io.passthrough import AudioTrack, open_tracks
+from ..io.passthrough import open_tracks
 from ..io.tags import Tags
+from ..io.tracks import AudioTrack
 from ..options import EncoderOptions
 from .packet_ipc import Parcel
 
