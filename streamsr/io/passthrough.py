@@ -22,6 +22,7 @@ from .tracks import AudioTrack, Track, codec_name
 # closer together than the clock of the packets around them, and a sixth was lost
 _MPEGTS = {"aac", "aac_latm", "mp2", "mp3", "ac3", "eac3", "dts", "opus", "s302m", "dvb_subtitle", "dvb_teletext",
            "hdmv_pgs_subtitle", "h264", "hevc", "mpeg2video", "mpeg1video", "av1"}  # fmt: skip
+_PARTICULAR = ("mp4", "mov", "matroska", "webm")  # muxers that list codecs whose headers they then refuse
 _TEXT = {"subrip", "ass", "ssa", "mov_text", "webvtt", "text"}
 _STALE = ("BPS", "DURATION", "NUMBER_OF_", "_STATISTICS_", "ENCODER")  # what a muxer says of the packets it wrote itself
 
@@ -110,10 +111,11 @@ def _open_track(
 
 def _takes(stream: av.stream.Stream, output: OutputFormat) -> bool:
     """Whether the muxer takes the packets as they are: asked by writing a header with nothing else."""
-    if output.muxer == "mpegts":
-        return True  # writes everything
+    if output.muxer not in _PARTICULAR:
+        return True
     try:
-        with av.open(os.devnull, "w", format=output.muxer, container_options=dict(output.options)) as trial:
+        # without the muxer's options: FFmpeg ends the process where a fragmented mp4 is closed before its first packet
+        with av.open(os.devnull, "w", format=output.muxer) as trial:
             added = trial.add_stream_from_template(stream, opaque=True)
             if isinstance(added, av.AudioStream):
                 _name_channels(added)
