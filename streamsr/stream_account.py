@@ -41,7 +41,7 @@ class StreamFacts:
 def facts_of(track: Track) -> StreamFacts:
     """What a track has written."""
     return StreamFacts(
-        track.source.type, track.num_packets, track.first_s, track.end_s, tuple(track.onsets_s), track.is_copied_whole,
+        track.kind, track.num_packets, track.first_s, track.end_s, tuple(track.onsets_s), track.is_copied_whole,
         isinstance(track, AudioTrack), len(track.errors),
     )  # fmt: skip
 

@@ -51,6 +51,7 @@ def open_tracks(
             continue
         if stream.type != "attachment":
             copy_words(stream, track.output)
+            track.kind = stream.type
             tracks.append(track)
         if isinstance(track, TextTrack | AudioTrack):
             lost.append(f"{_title(stream, name)} converted to {track.output.codec_context.name}{f', {why}' if why else ''}")
@@ -82,7 +83,7 @@ def _open_track(
         return None, "FFmpeg does not know its codec"
     context = stream.codec_context
     names = {name, stream.codec_context.name, stream.codec_context.codec.canonical_name}
-    if names & set(held) and _takes(stream, output):
+    if names & set(held) and (write != container.mux or _takes(stream, output)):
         added = container.add_stream_from_template(stream, opaque=True)
         if isinstance(added, av.AudioStream):
             _name_channels(added)

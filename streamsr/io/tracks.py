@@ -26,6 +26,7 @@ class Track:
     container: av.container.OutputContainer
     write: Callable[[av.Packet], None]  # takes each packet of `output`
     negative: bool = True  # the container holds times before 0
+    kind: str = ""  # "audio", "subtitle"; a live source may have been closed, and its streams cannot be asked then
     num_packets: int = 0
     first_s: Fraction | None = None  # time of the first packet
     end_s: Fraction | None = None  # when the last packet ends
@@ -67,13 +68,13 @@ class Track:
             self.first_s = seconds
         end_s = seconds + duration_s(packet)
         self.end_s = end_s if self.end_s is None else max(self.end_s, end_s)
-        if self.source.type == "subtitle":
+        if self.kind == "subtitle":
             self.onsets_s.append(seconds)
 
     def trouble(self) -> str:
         """Words for what went wrong."""
         more = f" ({len(self.errors)} such packets)" if len(self.errors) > 1 else ""
-        return f"{self.source.type} #{self.source.index}: {self.errors[0]}{more}"
+        return f"{self.kind} #{self.source.index}: {self.errors[0]}{more}"
 
     def finish(self) -> None:
         """Write what is still held back."""
