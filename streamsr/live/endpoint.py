@@ -12,6 +12,8 @@ from typing import Any
 from ..errors import UsageError
 
 LOOPBACK = "127.0.0.1"
+MIN_TOKEN = 8
+TOKEN_OPTIONS = {"--preview": "--preview-token", "--listen": "--token"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,18 @@ def parse_endpoint(text: str) -> Endpoint:
 def is_loopback(endpoint: Endpoint, *, option: str) -> bool:
     """Whether only this machine reaches it; a name counts when each of its addresses does. Raises as `listen` does."""
     return all(ip_address(str(sockaddr[0]).partition("%")[0]).is_loopback for *_, sockaddr in _resolve(endpoint, option))
+
+
+def check_access(endpoint: Endpoint, token: str | None, *, option: str) -> None:
+    """Raises UsageError for a page with pictures that others than this machine reach without a token of some length."""
+    if token is None and not is_loopback(endpoint, option=option):
+        raise UsageError(
+            f"{option} {endpoint} shows the pictures to everybody who reaches {endpoint.host}.",
+            hint=f"add {TOKEN_OPTIONS[option]} TOKEN, which viewers have to know, or listen on {LOOPBACK}",
+        )
+    if token is not None and len(token) < MIN_TOKEN:
+        raise UsageError(f"{TOKEN_OPTIONS[option]} has {len(token)} characters; it needs {MIN_TOKEN} or more.",
+                         hint="python3 -c 'import secrets; print(secrets.token_urlsafe())' makes a good one")  # fmt: skip
 
 
 def listen(endpoint: Endpoint, *, option: str) -> socket.socket:

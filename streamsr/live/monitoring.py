@@ -8,14 +8,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
-from .endpoint import Endpoint, is_loopback
+from .endpoint import Endpoint, check_access
 from .telemetry import PreviewTap, StreamTelemetry
 
 if TYPE_CHECKING:
     from .http_server import Server
     from .preview import Preview
-
-MIN_TOKEN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +99,6 @@ def _check(options: WatchOptions) -> None:
     """Raise UsageError for what cannot be, before a port is bound."""
     if options.preview is None:
         return
-    if options.preview_token is None and not is_loopback(options.preview, option="--preview"):
-        raise UsageError(
-            f"--preview {options.preview} shows the pictures to everybody who reaches {options.preview.host}.",
-            hint="add --preview-token TOKEN, which viewers have to know, or listen on 127.0.0.1",
-        )
-    if options.preview_token is not None and len(options.preview_token) < MIN_TOKEN:
-        raise UsageError(f"--preview-token has {len(options.preview_token)} characters; it needs {MIN_TOKEN} or more.",
-                         hint="python3 -c 'import secrets; print(secrets.token_urlsafe())' makes a good one")  # fmt: skip
+    check_access(options.preview, options.preview_token, option="--preview")
     if options.preview.port and options.preview == options.metrics:
         raise UsageError(f"--metrics and --preview are both on {options.preview}.", hint="give them two ports, such as 9464 and 8080")
