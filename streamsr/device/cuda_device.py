@@ -24,6 +24,7 @@ from ..io.dlpack import NO_WAIT, Unstreamed
 from .device import CaptureError, DeviceArray, Kernels
 from .pinned_memory import PinnedMemory, open_pinned
 
+make_cuda_frame = av.VideoFrame.from_dlpack
 INSTALL = "pip install 'streamsr[cuda12]', or 'streamsr[cuda13]' for CUDA 13"
 
 
@@ -155,12 +156,12 @@ class CudaDevice:
         given = tuple(Unstreamed(plane, stream=NO_WAIT) for plane in planes)
         with self._on:
             if self._context is not None:
-                return av.VideoFrame.from_dlpack(given, format=pix_fmt, cuda_context=self._context)
+                return make_cuda_frame(given, format=pix_fmt, cuda_context=self._context)
             with ffmpeg_device(self.index) as options:  # which FFmpeg opens with the first frame
                 context = CudaContext(
                     self.index, primary_ctx=options["primary_ctx"] == "1", current_ctx=options.get("current_ctx") == "1"
                 )
-                video = av.VideoFrame.from_dlpack(given, format=pix_fmt, cuda_context=context)
+                video = make_cuda_frame(given, format=pix_fmt, cuda_context=context)
             self._context = context
             return video
 

@@ -24,7 +24,10 @@ class Failures:
         self._compiler = cupy.cuda.compiler.CompileException
 
     def __enter__(self) -> None:
-        self._on.__enter__()
+        try:
+            self._on.__enter__()
+        except self._status as error:
+            raise self.explain(error) or error from error
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self._on.__exit__(kind, error, trace)

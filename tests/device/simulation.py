@@ -12,6 +12,7 @@ which it happens to run. Two accesses of which one writes need an event between 
 
 from __future__ import annotations
 
+import ctypes
 import random
 import weakref
 from collections import Counter, deque
@@ -22,13 +23,13 @@ from typing import Any
 import av
 import numpy as np
 from sim_kernels import CpuKernels
-from sim_memory import POISON, Clock, HazardError, Place, Pool, SimArray, Uses, bare
+from sim_memory import POISON, Block, Clock, Handle, HazardError, Place, Pool, SimArray, Uses, bare
 
 from streamsr.device.device import CaptureError
 from streamsr.engines.device_engine import DeviceMemoryError
 
 
-@dataclass
+@dataclass(eq=False)
 class SimStream:
     ptr: int
     clock: Clock = field(default_factory=Counter)
@@ -78,7 +79,7 @@ class SimDevice:
     log: (stream, what) in the order of launch. capturable: whether graphs work.
     """
 
-    name, index = "cuda:0", 0
+    name, index = "cuda:0", 0  # where tests have several, they number them
 
     def __init__(
         self, *, budget: int = 1 << 40, seed: int = 0, failures: dict[str, set[int]] | None = None, capturable: bool = True
@@ -93,6 +94,8 @@ class SimDevice:
         self.num_graphs = self.num_launched = 0
         self.is_closed = False
         self._pinned: dict[int, Uses] = {}
+        self._sizes: dict[int, int] = {}  # of pinned memory, in bytes
+        self._surfaces: list[Block] = []  # of decoders, which were handed on
         self.registered: dict[int, Place] = {}  # surfaces that an encoder knows by their addresses
         self._captured: list[_Work] | None = None
         self.kernels = CpuKernels(self)
@@ -157,6 +160,7 @@ class SimDevice:
         array = np.full(shape, POISON, dtype)
         address = _address(array)
         self._pinned[address] = Uses()
+        self._sizes[address] = array.nbytes
         weakref.finalize(array, self._pinned.pop, address, None)
         pinned = array.view(Pinned)
         pinned.device = self
@@ -214,16 +218,25 @@ class SimDevice:
     # graphs
 
     def capture(self, stream: SimStream, work: Callable[[], None]) -> SimGraph:
+        self.begin_capture()
+        try:
+            work()
+        finally:
+            graph = self.end_capture()
+        return graph
+
+    def begin_capture(self) -> None:
         self.fail("capture")
         if not self.capturable:
             raise CaptureError("this device captures nothing")
+        assert self._captured is None, "a capture inside another"
         self._captured = []
-        try:
-            work()
-            self.num_graphs += 1
-            return SimGraph(self._captured)
-        finally:
-            self._captured = None
+
+    def end_capture(self) -> SimGraph:
+        assert self._captured is not None
+        self.num_graphs += 1
+        work, self._captured = self._captured, None
+        return SimGraph(work)
 
     def launch(self, graph: SimGraph, stream: SimStream) -> None:
         self.fail("launch")
@@ -264,6 +277,32 @@ class SimDevice:
     def touch_by_host(self, array: np.ndarray, *, writes: bool) -> None:
         place = self._place(array)
         self._touch(place.block.uses if isinstance(place, Place) else place, 0, self.host, writes=writes, what="the host")
+
+    def adopt(self, array: np.ndarray, *, written: tuple[int, int]) -> Handle:
+        """Memory of a decoder's, last written on a stream at some clock."""
+        whole = array.view(np.ndarray)
+        while isinstance(whole.base, np.ndarray):
+            whole = whole.base
+        block = Block(whole, Uses(written=written), generation=1)
+        self._surfaces = [*self._surfaces[-64:], block]
+        return Handle(block)
+
+    def bytes_at(self, address: int, pitch: int, row_bytes: int, rows: int) -> tuple[np.ndarray, Uses | Place]:
+        """What a copy in two dimensions touches: (rows, row_bytes) at an address, and whose memory that is."""
+        length = (rows - 1) * pitch + row_bytes
+        flat = np.ctypeslib.as_array((ctypes.c_uint8 * length).from_address(address))
+        samples = np.lib.stride_tricks.as_strided(flat, (rows, row_bytes), (pitch, 1))
+        for block in (*self.pool.blocks(), *self._surfaces):
+            if block.memory.ctypes.data <= address < block.memory.ctypes.data + block.nbytes:
+                assert address + length <= block.memory.ctypes.data + block.nbytes, "a copy goes past the end of its memory"
+                place = Place(block, block.generation)
+                place.check("a copy")
+                return samples, place
+        for start, uses in self._pinned.items():
+            if start <= address < start + self._sizes[start]:
+                assert address + length <= start + self._sizes[start], "a copy goes past the end of its memory"
+                return samples, uses
+        raise HazardError("a copy from or to memory that nobody allocated, or that is not pinned")
 
     def _place(self, array: Any) -> Uses | Place:
         """What is known of an array's memory; that of a decoder's surface is not the device's."""

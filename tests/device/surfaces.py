@@ -32,8 +32,12 @@ class Surface:
         y, cb, cr = (plane << shift for plane in Frame(host).planes)
         self.__dict__["surface"] = (y, np.stack([cb, cr], axis=2))
 
+    @property
+    def planes(self) -> tuple[Any, ...]:
+        """As PyAV's: they give their memory on by DLPack, and refuse to be asked for a stream. The host must not read them."""
+        return tuple(SurfacePlane(plane) for plane in self.surface)
+
     def __getattr__(self, name: str) -> Any:
-        assert name != "planes", "the samples of a surface were asked for on the host"
         return getattr(self.host, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -41,6 +45,17 @@ class Surface:
 
     def reformat(self, **options: Any) -> av.VideoFrame:
         return self.host.reformat(**options)
+
+
+class SurfacePlane:
+    def __init__(self, samples: np.ndarray) -> None:
+        self._samples = samples
+
+    def __dlpack__(self) -> Any:
+        return self._samples.__dlpack__()
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self._samples.__dlpack_device__()
 
 
 class Hardware:
