@@ -9,9 +9,10 @@ ended with the run (streamsr.engines.plan_process). `--wait-engine` builds first
 from __future__ import annotations
 
 import importlib.util
+import re
 import threading
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streamsr.engines.distributions import INSTALL, find_flavour, runs_on
@@ -36,11 +37,12 @@ def has_tensorrt(gpu: Gpu) -> bool:
 
 
 def has_torch_for_gpus() -> bool:
-    """Whether torch is installed in a build that sees GPUs."""
-    try:
-        return _has("torch") and not version("torch").endswith("+cpu")
-    except PackageNotFoundError:
-        return False
+    """Whether torch is installed in a build that sees GPUs; read from its file, as importing it takes a second and more.
+
+    The version does not say: torch of PyPI for Windows is built for the CPU and is called what the builds for GPUs are.
+    """
+    text = _torch_version_file()
+    return re.search(r"^(?:cuda|hip)(?:\s*:[^=\n]*)?\s*=\s*['\"]", text, re.MULTILINE) is not None
 
 
 def choose_for_gpu(device: str) -> str | None:
@@ -183,6 +185,13 @@ def _first_engine() -> str:
     from streamsr.engines import choose_engine
 
     return choose_engine("auto")
+
+
+def _torch_version_file() -> str:
+    """What torch says of its build; "" where it is not installed."""
+    found = importlib.util.find_spec("torch")
+    file = None if found is None or found.origin is None else Path(found.origin).with_name("version.py")
+    return file.read_text(encoding="utf-8") if file is not None and file.is_file() else ""
 
 
 def _has(package: str) -> bool:

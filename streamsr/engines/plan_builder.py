@@ -106,18 +106,14 @@ def _build(part: Any, key: PlanKey, flavour: Flavour, cache: PlanCache, watch: _
         builder = trt.Builder(logger)
     except Exception as error:  # pybind11 raises TypeError where the C++ side gave nothing
         raise EngineError(f"TensorRT does not start: {logger.words() or error}") from error
-    flags = trt.NetworkDefinitionCreationFlag
-    # the types in the file are those that are computed in; before version 9 they are a wish, and half precision a flag
-    is_typed = flavour.is_rtx or hasattr(flags, "STRONGLY_TYPED")
-    wanted = "STRONGLY_TYPED" if hasattr(flags, "STRONGLY_TYPED") else "EXPLICIT_BATCH"
-    network = builder.create_network(1 << int(getattr(flags, wanted)) if hasattr(flags, wanted) else 0)
+    network = builder.create_network(network_flags(trt))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(model.SerializeToString()):
         said = "; ".join(str(parser.get_error(index)) for index in range(parser.num_errors))
         raise EngineError(f"TensorRT cannot read {key.model}: {said or logger.words()}")
     _check_ends(network, part, key, trt)
     config = builder.create_builder_config()
-    if key.precision == "f16" and not is_typed:
+    if key.precision == "f16" and not flavour.is_rtx and not is_typed(trt):
         config.set_flag(trt.BuilderFlag.FP16)
     if key.precision == "f32" and hasattr(trt.BuilderFlag, "TF32"):
         config.clear_flag(trt.BuilderFlag.TF32)  # on by default: 10 bits of mantissa
@@ -125,6 +121,7 @@ def _build(part: Any, key: PlanKey, flavour: Flavour, cache: PlanCache, watch: _
         config.num_compute_capabilities = 1
         config.set_compute_capability(getattr(trt.ComputeCapability, f"SM{key.capability.replace('.', '')}"), 0)
     if key.is_dynamic:
+        share_profiles(config, trt)
         profile = builder.create_optimization_profile()
         for tensor in part.inputs:
             profile.set_shape(tensor.name, *(tensor.shape(*shape) for shape in (key.smallest, key.usual, key.largest)))
@@ -140,6 +137,24 @@ def _build(part: Any, key: PlanKey, flavour: Flavour, cache: PlanCache, watch: _
     if timings is not None:
         cache.write_blob(timing_name(key), bytes(timings.serialize()))
     return bytes(data)
+
+
+def is_typed(trt: Any) -> bool:
+    """Whether the types in the file are those that are computed in. Before version 9 they are a wish, and half precision a flag."""
+    return hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED") or not hasattr(trt.BuilderFlag, "FP16")
+
+
+def network_flags(trt: Any) -> int:
+    """Of a network whose batch is a side like others and whose types count: version 9 wants both flags, 11 neither."""
+    names = (name for name in ("EXPLICIT_BATCH", "STRONGLY_TYPED") if hasattr(trt.NetworkDefinitionCreationFlag, name))
+    return sum(1 << int(getattr(trt.NetworkDefinitionCreationFlag, name)) for name in names)
+
+
+def share_profiles(config: Any, trt: Any) -> None:
+    """Let several execution contexts, one for each frame in flight, use one profile of shapes: before version 10 that is a preview."""
+    feature = getattr(getattr(trt, "PreviewFeature", None), "PROFILE_SHARING_0806", None)
+    if feature is not None and int(str(trt.__version__).partition(".")[0]) < 10:
+        config.set_preview_feature(feature, True)
 
 
 def _check_ends(network: Any, part: Any, key: PlanKey, trt: Any) -> None:

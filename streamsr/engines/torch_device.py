@@ -69,6 +69,8 @@ class TorchLane:
         self._engine, self.shape = engine, shape
         self._graphs: OrderedDict[tuple[int, ...], torch.cuda.CUDAGraph] = OrderedDict()
         self._pool: Any = None
+        # of this lane's GPU: torch's own stream for captures belongs to the first that was used
+        self._stream = torch.cuda.Stream(engine.device)
         self._dtype = DTYPES["f16" if engine.dtype == "float16" else "f32"]
 
     def new_state(self) -> DeviceState:
@@ -84,16 +86,15 @@ class TorchLane:
         return made
 
     def warm_up(self) -> None:
-        """Compile, and let the libraries choose their kernels, on a stream of its own: a capture must find all that done."""
+        """Compile, and let the libraries choose their kernels, on the stream of captures: a capture must find all that done."""
         n, h, w = self.shape
         s, device = self._engine.scale, self._engine.device
         luma, out, state, following = self._zeros((n, 1, h, w)), self._zeros((n, 1, s * h, s * w)), self.new_state(), self.new_state()
-        stream = torch.cuda.Stream(device)
         try:
-            with CAPTURE, torch.cuda.stream(stream), torch.inference_mode():
+            with CAPTURE, torch.cuda.device(device), torch.cuda.stream(self._stream), torch.inference_mode():
                 for _ in range(3):
                     self._launch([luma, *state], [out, *following])
-            stream.synchronize()
+            self._stream.synchronize()
         except torch.cuda.OutOfMemoryError as error:
             raise DeviceMemoryError(f"{device} has no room for {n} planes of {w}x{h}: {str(error).splitlines()[0]}") from error
         except RuntimeError as error:
@@ -124,7 +125,7 @@ class TorchLane:
         graph = torch.cuda.CUDAGraph()
         inputs, outputs = [self._tensor(array) for array in given], [self._tensor(array) for array in made]
         # thread_local: other threads decode, encode and build meanwhile, and may do what a capture forbids
-        with CAPTURE, torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+        with CAPTURE, torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
             self._launch(inputs, outputs)
         self._pool = graph.pool()
         return graph

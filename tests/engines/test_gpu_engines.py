@@ -26,6 +26,8 @@ from streamsr.models import ModelSpec, load_spec
 from streamsr.upscaling.upscaler import Upscaler
 
 HOPPER = Gpu(0, "NVIDIA H100 80GB HBM3", "9.0", 80 << 30)
+# of PyPI for Windows: nothing in the version tells it from a build for GPUs
+CPU_TORCH = "__version__ = '2.13.0'\ncuda: Optional[str] = None\nhip: Optional[str] = None\n"
 ADA = Gpu(0, "NVIDIA GeForce RTX 4090", "8.9", 24 << 30)
 
 
@@ -35,11 +37,11 @@ class Machine:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.gpus: tuple[Gpu, ...] = ()
         self.packages = {"onnx", "openvino"}
-        self.torch = "2.11.0+cu130"
+        self.torch = "__version__ = '2.11.0'\ncuda: Optional[str] = '13.0'\nhip: Optional[str] = None\n"
         patch.setattr(gpu_engines, "list_gpus", lambda: self.gpus)
         patch.setattr(gpus, "list_gpus", lambda: self.gpus)
         patch.setattr(gpu_engines, "_has", lambda package: package in self.packages)
-        patch.setattr(gpu_engines, "version", lambda package: self.torch)
+        patch.setattr(gpu_engines, "_torch_version_file", lambda: self.torch if "torch" in self.packages else "")
         patch.setattr(distributions, "installed_flavours", lambda: [name for name in distributions.FLAVOURS if name in self.packages])
 
 
@@ -73,7 +75,7 @@ def test_auto_follows_what_is_installed(machine: Machine, gpu: Gpu, packages: se
 
 
 def test_torch_without_cuda_is_no_engine_for_a_gpu(machine: Machine) -> None:
-    machine.gpus, machine.torch = (ADA,), "2.13.0+cpu"
+    machine.gpus, machine.torch = (ADA,), CPU_TORCH
     machine.packages.add("torch")
     assert choose_engine("auto", "auto") == "openvino"
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from onnx import helper
 
 from streamsr.engines.distributions import Flavour, import_flavour, load_flavour
 from streamsr.engines.gpus import Gpu
-from streamsr.engines.plan_builder import Wish, build_plan
+from streamsr.engines.plan_builder import Wish, build_plan, is_typed, network_flags, share_profiles
 from streamsr.engines.plan_cache import ANY_GPU, ENVIRONMENT, Plan, PlanCache, PlanPart
 from streamsr.engines.plan_process import Order, build_in_process
 from streamsr.engines.step_lane import Attention, Tensor
@@ -200,3 +201,33 @@ def test_states_survive_the_order(tmp_path: Path) -> None:
     again = order.spec()
     assert (again.path, again.sha256, again.states, again.scale) == (spec.path, spec.sha256, spec.states, spec.scale)
     assert np.prod(order.shape) == 32 * 48
+
+
+def fake_trt(version: str, flags: dict[str, int], *, has_half: bool, previews: tuple[str, ...] = ()) -> Any:
+    return SimpleNamespace(
+        __version__=version, NetworkDefinitionCreationFlag=SimpleNamespace(**flags),
+        BuilderFlag=SimpleNamespace(**{"FP16": 0} if has_half else {}),
+        PreviewFeature=SimpleNamespace(**{name: name for name in previews}),
+    )  # fmt: skip
+
+
+SHARING = "PROFILE_SHARING_0806"
+BOTH = {"EXPLICIT_BATCH": 0, "STRONGLY_TYPED": 1}
+VERSIONS = [  # flags of a network, whether types count, whether contexts have to be told to share a profile
+    ("8.6.1", {"EXPLICIT_BATCH": 0}, True, (SHARING,), 0b01, False, True),
+    ("9.3.0", BOTH, True, (SHARING,), 0b11, True, True),
+    ("10.13.0", BOTH, True, (SHARING,), 0b11, True, False),
+    ("11.2.1", {}, False, (), 0, True, False),
+]
+
+
+@pytest.mark.parametrize(("version", "flags", "has_half", "previews", "bits", "typed", "told"), VERSIONS)
+def test_each_version_is_told_what_it_wants(
+    version: str, flags: dict[str, int], has_half: bool, previews: tuple[str, ...], bits: int, typed: bool, told: bool
+) -> None:
+    trt = fake_trt(version, flags, has_half=has_half, previews=previews)
+    assert network_flags(trt) == bits
+    assert is_typed(trt) == typed
+    said: list[tuple[str, bool]] = []
+    share_profiles(SimpleNamespace(set_preview_feature=lambda feature, on: said.append((feature, on))), trt)
+    assert said == ([(SHARING, True)] if told else [])

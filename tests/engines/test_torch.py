@@ -216,3 +216,25 @@ def test_run_with_torch_on_the_cpu(tmp_path: Path) -> None:
     assert outcome.code == 0, outcome.err
     assert "on torch (f32" in outcome.err
     assert times(tmp_path / "out.mkv") == times(clip)
+
+
+def test_graphs_of_a_second_gpu_are_captured_on_a_stream_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch's own stream for captures belongs to the GPU that captured first."""
+    from streamsr.engines import torch_device
+
+    class Graph:
+        def __init__(self, graph: Any, *, pool: Any, stream: Any = None, capture_error_mode: str) -> None:
+            assert stream is not None, "the stream of the first GPU would be taken"
+            assert stream.device == "cuda:1"
+
+        def __enter__(self) -> None: ...
+        def __exit__(self, *_: object) -> None: ...
+
+    monkeypatch.setattr(torch.cuda, "graph", Graph)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: SimpleNamespace(pool=lambda: 1))
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: SimpleNamespace(device=device))
+    launched = []
+    engine = SimpleNamespace(device="cuda:1", dtype="float32", places=[0], results=[0], run=lambda luma: launched.append(luma) or [luma])
+    lane = torch_device.TorchLane(engine, (1, 2, 2))  # type: ignore[arg-type]
+    lane._capture([torch.zeros(1)], [torch.ones(1)])
+    assert len(launched) == 1

@@ -5,8 +5,10 @@ takes them (streamsr.engines.tensorrt_engine). One plan holds all of it, attenti
 """
 
 import importlib
+import inspect
 import json
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -64,11 +66,16 @@ def _compile(spec: ModelSpec, shape: tuple[int, int, int], compiler: Any, flavou
         with torch.no_grad():
             program = torch.export.export(network, tuple(given))
             convert = compiler.dynamo.convert_exported_program_to_serialized_trt_engine
-            data = bytes(convert(program, arg_inputs=given, use_explicit_typing=True))
+            data = bytes(convert(program, arg_inputs=given, **typing_options(convert)))
     except Exception as error:  # of torch.export, the converters or TensorRT: they have no common type
         raise TrainerError(f"torch-tensorrt cannot compile {spec.path.name} for {shape[2]}x{shape[1]}: {error}") from error
     key = Wish(shape, "f16").key(spec, flavour, gpu.name, gpu.capability)
     return Plan(key, (PlanPart(tuple(inputs), tuple(outputs), data, _find_bindings(data, inputs, outputs, flavour)),))
+
+
+def typing_options(convert: Callable[..., Any]) -> dict[str, bool]:
+    """What tells torch-tensorrt to keep the types of the program: an option up to 2.13, and what it does anyway without one."""
+    return {"use_explicit_typing": True} if "use_explicit_typing" in inspect.signature(convert).parameters else {}
 
 
 def _find_bindings(data: bytes, inputs: list[Tensor], outputs: list[Tensor], flavour: Flavour) -> dict[str, str]:

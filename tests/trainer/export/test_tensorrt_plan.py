@@ -134,3 +134,16 @@ def test_sizes_are_width_and_height() -> None:
     assert parse_size("1920x1080") == (1920, 1080)
     with pytest.raises(TrainerError, match="'1080p' is not a size"):
         parse_size("1080p")
+
+
+def test_a_torch_tensorrt_without_the_option_keeps_types_anyway(tmp_path: Path, fakes: dict[str, Any]) -> None:
+    """From 2.14 on the option has another name, and is on."""
+
+    def convert(program: torch.export.ExportedProgram, *, arg_inputs: list[torch.Tensor]) -> bytes:
+        data = io.BytesIO()
+        torch.export.save(program, data)
+        return data.getvalue()
+
+    sys.modules["torch_tensorrt"].dynamo.convert_exported_program_to_serialized_trt_engine = convert  # type: ignore[attr-defined]
+    (file,) = export_plans(write_recurrent(tmp_path).with_suffix(".json"), [(40, 24)])
+    assert file.is_file()
