@@ -40,8 +40,10 @@ def find_devices(options: UpscaleOptions, gpus: Sequence[Gpu] | None = None) -> 
         if not found:
             raise EngineError("--device cuda:all, and there is no NVIDIA GPU here.", hint="nvidia-smi shows whether the driver runs")
         return [gpu.device for gpu in found]
-    if device == "auto" and (list_gpus() if gpus is None else gpus) and has_cupy() and _has_engine():
-        return ["cuda:0"]
+    if device == "auto" and has_cupy():
+        supported = [gpu for gpu in (list_gpus() if gpus is None else gpus) if gpu.is_supported]
+        if supported and _has_engine():
+            return [supported[0].device]
     return device.split(",")
 
 

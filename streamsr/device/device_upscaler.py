@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import av
 import numpy as np
 
+from ..engines import choose_engine
 from ..engines.device_engine import DeviceEngine, DeviceMemoryError
 from ..engines.handover import DeviceHandover
+from ..errors import EngineError
 from ..frame import Frame, fetch, find_layout
 from ..models import ModelSpec
-from ..options import UpscaleOptions
+from ..options import Precision, UpscaleOptions
 from ..resample import planar_format
 from ..upscaling.scene_cuts import Continuity
 from ..upscaling.upscaler import Upscaler
@@ -59,6 +61,7 @@ class DeviceUpscaler(Upscaler):
         self._flight_words = ""
         self._rings: dict[tuple[Any, ...], Rings] = {}  # by what they hold
         self.surfaces = False
+        self.may_fall_back = False  # to the CPU, where the GPU cannot: the user did not ask for the GPU
 
     @property
     def gpu(self) -> Device:
@@ -101,11 +104,19 @@ class DeviceUpscaler(Upscaler):
         passes = self._plan(width, height, size)
         if find_reason_for_host(layout) is not None or not passes:
             return super().prepare(width, height, pix_fmt)
+        first = width, height
         for spec in passes:
             multiple = spec.size_multiple
             shape = (self._rung.batch, height + -height % multiple, width + -width % multiple)
-            with suppress(DeviceMemoryError):  # a flight then finds out what does fit
+            try:
                 self.network(spec, layout.bits, shape).open_lane(*shape).close()
+            except DeviceMemoryError:  # a flight then finds out what does fit
+                continue
+            except EngineError as error:
+                if not self.may_fall_back:
+                    raise
+                self.fall_back(error)
+                return super().prepare(first[0], first[1], pix_fmt)
             width, height = width * spec.scale, height * spec.scale
         return None
 
@@ -175,6 +186,13 @@ class DeviceUpscaler(Upscaler):
             self._gpu = None
         super().close()
 
+    def fall_back(self, error: EngineError) -> None:
+        """The CPU goes on from here, and says why."""
+        self.note(f"{error.message.rstrip('.')}: the CPU goes on")
+        self.may_fall_back = False
+        self.options = replace(self.options, device="cpu", engine="auto", precision=_on_cpu(self.options.precision))
+        self.engine = choose_engine("auto", "cpu")
+
     def note(self, words: str) -> None:
         if words not in self.notes:
             self.notes.append(words)
@@ -185,11 +203,11 @@ class DeviceUpscaler(Upscaler):
         assert layout is not None
         why = find_reason_for_host(layout)
         passes = self._plan(video.width, video.height, size)
-        if why is None and passes:
+        if why is None and passes and self.options.device != "cpu":
             return describe_picture(video, size, passes)
         if why is not None:
             self.note(f"{why}: only the network runs on {self.options.device}, FFmpeg does the rest on the CPU")
-        elif self._specs:
+        elif self._specs and not passes:
             self.note(f"{video.width}x{video.height} to {size[0]}x{size[1]} needs no network: FFmpeg scales on the CPU")
         return None
 
@@ -238,6 +256,11 @@ class DeviceUpscaler(Upscaler):
         self._flights.remove(flight)
         graphs = f"no CUDA graphs ({flight.uncaptured})" if flight.uncaptured else "CUDA graphs"
         self._flight_words = f"{flight.rung.words}, {graphs}"
+
+
+def _on_cpu(precision: Precision) -> Precision:
+    """A precision that was asked for, where the CPU has it."""
+    return "auto" if precision == "f16" else precision
 
 
 def _video(frame: Any) -> av.VideoFrame:

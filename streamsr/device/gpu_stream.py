@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import av
 
-from ..errors import StreamsrError
+from ..errors import EngineError, StreamsrError
 from ..frame import fetch, is_on_device
 from ..resample import CONVERT_FLAGS, Resampler, planar_format
 from ..upscaling.frame_sequence import Stream
@@ -15,7 +16,7 @@ from ..upscaling.scene_cuts import Continuity
 from .frame_plan import picture_format
 from .frame_slot import Ticket
 from .inflight import Flight
-from .oom_fallback import Rung
+from .oom_fallback import DeviceTooSmallError, Rung
 
 if TYPE_CHECKING:
     from .device_upscaler import DeviceUpscaler
@@ -53,20 +54,33 @@ class Course:
         if self._flight is None:
             yield self._by_host(video)
             return
-        try:
-            self._num_put += 1
-            self._flight.put(Ticket(self._num_put, video))
-        except StreamsrError:
-            self._flight.land()
-            yield from self._take()
-            raise
-        yield from self._take()
+        self._num_put += 1
+        yield from self._go_on(partial(self._flight.put, Ticket(self._num_put, video)))
 
     def drain(self) -> Iterator[av.VideoFrame]:
         """What is still on its way."""
         if self._flight is not None:
-            self._flight.drain()
+            yield from self._go_on(self._flight.drain)
+
+    def _go_on(self, work: Callable[[], None]) -> Iterator[av.VideoFrame]:
+        """Do it, and give what is done then. What no longer fits on the device is made by the CPU, where that may be."""
+        assert self._flight is not None
+        flight = self._flight
+        try:
+            work()
+        except StreamsrError as error:
+            flight.land()
             yield from self._take()
+            if not isinstance(error, DeviceTooSmallError) or not self._upscaler.may_fall_back:
+                raise
+            unfinished = flight.unfinished
+            self._upscaler.fall_back(error)
+            self._close_flight()
+            for ticket in unfinished:
+                self._num_done += 1
+                yield self._by_host(ticket.video)
+            return
+        yield from self._take()
 
     @property
     def num_slots(self) -> int:
@@ -84,8 +98,14 @@ class Course:
 
     def _open_flight(self, video: av.VideoFrame) -> None:
         picture = self._upscaler.describe(video, self._size)
-        if picture is not None:
+        if picture is None:
+            return
+        try:
             self._flight = self._upscaler.fly(picture, self._rung, self._continuity)
+        except EngineError as error:
+            if not self._upscaler.may_fall_back:
+                raise
+            self._upscaler.fall_back(error)
 
     def _close_flight(self) -> None:
         if self._flight is not None:

@@ -51,6 +51,7 @@ class Flight:
         self._succeed, self._retire = succeed, retire
         self.rung, self._rings, self._tell = rung, rings, tell
         self.ready: deque[Ticket] = deque()  # finished, in order; whoever takes them out gives them on
+        self.unfinished: list[Ticket] = []  # in order; after DeviceTooSmallError whoever takes them out can make them elsewhere
         self._slots: list[Slot] = []
         self._flying: deque[Slot] = deque()  # launched, the oldest first
         self._filling: Slot | None = None
@@ -222,11 +223,12 @@ class Flight:
         assert self._filling is not None
         self.land()
         self._filling.settle()
-        tickets, self._filling.tickets = self._filling.tickets, []
+        self.unfinished = self._filling.tickets + self.unfinished
+        self._filling.tickets = []
         self._lower(why)
         self._open()
-        for ticket in tickets:
-            self.put(ticket)
+        while self.unfinished:
+            self.put(self.unfinished.pop(0))
 
     def _lower(self, why: str) -> None:
         before, after = self.rung, step_down(self.rung, self.picture)

@@ -53,6 +53,15 @@ def open_on_gpu(
     return open_on_device(spec, shape, engine=engine, device=device, precision=precision, bits=bits, say=say)
 
 
+def allow_cpu(upscaler: Upscaler, device: str) -> None:
+    """Let the CPU go on where the GPU cannot, if `--device` left the choice: "auto"."""
+    if type(upscaler) is not Upscaler:
+        from .device_upscaler import DeviceUpscaler
+
+        if isinstance(upscaler, DeviceUpscaler):
+            upscaler.may_fall_back = device == "auto"
+
+
 def settle_delivery(upscaler: Upscaler, encoding: Encoding) -> None:
     """Let results stay on the GPU where the encoder takes them from there."""
     if type(upscaler) is not Upscaler:

@@ -54,7 +54,7 @@ def choose_for_gpu(device: str) -> str | None:
         return "torch"
     if device != "auto" and not device.startswith("cuda"):
         return None
-    gpus = list_gpus()
+    gpus = list_gpus() if device != "auto" else [gpu for gpu in list_gpus() if gpu.is_supported]
     gpu = gpus[0] if device in ("auto", "cuda") and gpus else next((gpu for gpu in gpus if gpu.device == device), None)
     if gpu is not None and has_tensorrt(gpu):
         return "tensorrt"

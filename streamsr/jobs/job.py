@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal, Unpack
 
 from ..device.device_selection import find_devices, settle_codecs
-from ..device.upscaler_factory import open_upscaler, settle_delivery
+from ..device.upscaler_factory import allow_cpu, open_upscaler, settle_delivery
 from ..errors import AccountError, Interrupted, SinkError, StreamsrError, UsageError
 from ..io.compression import form_of
 from ..io.containers import find_format
@@ -65,6 +65,7 @@ def run(
     stop = stop or threading.Event()
     options = gather(keywords, options)
     upscale, job = options.upscale, options.job
+    given = upscale
     workers: int | Literal["auto"] = "auto" if upscale.device == "cuda:all" and job.workers == 1 else job.workers
     devices = find_devices(upscale)
     upscale = replace(upscale, device=devices[0])
@@ -88,6 +89,7 @@ def run(
         open_in_thread(url, source, stop) as opened,
         nullcontext(upscaler) if upscaler else open_upscaler(replace(upscale, size=None)) as upscaler,
     ):  # fmt: skip
+        allow_cpu(upscaler, given.device)
         box = upscale.size
         factor, size = (upscale.scale, None) if box is None else (fit_scale(opened, box), fit_size(opened, box))
         upscaler.turn_to(factor, size=size, form=form_of(opened))

@@ -10,6 +10,7 @@ import pytest
 from both import assert_same, make_frames, on_cpu, on_device, stills
 from simulation import SimDevice
 
+from streamsr.device.device_upscaler import DeviceUpscaler
 from streamsr.errors import EngineError
 
 
@@ -76,3 +77,34 @@ def test_a_device_that_is_too_small_for_any_tile_says_what_is_free(model: Path) 
     del caught  # its traceback keeps what it came from
     gc.collect()
     assert sim.used == 0
+
+
+def fallen(model: Path, frames: list[av.VideoFrame], sim: SimDevice | None) -> tuple[list[av.VideoFrame], DeviceUpscaler]:
+    upscaler, _, _ = on_device(model, sim=sim)
+    if sim is None:
+
+        def refuse() -> SimDevice:
+            raise EngineError("cuda:0: the driver is older than the CUDA that CuPy was built for.")
+
+        upscaler._open_device = refuse  # type: ignore[assignment]
+    upscaler.may_fall_back = True
+    with upscaler:
+        return list(upscaler(iter(frames))), upscaler
+
+
+@pytest.mark.parametrize("fails_from", [0, 3, 40])
+def test_the_cpu_goes_on_where_nothing_fits_and_the_user_left_the_choice(model: Path, fails_from: int) -> None:
+    frames = make_frames(10)
+    sim = SimDevice(failures={"enqueue": set(range(fails_from, 1000)), "allocate": set() if fails_from else set(range(1000))})
+    results, upscaler = fallen(model, frames, sim)
+    assert_same(results, on_cpu(model, 2, frames))
+    if fails_from < 10:
+        assert upscaler.notes[-1].endswith("the CPU goes on")
+        assert upscaler.device == "cpu"
+
+
+def test_the_cpu_goes_on_where_the_gpu_does_not_start(model: Path) -> None:
+    frames = make_frames(4)
+    results, upscaler = fallen(model, frames, None)
+    assert_same(results, on_cpu(model, 2, frames))
+    assert upscaler.notes == ["cuda:0: the driver is older than the CUDA that CuPy was built for: the CPU goes on"]
