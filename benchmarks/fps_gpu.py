@@ -161,9 +161,11 @@ def measure_files(model: str, scale: int, clip: Path, folder: Path, engine: str)
     """With decoder, with encoder, and both, as `streamsr run` does it."""
     found: dict[str, Any] = {}
     options: dict[str, Any] = {"device": "cuda:0", "engine": engine}
-    with open_upscaler(UpscaleOptions(model, scale, **options)) as upscaler, Source(clip, SourceOptions(gpu=0)) as source:
+    # nvdec, not auto: the CPU's decoder must not be taken for it
+    decode = SourceOptions(gpu=0, decoder="nvdec")
+    with open_upscaler(UpscaleOptions(model, scale, **options)) as upscaler, Source(clip, decode) as source:
         found["with_decoder_fps"] = rate_of(upscaler.stream(source.frames()))
-        found["decoder"] = source.count.notes[0] if source.count.notes else "NVDEC"
+        found["decoder"] = "NVDEC"
     for name, encode in (("auto", EncoderOptions()), ("x264 ultrafast", EncoderOptions(encoder="libx264", preset="ultrafast"))):
         wanted = RunOptions(UpscaleOptions(model, scale, **options), sink=SinkOptions(encode, overwrite=True))
         report = run(clip, folder / "out.mp4", options=wanted)

@@ -12,7 +12,7 @@ from av.codec.hwaccel import HWAccel
 
 from ..engines.gpus import list_gpus
 from ..gpu_context import claim_context, ffmpeg_device
-from .nvenc import find_encoders
+from .nvenc import WITHOUT, find_encoders
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,5 +113,13 @@ def describe_codecs(index: int) -> str:
     bits: dict[str, list[str]] = {}
     for encoder in find_encoders(index):
         bits.setdefault(encoder.name, []).append(str(encoder.bits))
+    if not bits and is_built_with_nvenc(index):
+        return f"{decodes}; NVENC is there, and none of its encoders opens: see the driver's limit of sessions, and `nvidia-smi`"
     encoders = ", ".join(f"{name} ({' and '.join(each)} bits)" for name, each in bits.items())
     return f"{decodes}; NVENC has {encoders or 'no encoder, so the CPU encodes'}"
+
+
+def is_built_with_nvenc(index: int) -> bool:
+    """Whether GPUs of this kind have NVENC, whatever opens now; false where the driver is not asked."""
+    gpus = list_gpus()
+    return index < len(gpus) and gpus[index].capability not in WITHOUT

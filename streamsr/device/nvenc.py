@@ -14,6 +14,7 @@ from ..options import Nvenc
 
 NVENC = ("h264_nvenc", "hevc_nvenc", "av1_nvenc")
 SURFACE_OF_BITS = {8: "nv12", 10: "p010le"}
+WITHOUT = ("8.0", "9.0", "10.0", "10.3")  # compute capabilities of GPUs that are built without NVENC: A100, H100 and H200, B200, B300
 _SIDE = 256  # pixels: what all of them take
 _found: dict[int, tuple[Nvenc, ...]] = {}  # by GPU: only what was found is kept, as a GPU that is busy now has some later
 _lock = threading.Lock()
