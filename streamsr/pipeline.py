@@ -195,9 +195,7 @@ def fill(report: Report, source: Source, sink: Sink, started: float) -> None:
     report.fps = report.num_frames / report.elapsed_s
     report.media_s = float((sink.pts[-1] - sink.pts[0]) * source.time_base + 1 / source.rate)
     report.notes += [*count.notes, *sink.losses, *(track.trouble() for track in sink.tracks if track.errors)]
-    expected = source.duration_s
-    if expected is not None and source.options.num_frames is None and report.media_s < 0.9 * expected - 1:
-        report.notes.append(f"the input ends early: {report.media_s:.2f} s of video of {expected:.2f} s announced")
+    report.notes += source.find_shortfalls()
 
 
 def balance(account: Account, source: Source, sink: Sink) -> None:
@@ -205,6 +203,9 @@ def balance(account: Account, source: Source, sink: Sink) -> None:
     account.num_encoded, account.num_muxed = sink.num_encoded, len(sink.muxed_pts)
     account.num_streams = len(sink.tracks)
     account.num_lost_packets = sum(len(track.errors) for track in sink.tracks)
+    account.problems += source.coverage.changes()
+    if sink.options.strict:
+        account.problems += source.find_shortfalls()
     check_counts(account)
     base = source.time_base
     if sink.format.pts:

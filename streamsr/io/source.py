@@ -22,6 +22,7 @@ from ..errors import SourceError
 from ..frame import fetch
 from ..options import SourceOptions
 from .clock import Clock
+from .coverage import Coverage
 from .decoding import SourceCount, packet_seconds
 from .deinterlace import deinterlace
 from .frame_order import FrameOrder
@@ -64,6 +65,8 @@ class Source:
             # whether the clock began before the recording, so that its start means nothing
             self.is_broadcast = self.container.format.name in ("mpegts", "mpeg", "hls")
             self._clock = Clock()
+            self.coverage = Coverage(self.url, self.container, self.stream)
+            self.planned: Coverage | None = None  # of a pass over the video's packets
             self._order = FrameOrder(self.stream, self.time_base)
             self._num_untimed = 0  # pictures at the beginning that Matroska gives no time, because it is before 0
             if window is None and self.container.format.name.startswith("matroska"):
@@ -117,6 +120,11 @@ class Source:
         total = self.container.duration / av.time_base
         end = min(total, self.options.end_s) if self.options.end_s is not None else total
         return max(0.0, end - (self.options.start_s or 0.0))
+
+    def find_shortfalls(self) -> list[str]:
+        """Words for what the input promised and did not hold, once all of it was read."""
+        read = next((coverage for coverage in (self.coverage, self.planned) if coverage is not None and coverage.is_at_end), None)
+        return [] if read is None else read.shortfalls(restarts=bool(self._clock.restarts))
 
     @property
     def expected_frames(self) -> int | None:
@@ -231,6 +239,7 @@ class Source:
             try:
                 packet = next(packets)
             except StopIteration:
+                self.coverage.is_at_end = True
                 break
             except av.error.FFmpegError as error:
                 failures += 1
@@ -240,6 +249,7 @@ class Source:
                 if failures > self.options.max_errors:
                     raise SourceError(f"{self.url}: cannot be read further: {error}.") from error
                 continue
+            self.coverage.see(packet)
             yield packet
 
     def _carried_on(self, packets: Iterator[av.Packet]) -> Iterator[av.Packet]:

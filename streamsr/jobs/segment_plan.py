@@ -20,6 +20,7 @@ import numpy as np
 
 from ..errors import Interrupted, SourceError
 from ..io.clock import Clock
+from ..io.coverage import Coverage
 from ..io.input_container import has_restarts, open_input, pick_video
 from ..io.source import Source
 from ..models import ModelSpec
@@ -68,6 +69,7 @@ def scan(source: Source, stop: threading.Event) -> Packets:
     start, end = (None if time is None else time / base for time in (source.start, source.end))
     with open_input(source.url, source.options) as container:
         stream = pick_video(container, source.url)
+        source.planned = coverage = Coverage(source.url, container, stream, video_alone=True)
         clock = Clock()
         demux = (lambda: clock.carry_on(container.demux(stream))) if has_restarts(container) else lambda: container.demux(stream)
         packets = demux()
@@ -81,7 +83,9 @@ def scan(source: Source, stop: threading.Event) -> Packets:
                 packets = demux()
                 continue
             if packet is None:
+                coverage.is_at_end = True
                 break
+            coverage.see(packet)
             if stop.is_set():
                 raise Interrupted("Interrupted before the first frame.")
             if not packet.size:
