@@ -64,6 +64,45 @@ class LumaOfRgb:
             for row in rows:
                 row[:] = np.clip(np.rint(row + change), 0, max_code)
 
+    def take_chroma(self, planes_GBR: Sequence[np.ndarray]) -> np.ndarray:
+        """Studio Cb and Cr codes of `luma_bits` bits, uint16 (2, h, w), of G, B and R planes (h, w): rounded."""
+        chroma = np.empty((2, *planes_GBR[0].shape), np.uint16)
+        max_code = float((1 << self.luma_bits) - 1)
+        for top in range(0, chroma.shape[1], BAND_ROWS):
+            band = slice(top, top + BAND_ROWS)
+            green, blue, red = (plane[band] for plane in planes_GBR[:3])
+            luma = self._exact((green, blue, red)) - np.float32(self.offset)
+            for index, (colour, gain) in enumerate(zip((blue, red), self._chroma_gains, strict=True)):
+                difference = (colour * np.float32(self.gain) - luma) * np.float32(gain)
+                chroma[index, band] = np.clip(np.rint(difference + self._middle), 0, max_code)
+        return chroma
+
+    def put_all(self, luma: np.ndarray, chroma: np.ndarray, planes_GBR: Sequence[np.ndarray]) -> None:
+        """Write G, B and R planes (h, w) whose luma is `luma` (h, w) and whose Cb and Cr are `chroma` (2, h, w)."""
+        max_code = float((1 << self.bits) - 1)
+        red_weight, green_weight, blue_weight = self.weights
+        for top in range(0, len(luma), BAND_ROWS):
+            band = slice(top, top + BAND_ROWS)
+            grey = luma[band].astype(np.float32) - np.float32(self.offset)
+            blue, red = (
+                grey + (codes[band].astype(np.float32) - np.float32(self._middle)) / np.float32(gain)
+                for codes, gain in zip(chroma, self._chroma_gains, strict=True)
+            )
+            green = (grey - np.float32(blue_weight) * blue - np.float32(red_weight) * red) / np.float32(green_weight)
+            for plane, codes in zip(planes_GBR[:3], (green, blue, red), strict=True):
+                plane[band] = np.clip(np.rint(codes / np.float32(self.gain)), 0, max_code)
+
+    @property
+    def _middle(self) -> float:
+        """The code of no colour."""
+        return float(1 << (self.luma_bits - 1))
+
+    @property
+    def _chroma_gains(self) -> tuple[float, float]:
+        """Codes of Cb and Cr for a code of luma's size in B - Y and R - Y: ITU-R BT.601-7 section 2.5.2, in 224 steps to luma's 219."""
+        red, _, blue = self.weights
+        return 224 / 219 / 2 / (1 - blue), 224 / 219 / 2 / (1 - red)
+
     def _exact(self, planes_GBR: Sequence[np.ndarray]) -> np.ndarray:
         """Luma as float32, not rounded."""
         red, green, blue = (np.float32(weight * self.gain) for weight in self.weights)

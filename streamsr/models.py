@@ -1,8 +1,13 @@
 """ModelSpec: what a model file is, and where to find one. A model is a pair: NAME_xSCALE.onnx and NAME_xSCALE.json.
 
-The ONNX contract: one float32 input (N, 1, H, W), luma codes divided by the largest code; one float32 output
+The ONNX contract of a model of luma: one float32 input (N, 1, H, W), luma codes divided by the largest code; one float32 output
 (N, 1, scale * H, scale * W), neither clipped nor rounded. N, H and W are free. A model may also come as int8
 (QuantizeLinear / DequantizeLinear), NAME_xSCALE_int8.onnx, with the same input and output.
+
+A model of luma and chroma (`"chroma": true` in its description) has three float32 inputs: luma (N, 1, H, W), chroma (N, 2, H, W), Cb
+and Cr codes divided by the largest code, and condition (1, 2, 1, 1), the source's blur and damage
+(streamsr.upscaling.source_condition). Its outputs are luma_hr (N, 1, scale * H, scale * W) and chroma_hr (N, 2, H, W). Where chroma
+lies: Note [Chroma grid] of streamsr.upscaling.chroma_grid.
 
 A recurrent model also carries states from frame to frame: for each entry {"name", "channels", "scale"} of the
 description's `state_shapes` one float32 input NAME (N, channels, scale * H, scale * W), zeros before the first frame, and
@@ -17,9 +22,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 from streamsr.errors import EngineError, UsageError
+from streamsr.options import Look
 
 WEIGHTS = Path(__file__).parent / "weights"
 Form = Literal["clean", "picture"]  # kinds of sources that a model may have another form for
@@ -53,13 +59,20 @@ class ModelSpec:
     size_multiple: int = 1  # width and height must be multiples of this
     input: str = "luma"
     output: str = "luma_hr"
+    has_chroma: bool = False  # takes and gives chroma, and is told the source's condition
     clean_form: str | None = None  # name of the model that takes its place for sources that have hardly been compressed
     picture_form: str | None = None  # name of the model that takes its place for single pictures
+    look: Look = "natural"
     states: tuple[StateShape, ...] = ()  # what a recurrent model carries from frame to frame
     description: str = ""
     degradation: str = ""
     license: str = ""
     details: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)  # the whole JSON
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the names of its tensors count; a bare file's one input and one output may have any."""
+        return bool(self.states) or self.has_chroma
 
     def read(self, *, int8: bool = False) -> bytes:
         """The ONNX file as bytes, its sha256 checked. Raises EngineError when it is missing or not what was described."""
@@ -102,6 +115,11 @@ def load_spec(description: Path) -> ModelSpec:
             raise EngineError(f"{description}: the state {state.name!r} needs a channel or more and a scale of 1 or more.")
         return state
 
+    def take_look(value: object) -> Look:
+        if value not in get_args(Look):
+            raise EngineError(f"{description}: 'look' is {value!r}; it must be one of {', '.join(get_args(Look))}.")
+        return cast(Look, value)
+
     scale = take(entries, "scale", int)
     if scale < 1:
         raise EngineError(f"{description}: 'scale' is {scale}; it must be 1 or more.")
@@ -122,8 +140,10 @@ def load_spec(description: Path) -> ModelSpec:
         size_multiple=take(entries, "size_multiple", int) if "size_multiple" in entries else 1,
         input=take(entries, "input", str),
         output=take(entries, "output", str),
+        has_chroma=take(entries, "chroma", bool) if "chroma" in entries else False,
         clean_form=take(entries, "clean_form", str) if "clean_form" in entries else None,
         picture_form=take(entries, "picture_form", str) if "picture_form" in entries else None,
+        look=take_look(entries.get("look", "natural")),
         states=tuple(take_state(entry) for entry in (take(entries, "state_shapes", list) if "state_shapes" in entries else ())),
         description=str(entries.get("description", "")),
         degradation=str(entries.get("degradation", "")),
@@ -137,8 +157,8 @@ def list_models(folder: Path = WEIGHTS) -> list[ModelSpec]:
     return sorted((load_spec(path) for path in folder.glob("*.json")), key=lambda spec: (spec.name, spec.scale))
 
 
-def find_models(model: str | Path, folder: Path = WEIGHTS) -> list[ModelSpec]:
-    """All scales of one model, ascending; [] for "resize", which needs no file.
+def find_models(model: str | Path, folder: Path = WEIGHTS, *, look: Look = "natural") -> list[ModelSpec]:
+    """All scales of one model in one look, ascending; [] for "resize", which needs no file.
 
     model: the name of a shipped model, or the path of an ONNX file with its JSON description beside it.
     Raises UsageError for a name that is not shipped, EngineError for files that are missing or wrong.
@@ -157,7 +177,11 @@ def find_models(model: str | Path, folder: Path = WEIGHTS) -> list[ModelSpec]:
         # this file was asked for, and no other
         return [replace(load_spec(path.with_suffix(".json")), clean_form=None, picture_form=None)]
     shipped = list_models(folder)
-    found = [spec for spec in shipped if spec.name == str(model)]
+    named = [spec for spec in shipped if spec.name == str(model)]
+    found = [spec for spec in named if spec.look == look]
+    if named and not found:
+        looks = ", ".join(dict.fromkeys(spec.look for spec in named))
+        raise UsageError(f"Model {str(model)!r} has no look {look!r}. Available: {looks}.")
     if not found:
         names = [*dict.fromkeys(spec.name for spec in shipped), RESIZE]
         raise UsageError(f"There is no model {str(model)!r}. Available: {', '.join(names)}, or the path of an .onnx file.")

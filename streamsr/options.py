@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple, TypedDict, TypeVar, get_args
 
 from .errors import UsageError
 
+Look = Literal["natural", "faithful"]
 Precision = Literal["auto", "f32", "f16", "bf16", "int8"]
 Hint = Literal["throughput", "latency"]
 Deinterlace = Literal["auto", "on", "off"]
@@ -36,6 +37,8 @@ class UpscaleOptions:
     model: str = "lite"  # a shipped model's name, the path of an ONNX file, or "resize" for the Lanczos baseline
     scale: float = 2  # of width and height
     size: tuple[int, int] | None = None  # (width, height) in pixels instead of a scale: a box for files and streams, 0 leaves a side free
+    look: Look = "natural"  # what people like to see, or as close to the original as can be known
+    strength: float | None = None  # how much softness counts as damage, 0 to 1; None: estimated from the source
     engine: str = "auto"  # see streamsr.engines
     device: str = "auto"  # "auto", "cpu", "cuda:0", "cuda:0,cuda:1", "cuda:all", "mps"
     precision: Precision = "auto"
@@ -47,6 +50,9 @@ class UpscaleOptions:
     def __post_init__(self) -> None:
         box = None if self.size is None else tuple(side or 1 for side in self.size) if any(self.size) else self.size
         check_scale(self.scale, box)  # type: ignore[arg-type]
+        check_choice("look", self.look, get_args(Look))
+        if self.strength is not None and not 0 <= self.strength <= 1:
+            raise UsageError(f"strength is {self.strength:g}; it must be 0 (the source is as soft as it is meant to be) to 1.")
         check_choice("precision", self.precision, get_args(Precision))
         check_choice("hint", self.hint, get_args(Hint))
         if self.threads < 0:
@@ -175,6 +181,8 @@ class UpscaleKeywords(TypedDict, total=False):
     size: tuple[int, int] | None
     engine: str
     device: str
+    look: Look
+    strength: float | None
     precision: Precision
     threads: int
     hint: Hint

@@ -24,6 +24,16 @@ def scale(text: str) -> float:
     return value
 
 
+def strength(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a strength from 0 to 1")
+    return value
+
+
 def size(text: str) -> tuple[int, int]:
     """(width, height) to fit into; 0 leaves a side free."""
     lower = text.lower()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, get_args, runtime_checkable
 
@@ -22,6 +23,25 @@ MAX_STREAMS = 8  # planes side by side: each takes up to 400 MB (streamsr.engine
 # What a recurrent model carries from one frame of a stream to the next, float32 (channels, scale * h, scale * w) for each
 # of `ModelSpec.states`, whatever the engine's precision: rounding it again at every frame would add up. () without one.
 State = tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Chroma:
+    """The chroma of one `Engine.infer`, for a model of luma and chroma.
+
+    samples: (2, h, w), Cb and Cr on the network's chroma grid (Note [Chroma grid] of streamsr.upscaling.chroma_grid), same dtype as luma.
+    out: (2, h, w), same dtype, written whole: rounded half to even and clipped.
+    condition: what the network is told about the source: blur and damage, both 0 to 1 (streamsr.upscaling.source_condition).
+    """
+
+    samples: np.ndarray
+    out: np.ndarray
+    condition: tuple[float, float]
+
+    @property
+    def told(self) -> np.ndarray:
+        """The condition as the model takes it, float32 (1, 2, 1, 1)."""
+        return np.array(self.condition, np.float32).reshape(1, 2, 1, 1)
 
 
 class Engine(Protocol):
@@ -43,12 +63,13 @@ class Engine(Protocol):
     bits: int  # of a sample: 8 means uint8, 9 to 16 mean uint16
     concurrency: int  # calls of `infer` that run side by side
 
-    def infer(self, luma: np.ndarray, out: np.ndarray, state: State = ()) -> State:
-        """Upscale one plane. Returns the state for the next plane of the stream; `state` is left as it was.
+    def infer(self, luma: np.ndarray, out: np.ndarray, state: State = (), chroma: Chroma | None = None) -> State:
+        """Upscale one picture. Returns the state for the next plane of the stream; `state` is left as it was.
 
         luma: (h, w) uint8 or uint16, codes 0 .. 2**bits - 1; rows may be padded.
         out: (scale * h, scale * w), same dtype, written whole: the model's output rounded half to even and clipped.
         state: what the call for the plane before returned, or `zero_state`; () for a model without one.
+        chroma: for a model that has it (`ModelSpec.has_chroma`), and for no other.
         Raises EngineError when the runtime fails.
         """
 
@@ -66,7 +87,10 @@ class BatchEngine(Engine, Protocol):
     max_batch: int  # where more bring nothing, or do not fit; 1: none at all
 
     def infer_batch(self, lumas: Sequence[np.ndarray], outs: Sequence[np.ndarray]) -> None:
-        """`infer` for up to `max_batch` planes of one shape: the same codes in `outs`."""
+        """`infer` for up to `max_batch` planes of one shape, without state and chroma: the same codes in `outs`."""
+
+
+CHROMA_INPUTS, CHROMA_OUTPUT = ("chroma", "condition"), "chroma_hr"  # tensors of a model of luma and chroma
 
 
 def zero_state(spec: ModelSpec, height: int, width: int) -> State:
@@ -75,9 +99,9 @@ def zero_state(spec: ModelSpec, height: int, width: int) -> State:
 
 
 def check_states(spec: ModelSpec, found: set[str]) -> None:
-    """Raises EngineError where a recurrent model's file has other inputs (`found`) than its description says."""
-    wanted = {spec.input, *(state.name for state in spec.states)}
-    if spec.states and wanted != found:
+    """Raises EngineError where a model's file has other inputs (`found`) than its description says."""
+    wanted = {spec.input, *(state.name for state in spec.states), *(CHROMA_INPUTS if spec.has_chroma else ())}
+    if spec.is_named and wanted != found:
         raise EngineError(f"{spec.path} takes {', '.join(sorted(found))}; its description says {', '.join(sorted(wanted))}.")
 
 

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from streamsr.engines import Engine, State
+from streamsr.engines import Chroma, Engine, State
 from streamsr.engines.cupy_arrays import Arrays
 from streamsr.engines.device_engine import DeviceArray, DeviceEngine, DeviceState
 from streamsr.engines.succession import Candidate, Say, Size, Succession
@@ -93,17 +94,17 @@ class Handover:
         if candidate.status != "taken":
             self.running.prepare(height, width)
 
-    def infer(self, luma: np.ndarray, out: np.ndarray, state: State = ()) -> State:
+    def infer(self, luma: np.ndarray, out: np.ndarray, state: State = (), chroma: Chroma | None = None) -> State:
         """luma (h, w) -> out (scale * h, scale * w): see `Engine.infer`, and Note [Handover]."""
         candidate, is_tried = self._claim((luma.shape[0], luma.shape[1]), is_frame=True)
         if candidate.status == "taken" and candidate.engine is not None:
             try:
-                return candidate.engine.infer(luma, out, state)
+                return candidate.engine.infer(luma, out, state, chroma)
             except StreamsrError as error:
                 self._succession.refuse(candidate, f"it failed: {error.message}")
-        following = self.running.infer(luma, out, state)
+        following = self.running.infer(luma, out, state, chroma)
         if is_tried:
-            self._try(candidate, luma, out, state, following)
+            self._try(candidate, luma, out, state, following, chroma)
         return following
 
     def _claim(self, size: Size, *, is_frame: bool = False) -> tuple[Candidate[Engine], bool]:
@@ -115,17 +116,22 @@ class Handover:
                 return self._succession.find(size), False
         return self._succession.claim(size)
 
-    def _try(self, candidate: Candidate[Engine], luma: np.ndarray, out: np.ndarray, state: State, following: State) -> None:
+    def _try(
+        self, candidate: Candidate[Engine], luma: np.ndarray, out: np.ndarray, state: State, following: State, chroma: Chroma | None
+    ) -> None:
         engine = candidate.engine
         assert engine is not None
         trial = np.empty_like(out)
         try:
-            trial_following = engine.infer(luma, trial, state)
+            trial_chroma = None if chroma is None else replace(chroma, out=np.empty_like(chroma.out))
+            trial_following = engine.infer(luma, trial, state, trial_chroma)
         except StreamsrError as error:
             self._succession.refuse(candidate, f"it failed: {error.message}")
             return
         unit = 255 / ((1 << self.bits) - 1)
         why = find_difference(out * unit, trial * unit, following, trial_following, precision=self.running.precision)
+        if not why and chroma is not None and trial_chroma is not None:
+            why = find_difference(chroma.out * unit, trial_chroma.out * unit, (), (), precision=self.running.precision, plane="chroma")
         if why:
             self._succession.refuse(candidate, f"its result differs: {why}")
             return
@@ -226,7 +232,8 @@ class DeviceHandover:
 
 
 def find_difference(
-    luma: np.ndarray, trial: np.ndarray, following: Sequence[np.ndarray], trial_following: Sequence[np.ndarray], *, precision: str
+    luma: np.ndarray, trial: np.ndarray, following: Sequence[np.ndarray], trial_following: Sequence[np.ndarray], *, precision: str,
+    plane: str = "luma",
 ) -> str:
     """How two engines' results for one frame differ by more than they may; "" where they agree.
 
@@ -235,7 +242,7 @@ def find_difference(
     mean, largest = TOLERANCES.get(precision, TOLERANCE)
     codes = np.abs(luma - trial)
     if not (codes.mean() <= mean and codes.max() <= largest):  # so written that NaN differs
-        return f"luma by {codes.mean():.2f} codes of 255 on average and {codes.max():.1f} at most; {mean:g} and {largest:g} are allowed"
+        return f"{plane} by {codes.mean():.2f} codes of 255 on average and {codes.max():.1f} at most; {mean:g} and {largest:g} are allowed"
     for number, (one, other) in enumerate(zip(following, trial_following, strict=True)):
         share = np.abs(one - other).mean() / max(float(np.abs(one).mean()), WEAK_STATE)
         if not share <= STATE_TOLERANCE:

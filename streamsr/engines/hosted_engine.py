@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from streamsr.engines import State
+from streamsr.engines import Chroma, State
 from streamsr.engines.cupy_arrays import Arrays
 from streamsr.engines.device_engine import DeviceArray, DeviceEngine, DeviceState, Lane
+from streamsr.errors import EngineError
 
 CONCURRENCY = 2  # planes on the device at once: one is computed while the other comes or goes
 MAX_SIZES = 4  # plane sizes whose lanes are kept
@@ -58,8 +59,10 @@ class HostedEngine:
         """Build for this size, or find it built."""
         self._give_back(self._take(height, width))
 
-    def infer(self, luma: np.ndarray, out: np.ndarray, state: State = ()) -> State:
+    def infer(self, luma: np.ndarray, out: np.ndarray, state: State = (), chroma: Chroma | None = None) -> State:
         """luma (h, w) -> out (scale * h, scale * w): see `Engine.infer`."""
+        if chroma is not None:
+            raise EngineError(f"{self.name} on {self.device} does not run models of luma and chroma yet.", hint="use --device cpu")
         slot = self._take(*luma.shape)
         max_code = (1 << self.bits) - 1
         try:

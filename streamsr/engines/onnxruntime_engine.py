@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamsr.engines import MAX_STREAMS, State, check_states
+from streamsr.engines import CHROMA_OUTPUT, MAX_STREAMS, Chroma, State, check_states
 from streamsr.errors import EngineError
 from streamsr.models import ModelSpec
 
@@ -67,12 +67,17 @@ class OnnxRuntimeEngine:
     def prepare(self, height: int, width: int) -> None:
         """Nothing to compile: a session takes any size."""
 
-    def infer(self, luma: np.ndarray, out: np.ndarray, state: State = ()) -> State:
+    def infer(self, luma: np.ndarray, out: np.ndarray, state: State = (), chroma: Chroma | None = None) -> State:
         """luma (h, w) -> out (scale * h, scale * w): see `Engine.infer`."""
         try:
             given = {name: np.ascontiguousarray(array)[None] for name, array in zip(self._states, state, strict=True)}
             outputs = ["codes_hr", *(f"{name}_next" for name in self._states)]
+            if chroma is not None:
+                given |= {"chroma": np.ascontiguousarray(chroma.samples)[None], "condition": chroma.told}
+                outputs.append(CHROMA_OUTPUT)
             result, *states = self._session.run(outputs, {"codes": np.ascontiguousarray(luma)[None, None]} | given)
+            if chroma is not None:
+                np.copyto(chroma.out, states.pop()[0])
         except Exception as error:
             raise EngineError(f"ONNX Runtime failed on a {luma.shape[1]}x{luma.shape[0]} plane: {error}") from error
         np.copyto(out, result[0, 0])
@@ -86,37 +91,46 @@ class OnnxRuntimeEngine:
 def wrap(model: onnx.ModelProto, spec: ModelSpec, *, bits: int) -> onnx.ModelProto:
     """The model with planes at both ends: codes / max_code in; x max_code, rounded half to even, clipped, codes out.
 
-    States keep their names and stay float32.
+    States and the condition keep their names and stay float32; chroma keeps its names.
     """
     sample = TensorProto.UINT8 if bits == 8 else TensorProto.UINT16
     max_code = np.float32((1 << bits) - 1)
     model = compose.add_prefix(model, "net_")
     graph = model.graph
     # a bare file has one input and one output, whatever their names
-    source = f"net_{spec.input}" if spec.states else graph.input[0].name
-    target = f"net_{spec.output}" if spec.states else graph.output[0].name
-    before = [
-        helper.make_node("Cast", ["codes"], ["codes_f32"], to=TensorProto.FLOAT),
-        helper.make_node("Div", ["codes_f32", "max_code"], [source]),
-    ]
-    after = [
-        helper.make_node("Mul", [target, "max_code"], ["scaled"]),
-        helper.make_node("Clip", ["scaled", "zero", "max_code"], ["clipped"]),
-        helper.make_node("Round", ["clipped"], ["rounded"]),
-        helper.make_node("Cast", ["rounded"], ["codes_hr"], to=sample),
-    ]
-    for state in spec.states:
-        before.append(helper.make_node("Identity", [state.name], [f"net_{state.name}"]))
-        after.append(helper.make_node("Identity", [f"net_{state.name}_next"], [f"{state.name}_next"]))
+    entries = [("codes", f"net_{spec.input}" if spec.is_named else graph.input[0].name, 1)]
+    exits = [("codes_hr", f"net_{spec.output}" if spec.is_named else graph.output[0].name, 1)]
+    kept = [(name, f"{name}_next", channels) for name, channels in ((state.name, state.channels) for state in spec.states)]
+    if spec.has_chroma:
+        entries.append(("chroma", "net_chroma", 2))
+        exits.append((CHROMA_OUTPUT, f"net_{CHROMA_OUTPUT}", 2))
+    before, after = [], []
+    for name, inner, _ in entries:
+        before.append(helper.make_node("Cast", [name], [f"{name}_f32"], to=TensorProto.FLOAT))
+        before.append(helper.make_node("Div", [f"{name}_f32", "max_code"], [inner]))
+    for name, inner, _ in exits:
+        after.append(helper.make_node("Mul", [inner, "max_code"], [f"{name}_scaled"]))
+        after.append(helper.make_node("Clip", [f"{name}_scaled", "zero", "max_code"], [f"{name}_clipped"]))
+        after.append(helper.make_node("Round", [f"{name}_clipped"], [f"{name}_rounded"]))
+        after.append(helper.make_node("Cast", [f"{name}_rounded"], [name], to=sample))
+    for name, following, _ in kept:
+        before.append(helper.make_node("Identity", [name], [f"net_{name}"]))
+        after.append(helper.make_node("Identity", [f"net_{following}"], [following]))
+    if spec.has_chroma:
+        before.append(helper.make_node("Identity", ["condition"], ["net_condition"]))
     nodes = [*before, *graph.node, *after]
     del graph.node[:], graph.input[:], graph.output[:], graph.value_info[:]
     graph.node.extend(nodes)
     graph.initializer.append(numpy_helper.from_array(np.asarray(max_code), "max_code"))
     graph.initializer.append(numpy_helper.from_array(np.zeros((), np.float32), "zero"))
-    graph.input.append(helper.make_tensor_value_info("codes", sample, ["N", 1, "H", "W"]))
-    graph.output.append(helper.make_tensor_value_info("codes_hr", sample, ["N", 1, "HR", "WR"]))
-    for state in spec.states:
-        shape: list[str | int | None] = ["N", state.channels, f"H_{state.name}", f"W_{state.name}"]
-        graph.input.append(helper.make_tensor_value_info(state.name, TensorProto.FLOAT, shape))
-        graph.output.append(helper.make_tensor_value_info(f"{state.name}_next", TensorProto.FLOAT, shape))
+
+    def tensor(name: str, kind: int, channels: int) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, kind, ["N", channels, f"H_{name}", f"W_{name}"])
+
+    graph.input.extend(tensor(name, sample, channels) for name, _, channels in entries)
+    graph.output.extend(tensor(name, sample, channels) for name, _, channels in exits)
+    graph.input.extend(tensor(name, TensorProto.FLOAT, channels) for name, _, channels in kept)
+    graph.output.extend(tensor(following, TensorProto.FLOAT, channels) for _, following, channels in kept)
+    if spec.has_chroma:
+        graph.input.append(helper.make_tensor_value_info("condition", TensorProto.FLOAT, [1, 2, 1, 1]))
     return model

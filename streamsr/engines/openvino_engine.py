@@ -17,7 +17,7 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as opset
 
-from streamsr.engines import MAX_STREAMS, State, check_states
+from streamsr.engines import CHROMA_INPUTS, CHROMA_OUTPUT, MAX_STREAMS, Chroma, State, check_states
 from streamsr.engines.openvino_attention import ATTENTION
 from streamsr.engines.openvino_tail import widen
 from streamsr.errors import EngineError
@@ -51,7 +51,7 @@ class OpenVinoEngine:
         self.bits = bits
         self.precision, self.reason = self._choose_precision(spec, precision, hint)
         self.concurrency = 1 if hint == "latency" else min(threads, MAX_STREAMS)
-        self.max_batch = 1 if self._device == "CPU" or spec.states else MAX_BATCH
+        self.max_batch = 1 if self._device == "CPU" or spec.is_named else MAX_BATCH
         self._threads = threads
         # oneDNN has no quantisation from uint16 ("CPU plugin does not support u16"): int8 above 8 bits starts at float32
         wide_int8 = self.precision == "int8" and bits > 8
@@ -62,9 +62,10 @@ class OpenVinoEngine:
         except RuntimeError as error:
             raise EngineError(f"OpenVINO cannot read {spec.path}: {first_line(error)}") from error
         self._states = spec.states
-        # by position for a model without a state: a bare file's tensors may have any names
-        self._luma = spec.input if spec.states else 0
-        self._luma_hr = spec.output if spec.states else 0
+        self._has_chroma = spec.has_chroma
+        # by position for a model without further tensors: a bare file's may have any names
+        self._luma = spec.input if spec.is_named else 0
+        self._luma_hr = spec.output if spec.is_named else 0
         self._compiled: OrderedDict[tuple[int, int, int], _Compiled] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -111,9 +112,9 @@ class OpenVinoEngine:
         """Compile for this size, or find it compiled."""
         self._compile(1, height, width)
 
-    def infer(self, luma: np.ndarray, out: np.ndarray, state: State = ()) -> State:
+    def infer(self, luma: np.ndarray, out: np.ndarray, state: State = (), chroma: Chroma | None = None) -> State:
         """luma (h, w) -> out (scale * h, scale * w): see `Engine.infer`."""
-        return self._infer(np.ascontiguousarray(luma, self._entry_dtype)[None], [out], state)
+        return self._infer(np.ascontiguousarray(luma, self._entry_dtype)[None], [out], state, chroma)
 
     def infer_batch(self, lumas: Sequence[np.ndarray], outs: Sequence[np.ndarray]) -> None:
         """In parts of 8, 4, 2 and 1 planes, so that few are compiled: see `BatchEngine.infer_batch`."""
@@ -123,7 +124,7 @@ class OpenVinoEngine:
             self._infer(np.stack(lumas[at : at + count]).astype(self._entry_dtype, copy=False), outs[at : at + count])
             at += count
 
-    def _infer(self, lumas_NHW: np.ndarray, outs: Sequence[np.ndarray], state: State = ()) -> State:
+    def _infer(self, lumas_NHW: np.ndarray, outs: Sequence[np.ndarray], state: State = (), chroma: Chroma | None = None) -> State:
         num, height, width = lumas_NHW.shape
         compiled = self._compile(num, height, width)
         with compiled.request() as request:
@@ -134,11 +135,17 @@ class OpenVinoEngine:
                 for index, (array, following) in enumerate(zip(given, states, strict=True), 1):
                     request.set_input_tensor(index, ov.Tensor(array, shared_memory=True))
                     request.set_output_tensor(index, ov.Tensor(following, shared_memory=True))
+                if chroma is not None:
+                    samples = np.ascontiguousarray(chroma.samples, self._entry_dtype)[None]
+                    for index, array in enumerate((samples, chroma.told), 1 + len(state)):
+                        request.set_input_tensor(index, ov.Tensor(array, shared_memory=True))
                 request.infer(share_inputs=True, share_outputs=True)
             except RuntimeError as error:
                 raise EngineError(f"OpenVINO failed on a {width}x{height} plane: {first_line(error)}") from error
             for phases_HWK, out in zip(request.get_output_tensor(0).data, outs, strict=True):
                 _interleave(phases_HWK, out)
+            if chroma is not None:
+                _put_chroma(request.get_output_tensor(1 + len(state)).data[0], chroma.out)
         return tuple(array[0] for array in states)
 
     def _compile(self, num: int, height: int, width: int) -> _Compiled:
@@ -181,10 +188,13 @@ class OpenVinoEngine:
         entry = sample if self._entry_dtype.kind == "u" else ov.Type.f32
         model = self._model.clone()
         shapes = {model.input(state.name): [num, state.channels, state.scale * height, state.scale * width] for state in self._states}
+        if self._has_chroma:
+            shapes[model.input("chroma")] = [num, 2, height, width]
         model.reshape({model.input(self._luma): [num, 1, height, width]} | shapes)
         steps = ov.preprocess.PrePostProcessor(model)
-        steps.input(self._luma).tensor().set_element_type(entry)
-        steps.input(self._luma).preprocess().convert_element_type(ov.Type.f32).scale(max_code)
+        for name in (self._luma, "chroma") if self._has_chroma else (self._luma,):
+            steps.input(name).tensor().set_element_type(entry)
+            steps.input(name).preprocess().convert_element_type(ov.Type.f32).scale(max_code)
         model = steps.build()
         result = model.output(self._luma_hr).get_node().input_value(0)
         last = result.get_node()
@@ -192,12 +202,21 @@ class OpenVinoEngine:
             result = last.input_value(0)
             if self.precision != "bf16":
                 result = widen(result) or result
-        luma_hr = opset.multiply(result, np.float32(max_code))
-        codes = opset.round(opset.clamp(luma_hr, 0.0, max_code), "half_to_even")
+        def codes(plane: ov.Output) -> ov.Output:
+            """Rounded and clipped samples, channels last."""
+            rounded = opset.round(opset.clamp(opset.multiply(plane, np.float32(max_code)), 0.0, max_code), "half_to_even")
+            return opset.transpose(opset.convert(rounded, sample), np.array([0, 2, 3, 1])).output(0)
+
+        outputs = [codes(result)]
         states = [model.output(f"{state.name}_next").get_node().input_value(0) for state in self._states]
-        parameters = [model.input(name).get_node() for name in (self._luma, *(state.name for state in self._states))]
-        phases = opset.transpose(opset.convert(codes, sample), np.array([0, 2, 3, 1]))
-        return ov.Model([phases.output(0), *states], parameters, "streamsr")
+        outputs += states
+        names = [self._luma, *(state.name for state in self._states)]
+        if self._has_chroma:
+            names += CHROMA_INPUTS
+            made = model.output(CHROMA_OUTPUT).get_node().input_value(0)
+            wide = widen(made) if self.precision != "bf16" else None
+            outputs.append(codes(wide or made))
+        return ov.Model(outputs, [model.input(name).get_node() for name in names], "streamsr")
 
     def close(self) -> None:
         """Free the compiled models."""
@@ -221,6 +240,17 @@ def _interleave(phases_HWK: np.ndarray, out: np.ndarray) -> None:
         return
     for index in range(s * s):
         out[index // s :: s, index % s :: s] = phases_HWK[:, :, index]
+
+
+def _put_chroma(samples_HWK: np.ndarray, out: np.ndarray) -> None:
+    """Cb and Cr, channels last, of one pixel or of two by two (streamsr.engines.openvino_tail), into (2, h, w)."""
+    if samples_HWK.shape[2] == 2:
+        out[:] = samples_HWK.transpose(2, 0, 1)
+        return
+    for channel in range(8):
+        index, down, right = channel % 2, channel // 4, channel // 2 % 2
+        plane = out[index, down::2, right::2]
+        plane[:] = samples_HWK[: plane.shape[0], : plane.shape[1], channel]
 
 
 class _Compiled:

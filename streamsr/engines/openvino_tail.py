@@ -1,10 +1,12 @@
-"""The last convolution of a network that doubles a plane, made for two by two pixels at once.
+"""The last convolutions of a network that doubles a plane, made for two by two pixels at once.
 
 It has four output channels, the phases of one pixel, and a CPU's instructions make sixteen (AVX-512, oneDNN): three
 quarters of their lanes would be idle. The same weights, moved by one row, one column and both, make the sixteen phases of
 two by two pixels in one convolution with stride 2: (k + 1)^2 taps for four pixels in place of 4 k^2. The taps in excess are
 zeros, so nothing but the order of the last additions differs. Measured at 854x480 on one core of a Zen 4, `lite` x2 with
 its residual and rounding: int8 3.8 ms in place of 6.3, f32 12.1 in place of 19.3.
+
+The convolution that makes chroma has two output channels, Cb and Cr of one pixel, and becomes one of eight in the same way.
 
 The residual is a convolution too, one that copies: in bf16 it would round the picture, so there the network stays as it is.
 """
@@ -16,59 +18,69 @@ import openvino as ov
 from openvino import opset13 as opset
 
 PAIR = 2  # pixels at once along each axis, and phases of a pixel: the networks that triple or quadruple fill the lanes
-NUM_PHASES = PAIR * PAIR
-# channel -> the phase of a pixel, and which pixel of the two by two
-CHANNELS = [(2 * (row % PAIR) + column % PAIR, row // PAIR, column // PAIR) for row in range(4) for column in range(4)]
-PHASES = [phase for phase, _, _ in CHANNELS]
+# by the number of channels of the narrow convolution, for each wide channel: the narrow one, and which pixel of the two by two
+CHANNELS = {
+    4: [(2 * (row % PAIR) + column % PAIR, row // PAIR, column // PAIR) for row in range(4) for column in range(4)],
+    2: [(channel, row, column) for row in range(PAIR) for column in range(PAIR) for channel in range(2)],
+}
 
 
-def widen(phases: ov.Output) -> ov.Output | None:
-    """Phases (N, 4, H, W) of a static size -> (N, 16, ceil(H / 2), ceil(W / 2)), channel k at row k // 4, column k % 4.
+def widen(narrow: ov.Output) -> ov.Output | None:
+    """Four phases of luma (N, 4, H, W) of a static size -> (N, 16, ceil(H / 2), ceil(W / 2)), channel k at row k // 4, column k % 4.
 
-    None where the graph does not end as ours do: a convolution, its bias, and the luma that is added to every phase.
+    Chroma (N, 2, H, W) -> (N, 8, ...), channel k is plane k % 2 at row k // 4, column k // 2 % 2. None where the graph does not end as
+    ours do: a convolution, its bias, and the input's plane or planes that are added.
     """
-    ends = _find_ends(phases.get_node())
-    weights = ends and _spread(ends[0].input_value(1).get_node())
-    if not ends or not weights:
+    ends = _find_ends(narrow.get_node())
+    if not ends:
         return None
-    convolution, bias, luma = ends
+    convolution, bias, plane = ends
+    num = convolution.get_input_shape(1)[0]
+    weights = _spread(convolution.input_value(1).get_node(), num)
+    if not weights:
+        return None
     margins = convolution.get_attributes()["pads_begin"]
-    more = [length % PAIR for length in list(phases.shape)[2:]]
+    more = [length % PAIR for length in list(narrow.shape)[2:]]
     stride = [PAIR, PAIR]
     beyond = [margin + odd for margin, odd in zip(margins, more, strict=True)]
     wide = opset.convolution(convolution.input_value(0), weights, stride, margins, beyond, [1, 1])
-    wide = opset.add(wide, bias.get_data().reshape(NUM_PHASES)[PHASES].reshape(1, -1, 1, 1))
-    copies = _place(np.ones((NUM_PHASES, 1, 1, 1), np.float32))
-    return opset.add(wide, opset.convolution(luma, copies, stride, [0, 0], more, [1, 1])).output(0)
+    wide = opset.add(wide, bias.get_data().reshape(num)[_sources(num)].reshape(1, -1, 1, 1))
+    same = np.ones((num, 1, 1, 1), np.float32) if plane.shape[1] == 1 else np.eye(num, dtype=np.float32).reshape(num, num, 1, 1)
+    return opset.add(wide, opset.convolution(plane, _place(same), stride, [0, 0], more, [1, 1])).output(0)
 
 
 def _find_ends(residual: ov.Node) -> tuple[ov.Node, ov.Node, ov.Output] | None:
-    """The convolution, its bias and the luma of (convolution + bias) + luma."""
+    """The convolution, its bias and the input of (convolution + bias) + input."""
     if residual.get_type_name() != "Add":
         return None
-    tail, luma = residual.input_values()
-    if tail.get_node().get_type_name() != "Add" or luma.shape[1] != 1:
+    tail, plane = residual.input_values()
+    if tail.get_node().get_type_name() != "Add":
         return None
     convolution, bias = (value.get_node() for value in tail.get_node().input_values())
     if convolution.get_type_name() != "Convolution" or bias.get_type_name() != "Constant":
         return None
-    num_phases, _, *kernel = convolution.get_input_shape(1)
+    num, _, *kernel = convolution.get_input_shape(1)
     attributes = {name: list(value) for name, value in convolution.get_attributes().items() if name != "auto_pad"}
     margins = [side // 2 for side in kernel]
     same_size = {"strides": [1, 1], "dilations": [1, 1], "pads_begin": margins, "pads_end": margins}
-    ours = attributes == same_size and num_phases == NUM_PHASES and min(kernel) > 1
-    return (convolution, bias, luma) if ours else None
+    ours = attributes == same_size and (num, plane.shape[1]) in ((4, 1), (2, 2)) and min(kernel) > 1
+    return (convolution, bias, plane) if ours else None
 
 
-def _spread(weights: ov.Node) -> ov.Node | None:
-    """The weights of all channels, by the operators that made those of the phases: int8 is stored with scales."""
+def _sources(num: int) -> list[int]:
+    """The narrow channel of each wide one."""
+    return [source for source, _, _ in CHANNELS[num]]
+
+
+def _spread(weights: ov.Node, num: int) -> ov.Node | None:
+    """The weights of all wide channels, by the operators that made those of the `num` narrow ones: int8 is stored with scales."""
     kind = weights.get_type_name()
     if kind == "Constant":
         values = weights.get_data()
         if values.ndim < 4:
             return weights
-        return opset.constant(values[PHASES] if values.shape[2:] == (1, 1) else _place(values), weights.get_element_type())
-    inputs = [_spread(value.get_node()) for value in weights.input_values()]
+        return opset.constant(values[_sources(num)] if values.shape[2:] == (1, 1) else _place(values), weights.get_element_type())
+    inputs = [_spread(value.get_node(), num) for value in weights.input_values()]
     if not all(inputs):
         return None
     if kind == "Convert":
@@ -79,9 +91,10 @@ def _spread(weights: ov.Node) -> ov.Node | None:
 
 
 def _place(values_KCHW: np.ndarray) -> np.ndarray:
-    """Weights of the phases, each moved to its pixel: (4, C, H, W) -> (16, C, H + 1, W + 1)."""
+    """Weights of the narrow channels, each moved to its pixel: (4, C, H, W) -> (16, C, H + 1, W + 1), (2, ...) -> (8, ...)."""
+    channels = CHANNELS[len(values_KCHW)]
     _, num, height, width = values_KCHW.shape
-    placed = np.zeros((len(CHANNELS), num, height + 1, width + 1), values_KCHW.dtype)
-    for channel, (phase, down, right) in enumerate(CHANNELS):
-        placed[channel, :, down : down + height, right : right + width] = values_KCHW[phase]
+    placed = np.zeros((len(channels), num, height + 1, width + 1), values_KCHW.dtype)
+    for wide, (narrow, down, right) in enumerate(channels):
+        placed[wide, :, down : down + height, right : right + width] = values_KCHW[narrow]
     return placed

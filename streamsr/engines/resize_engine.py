@@ -6,7 +6,7 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation
 
-from streamsr.engines import State
+from streamsr.engines import Chroma, State
 from streamsr.errors import EngineError
 
 FLAGS = Interpolation.LANCZOS | Interpolation.ACCURATE_RND
@@ -31,7 +31,7 @@ class ResizeEngine:
     def prepare(self, height: int, width: int) -> None:
         """Nothing to compile."""
 
-    def infer(self, luma: np.ndarray, out: np.ndarray, state: State = ()) -> State:
+    def infer(self, luma: np.ndarray, out: np.ndarray, state: State = (), chroma: Chroma | None = None) -> State:
         """luma (h, w) -> out (scale * h, scale * w): see `Engine.infer`."""
         height, width = luma.shape
         video = av.VideoFrame(width, height, GRAY_BITS[self.bits])

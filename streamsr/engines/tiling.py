@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from streamsr.engines import Engine, State
+from streamsr.engines import Chroma, Engine, State
 from streamsr.models import ModelSpec
 
 # for activations of one plane. 1920x1080 x2 with 16 channels needs 398 MB by the estimate below and stays whole
@@ -68,7 +68,9 @@ def plan_tiles(height: int, width: int, *, radius: int, limit: int) -> list[Tile
     return [Tile((row, column), (kept_row, kept_column)) for row, kept_row in rows for column, kept_column in columns]
 
 
-def infer_tiled(engine: Engine, luma: np.ndarray, out: np.ndarray, state: State = (), *, radius: int | None, limit: int) -> State:
+def infer_tiled(
+    engine: Engine, luma: np.ndarray, out: np.ndarray, state: State = (), chroma: Chroma | None = None, *, radius: int | None, limit: int
+) -> State:
     """`engine.infer`, in tiles where `luma` has more than `limit` pixels and the radius is known.
 
     luma: (h, w); out: (scale * h, scale * w); state: that of the whole plane, as in `Engine.infer`. Each tile reads its
@@ -76,7 +78,7 @@ def infer_tiled(engine: Engine, luma: np.ndarray, out: np.ndarray, state: State 
     """
     tiles = list(_tiles_for(luma.shape, radius, limit))
     if len(tiles) == 1:
-        return engine.infer(luma, out, state)
+        return engine.infer(luma, out, state, chroma)
     s = engine.scale
     buffer = None
     following = tuple(np.empty_like(array) for array in state)
@@ -85,11 +87,19 @@ def infer_tiled(engine: Engine, luma: np.ndarray, out: np.ndarray, state: State 
         source = luma[tile.window]
         if buffer is None:
             buffer = np.empty((source.shape[0] * s, source.shape[1] * s), out.dtype)
-        parts = engine.infer(source, buffer, tuple(array[_scaled(tile.window, k)] for array, k in zip(state, scales, strict=True)))
+        part_of = None
+        if chroma is not None:
+            window = chroma.samples[_scaled(tile.window, 1)]
+            part_of = Chroma(window, np.empty_like(window), chroma.condition)
+        parts = engine.infer(
+            source, buffer, tuple(array[_scaled(tile.window, k)] for array, k in zip(state, scales, strict=True)), part_of
+        )
         sides = zip(tile.window, tile.kept, strict=True)
         inner = tuple(slice(kept.start - window.start, kept.stop - window.start) for window, kept in sides)
         for whole, part, k in zip((out, *following), (buffer, *parts), (s, *scales), strict=True):
             np.copyto(whole[_scaled(tile.kept, k)], part[_scaled(inner, k)])
+        if chroma is not None and part_of is not None:
+            np.copyto(chroma.out[_scaled(tile.kept, 1)], part_of.out[_scaled(inner, 1)])
     return following
 
 

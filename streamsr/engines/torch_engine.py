@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamsr.engines import Engine, State, check_states
+from streamsr.engines import CHROMA_INPUTS, CHROMA_OUTPUT, Chroma, Engine, State, check_states
 from streamsr.errors import EngineError
 from streamsr.models import ModelSpec
 
@@ -47,28 +47,40 @@ class TorchEngine:
         self._states = spec.states
         if self.device == "cpu" and threads != torch.get_num_threads():
             torch.set_num_threads(threads)  # of the whole process: torch has no other
-        # by position for a model without a state: a bare file's tensors may have any names
-        self._inputs = [spec.input, *(state.name for state in spec.states)] if spec.states else self._network.inputs
-        self._outputs = [spec.output, *(f"{state.name}_next" for state in spec.states)] if spec.states else self._network.outputs
+        # by position for a model without further tensors: a bare file's may have any names
+        self._inputs, self._outputs = self._network.inputs, self._network.outputs
+        if spec.is_named:
+            self._inputs = [spec.input, *(state.name for state in spec.states), *(CHROMA_INPUTS if spec.has_chroma else ())]
+            self._outputs = [spec.output, *(f"{state.name}_next" for state in spec.states), *([CHROMA_OUTPUT] if spec.has_chroma else [])]
         self._lock = threading.Lock()
 
     def prepare(self, height: int, width: int) -> None:
         """Nothing to compile: any size runs as it is."""
 
-    def infer(self, luma: np.ndarray, out: np.ndarray, state: State = ()) -> State:
+    def infer(self, luma: np.ndarray, out: np.ndarray, state: State = (), chroma: Chroma | None = None) -> State:
         """luma (h, w) -> out (scale * h, scale * w): see `Engine.infer`."""
         max_code = float((1 << self.bits) - 1)
-        # torch has few operators for uint16
-        codes = np.ascontiguousarray(luma, np.uint8 if self.bits == 8 else np.int32)
+
+        def entry(samples: np.ndarray) -> torch.Tensor:
+            # torch has few operators for uint16
+            codes = np.ascontiguousarray(samples, np.uint8 if self.bits == 8 else np.int32)
+            return torch.from_numpy(codes)[None].to(self.device).to(torch.float32) / max_code
+
+        def leave(made: torch.Tensor, out: np.ndarray) -> None:
+            rounded = (made.float() * max_code).round().clamp(0, max_code).to(torch.int32)
+            np.copyto(out, rounded[0].cpu().numpy(), casting="unsafe")
+
         try:
             with self._lock, torch.inference_mode():
-                plane = torch.from_numpy(codes)[None, None].to(self.device).to(torch.float32) / max_code
-                states = [torch.from_numpy(np.ascontiguousarray(array))[None].to(self.device) for array in state]
-                given = dict(zip(self._inputs, [plane, *states], strict=True))
+                tensors = [entry(luma[None]), *(torch.from_numpy(np.ascontiguousarray(array))[None].to(self.device) for array in state)]
+                if chroma is not None:
+                    tensors += [entry(chroma.samples), torch.from_numpy(chroma.told).to(self.device)]
+                given = dict(zip(self._inputs, tensors, strict=True))
                 made = dict(zip(self._network.outputs, self._network(*(given[name] for name in self._network.inputs)), strict=True))
                 luma_hr, *following = (made[name] for name in self._outputs)
-                rounded = (luma_hr.float() * max_code).round().clamp(0, max_code).to(torch.int32)
-                np.copyto(out, rounded[0, 0].cpu().numpy(), casting="unsafe")
+                leave(luma_hr, out[None])
+                if chroma is not None:
+                    leave(following.pop(), chroma.out)
                 return tuple(array[0].float().cpu().numpy() for array in following)
         except RuntimeError as error:
             raise EngineError(f"torch failed on a {luma.shape[1]}x{luma.shape[0]} plane: {str(error).splitlines()[0]}") from error

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engines import BatchEngine, Engine, State, count_threads, open_engine
+from ..engines import BatchEngine, Chroma, Engine, State, count_threads, open_engine
 from ..models import ModelSpec
 
 Opener = Callable[..., Engine]
@@ -37,6 +37,7 @@ class _Job:
     luma: np.ndarray
     out: np.ndarray
     state: State = ()  # of a recurrent model, before this plane
+    chroma: Chroma | None = None
     following: State = ()  # and after it
     taken: bool = False
     done: Future[State] = field(default_factory=Future)
@@ -51,9 +52,11 @@ class Scheduler:
         self._changed = threading.Condition()
         self._now_s = 0.0  # engine time of whoever had the last turn: where an idle stream starts
 
-    def infer(self, turn: Turn, engine: Engine, luma: np.ndarray, out: np.ndarray, state: State = ()) -> State:
-        """`engine.infer(luma, out, state)` when it is this stream's turn; raises what that raises."""
-        job = _Job(turn, engine, luma, out, state)
+    def infer(
+        self, turn: Turn, engine: Engine, luma: np.ndarray, out: np.ndarray, state: State = (), chroma: Chroma | None = None
+    ) -> State:
+        """`engine.infer(luma, out, state, chroma)` when it is this stream's turn; raises what that raises."""
+        job = _Job(turn, engine, luma, out, state, chroma)
         batch: list[_Job] = []
         with self._changed:
             turn.used_s = max(turn.used_s, self._now_s)
@@ -72,9 +75,10 @@ class Scheduler:
         return min(self._waiting, key=lambda job: job.turn.used_s)
 
     def _take_along(self, first: _Job) -> list[_Job]:
-        # a plane with a state goes alone: `infer_batch` carries none
-        most = first.engine.max_batch if isinstance(first.engine, BatchEngine) and not first.state else 1
-        like = [job for job in self._waiting if job is not first and job.engine is first.engine and not job.state
+        # a plane with a state or with chroma goes alone: `infer_batch` carries neither
+        alone = first.state or first.chroma is not None
+        most = first.engine.max_batch if isinstance(first.engine, BatchEngine) and not alone else 1
+        like = [job for job in self._waiting if job is not first and job.engine is first.engine and not (job.state or job.chroma)
                 and job.luma.shape == first.luma.shape]  # fmt: skip
         batch = [first, *sorted(like, key=lambda job: job.turn.used_s)[: most - 1]]
         for job in batch:
@@ -94,7 +98,7 @@ class Scheduler:
                     pass
             for job in batch:
                 try:
-                    job.following = job.engine.infer(job.luma, job.out, job.state)
+                    job.following = job.engine.infer(job.luma, job.out, job.state, job.chroma)
                 except BaseException as error:
                     job.done.set_exception(error)
         finally:
@@ -159,9 +163,9 @@ class SharedEngine:
         self.name, self.device, self.precision, self.reason = engine.name, engine.device, engine.precision, engine.reason
         self.scale, self.bits = engine.scale, engine.bits
 
-    def infer(self, luma: np.ndarray, out: np.ndarray, state: State = ()) -> State:
+    def infer(self, luma: np.ndarray, out: np.ndarray, state: State = (), chroma: Chroma | None = None) -> State:
         """See `Scheduler.infer`."""
-        return self._scheduler.infer(self._turn, self._engine, luma, out, state)
+        return self._scheduler.infer(self._turn, self._engine, luma, out, state, chroma)
 
     def prepare(self, height: int, width: int) -> None:
         self._engine.prepare(height, width)

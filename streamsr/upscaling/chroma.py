@@ -28,15 +28,18 @@ class Carrier:
         self._chroma: dict[GraphKey, ChainPool] = {}
         self._lock = threading.Lock()
 
-    def __call__(self, video: av.VideoFrame) -> av.VideoFrame:
-        """A fresh frame that shares no memory with `video`; what its luma holds is not defined. See `Resampler` for the rest."""
+    def __call__(self, video: av.VideoFrame, *, with_chroma: bool = True) -> av.VideoFrame:
+        """A fresh frame that shares no memory with `video`; what its luma holds is not defined. See `Resampler` for the rest.
+
+        with_chroma: False where chroma is left to the caller, too.
+        """
         layout = find_layout(video.format.name)
         if layout is None or not self._pads(video, layout):
             return self.whole(video)
         result = self._padding(video)
         result.pict_type = 0  # type: ignore[assignment]
         result.color_range, result.colorspace = video.color_range, video.colorspace
-        if layout.kind == "yuv":
+        if layout.kind == "yuv" and with_chroma:
             self._put_chroma(Frame(video), Frame(result))
         return result
 

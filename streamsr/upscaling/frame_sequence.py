@@ -16,11 +16,13 @@ import numpy as np
 
 from streamsr.colour import LUMA_BITS, LumaOfRgb
 from streamsr.engines import State
-from streamsr.frame import Frame, Layout, find_layout
-from streamsr.resample import CONVERT_FLAGS, Resampler, exact_side, planar_format, repeat_edge
+from streamsr.frame import Frame, Layout
+from streamsr.resample import CONVERT_FLAGS, GraphKey, Resampler, exact_side, planar_format, repeat_edge
 from streamsr.upscaling.chroma import Carrier
-from streamsr.upscaling.recurrence import AnyOrder, InOrder, Luma
+from streamsr.upscaling.chroma_grid import ChromaResampler, grid_of
+from streamsr.upscaling.recurrence import AnyOrder, Enlarged, InOrder, Luma, SourceChroma
 from streamsr.upscaling.scene_cuts import Continuity
+from streamsr.upscaling.source_condition import Condition
 
 
 class Enlarger(Protocol):
@@ -29,9 +31,13 @@ class Enlarger(Protocol):
     @property
     def is_recurrent(self) -> bool: ...
     def output_size(self, width: int, height: int, pix_fmt: str) -> tuple[int, int]: ...
+    @property
+    def has_chroma(self) -> bool: ...
+    def condition_of(self, luma: np.ndarray, bits: int) -> Condition: ...
     def enlarge(
-        self, luma: np.ndarray, target: tuple[int, int], *, bits: int, states: dict[int, State], is_picture: bool = False
-    ) -> np.ndarray | None: ...
+        self, luma: np.ndarray, target: tuple[int, int], *, bits: int, states: dict[int, State], chroma: SourceChroma | None,
+        is_picture: bool = False,
+    ) -> Enlarged | None: ...  # fmt: skip
     def count(self, *, reused: bool) -> None: ...
 
 
@@ -53,6 +59,8 @@ class Stream:
         self._converter: Resampler | None = None
         self._pix_fmt = ""
         self._last: Luma | None = None
+        self._condition: Condition | None = None  # of the source, found in its first frame
+        self._to_result = ChromaResampler()
         self._size = (0, 0)
         enlarge = functools.partial(upscaler.enlarge, is_picture=is_picture)
         self._order: AnyOrder | InOrder = (InOrder if upscaler.is_recurrent else AnyOrder)(enlarge)
@@ -111,37 +119,82 @@ class Stream:
             time_base = None if frame.video.time_base is None else float(frame.video.time_base)
             goes_on = self._continuity.time_goes_on(frame.video.pts, time_base)
         last = self._last
-        if goes_on and last is not None and last.samples.shape == samples.shape and np.array_equal(last.samples, samples):
+        chroma = self._chroma_of(frame, samples, bits) if self._upscaler.has_chroma else None
+        if goes_on and last is not None and _equal(last.samples, samples) and _equal_chroma(last.chroma, chroma):
             return last, True
         if self._continuity is not None:
             goes_on = self._continuity.picture_goes_on(samples, bits) and goes_on
         sides = zip((frame.video.width, frame.video.height), self._size, frame.layout.log2_chroma, strict=True)
         width, height = (exact_side(*side) for side in sides)
-        self._last = Luma(samples if is_rgb else samples.copy(), (width, height), bits)
+        self._last = Luma(samples if is_rgb else samples.copy(), (width, height), bits, chroma)
         self._order.add(self._last, goes_on=goes_on)
         return self._last, False
+
+    def _chroma_of(self, frame: Frame, luma: np.ndarray, bits: int) -> SourceChroma:
+        """The frame's chroma, and what networks are told about the source. luma: of `bits` bits, as they see it."""
+        assert self._carrier is not None
+        if self._condition is None:
+            self._condition = self._upscaler.condition_of(luma, bits)
+        on_luma = grid_of(frame.layout, "center")
+        if frame.layout.kind == "rgb":
+            return SourceChroma(LumaOfRgb.of(frame.video, frame.layout.bits).take_chroma(frame.planes), on_luma, self._condition)
+        if frame.layout.kind == "gray":
+            return SourceChroma(np.full((2, *luma.shape), 1 << (bits - 1), luma.dtype), on_luma, self._condition)
+        return SourceChroma(np.stack(frame.planes[1:3]), grid_of(frame.layout, self._location(frame)), self._condition)
+
+    def _location(self, frame: Frame) -> str:
+        """Where its chroma lies."""
+        assert self._carrier is not None
+        if frame.layout.log2_chroma == (0, 0):
+            return "center"
+        return self._carrier.whole.location(GraphKey.of(frame.video), frame.video)
 
     def _finish(self, source: av.VideoFrame, luma: Luma, reused: bool) -> av.VideoFrame:
         assert self._carrier is not None
         width, height = luma.target
-        luma_hr = self._order.enlarge(luma)
-        carrier = (self._carrier.whole if luma_hr is None else self._carrier)(source)
-        layout = find_layout(carrier.format.name)
-        assert layout is not None
-        if luma_hr is not None:
-            planes = Frame(carrier).planes
-            if layout.kind == "rgb":
-                LumaOfRgb.of(carrier, layout.bits).put(luma_hr, planes)
-            else:
-                planes[0][:height, :width] = luma_hr
-                repeat_edge(planes[0], width, height)  # Note [Odd sizes] of streamsr.resample
-        self._upscaler.count(reused=reused and luma_hr is not None)
+        made = self._order.enlarge(luma)
+        if made is None:
+            carrier = self._carrier.whole(source)
+        else:
+            carrier = self._carrier(source, with_chroma=made.chroma is None)
+            self._put(made, Frame(carrier), Frame(source), (height, width))
+        self._upscaler.count(reused=reused and made is not None)
         return carrier
+
+    def _put(self, made: Enlarged, carrier: Frame, source: Frame, size: tuple[int, int]) -> None:
+        """What the network made into the carrier; size: rows and columns of it that the picture takes up."""
+        height, width = size
+        layout, planes = carrier.layout, carrier.planes
+        if layout.kind == "rgb":
+            colour = LumaOfRgb.of(carrier.video, layout.bits)
+            if made.chroma is None or made.grid is None:
+                colour.put(made.luma, planes)
+            else:
+                target = grid_of(layout, "center")
+                colour.put_all(made.luma, self._to_result(made.chroma, made.grid, target, size, bits=colour.luma_bits), planes)
+            return
+        planes[0][:height, :width] = made.luma
+        repeat_edge(planes[0], width, height)  # Note [Odd sizes] of streamsr.resample
+        if layout.kind == "yuv" and made.chroma is not None and made.grid is not None:
+            shape = (planes[1].shape[0], planes[1].shape[1])
+            chroma = self._to_result(made.chroma, made.grid, grid_of(layout, self._location(source)), shape, bits=layout.bits)
+            for plane, samples in zip(planes[1:3], chroma, strict=True):
+                plane[:] = samples
 
 
 def luma_bits(layout: Layout) -> int:
     """The bits of the luma that the network sees for frames of this layout."""
     return max(layout.bits, LUMA_BITS) if layout.kind == "rgb" else layout.bits
+
+
+def _equal(one: np.ndarray, other: np.ndarray) -> bool:
+    return one.shape == other.shape and np.array_equal(one, other)
+
+
+def _equal_chroma(one: SourceChroma | None, other: SourceChroma | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return one.grid == other.grid and one.condition == other.condition and _equal(one.planes, other.planes)
 
 
 def _same(video: av.VideoFrame) -> av.VideoFrame:

@@ -19,14 +19,18 @@ from typing import Any, Unpack, overload
 import av
 import numpy as np
 
-from streamsr.engines import MAX_STREAMS, Engine, State, choose_engine, count_threads, describe_model, open_engine, zero_state
+from streamsr.engines import MAX_STREAMS, Chroma, Engine, State, choose_engine, count_threads, describe_model, open_engine, zero_state
 from streamsr.engines.tiling import infer_tiled, max_pixels, tile_shape
+from streamsr.errors import UsageError
 from streamsr.frame import Frame, find_layout
 from streamsr.models import RESIZE, Form, ModelSpec, find_models
 from streamsr.options import UpscaleKeywords, UpscaleOptions, check_scale
 from streamsr.resample import exact_side, planar_format, resize_plane
+from streamsr.upscaling.chroma_grid import LINEAR, ChromaResampler, network_grid
 from streamsr.upscaling.frame_sequence import Stream, luma_bits
+from streamsr.upscaling.recurrence import Enlarged, SourceChroma
 from streamsr.upscaling.scale_plan import padded_shape, plan_passes, specs_for
+from streamsr.upscaling.source_condition import Condition, estimate
 
 
 class Upscaler:
@@ -55,11 +59,14 @@ class Upscaler:
         self.options = options
         self.model = options.model
         self.scale, self.size = options.scale, options.size
+        self._is_clean = False  # of the source: it is known to have no compression artefacts
         path = Path(options.model)
         if path.suffix == ".onnx" and path.is_file() and not path.with_suffix(".json").is_file():
             self._specs = [describe_model(path, engine=options.engine)]
         else:
-            self._specs = find_models(options.model)
+            self._specs = find_models(options.model, look=options.look)
+        if options.strength is not None and not self.has_chroma:
+            raise UsageError(f"Model {options.model!r} takes no strength: it is not told how soft its source is.")
         self._named = self.model, self._specs
         self._picture_specs: dict[float, list[ModelSpec]] = {}  # what makes single arrays so many times larger
         # an unknown name is an error for "resize" too
@@ -74,6 +81,7 @@ class Upscaler:
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._stream = Stream(self)
+        self._to_network = ChromaResampler(LINEAR)
         self.notes: list[str] = []  # warnings, without repetitions
         self.num_upscaled = 0  # frames given back
         self.num_reused = 0  # of these, how many had the luma of the frame before
@@ -96,6 +104,17 @@ class Upscaler:
     def is_recurrent(self) -> bool:
         """Whether the model carries a state from frame to frame (Note [State] of streamsr.upscaling.frame_sequence)."""
         return any(spec.states for spec in self._specs)
+
+    @property
+    def has_chroma(self) -> bool:
+        """Whether the model takes chroma, at one of its scales at least."""
+        return any(spec.has_chroma for spec in self._specs)
+
+    def condition_of(self, luma: np.ndarray, bits: int) -> Condition:
+        """What networks are told about a source with this luma (h, w) in its first frame."""
+        found = estimate([luma], bits=bits)
+        strength = self.options.strength
+        return Condition(found.blur if strength is None else strength, 0.0 if self._is_clean else found.damage)
 
     @property
     def precision(self) -> str:
@@ -230,32 +249,47 @@ class Upscaler:
             return engine
 
     def enlarge(
-        self, luma: np.ndarray, target: tuple[int, int], *, bits: int, states: dict[int, State], is_picture: bool = False
-    ) -> np.ndarray | None:
+        self, luma: np.ndarray, target: tuple[int, int], *, bits: int, states: dict[int, State], chroma: SourceChroma | None = None,
+        is_picture: bool = False,
+    ) -> Enlarged | None:  # fmt: skip
         """Luma (h, w) of `bits` bits through the network to exactly target (width, height); None if none is needed.
 
+        chroma: of the source, for models that take it; it comes back as it leaves the last pass.
         states: of each pass, replaced by those for the next frame of the stream; {} for a first frame.
         is_picture: it belongs to no stream, so a model that has a form for pictures takes that.
         """
         passes = self._plan(luma.shape[1], luma.shape[0], target, is_picture=is_picture)
+        if not passes:
+            return None
+        planes, grid = (None, None) if chroma is None else (chroma.planes, chroma.grid)
         for number, spec in enumerate(passes):
             engine = self._engine(spec, bits)
             rows, columns = luma.shape
             padded = padded_shape(luma.shape, spec.size_multiple)
+            margin = ((0, padded[0] - rows), (0, padded[1] - columns))
+            call = None
+            if spec.has_chroma and chroma is not None and planes is not None and grid is not None:
+                wanted = network_grid(grid, spec.scale)
+                samples = self._to_network(planes, grid, wanted, (rows, columns), bits=bits)
+                samples, grid = np.pad(samples, ((0, 0), *margin), mode="edge") if padded != luma.shape else samples, wanted
+                call = Chroma(samples, np.empty_like(samples, order="C"), (chroma.condition.blur, chroma.condition.damage))
+                planes = call.out[:, :rows, :columns]
             if padded != luma.shape:
-                luma = np.pad(luma, ((0, padded[0] - rows), (0, padded[1] - columns)), mode="edge")
+                luma = np.pad(luma, margin, mode="edge")
             out = np.empty((padded[0] * spec.scale, padded[1] * spec.scale), luma.dtype)
             start = time.perf_counter()
             state = states[number] if number in states else zero_state(spec, *padded)
-            states[number] = infer_tiled(engine, luma, out, state, radius=spec.receptive_field, limit=max_pixels(spec))
+            states[number] = infer_tiled(engine, luma, out, state, call, radius=spec.receptive_field, limit=max_pixels(spec))
             with self._lock:
                 self.engine_seconds += time.perf_counter() - start
             luma = out[: rows * spec.scale, : columns * spec.scale]
-        if not passes or luma.shape == (target[1], target[0]):
-            return luma if passes else None
-        out = np.empty((target[1], target[0]), luma.dtype)
-        resize_plane(luma, *target, bits=bits, out=out)
-        return out
+            grid = grid and (grid[0].enlarged(spec.scale), grid[1].enlarged(spec.scale))
+        if luma.shape != (target[1], target[0]):
+            out = np.empty((target[1], target[0]), luma.dtype)
+            resize_plane(luma, *target, bits=bits, out=out)
+            grid = grid and (grid[0].enlarged(target[1] / luma.shape[0]), grid[1].enlarged(target[0] / luma.shape[1]))
+            luma = out
+        return Enlarged(luma, planes, grid) if any(spec.has_chroma for spec in passes) else Enlarged(luma)
 
     def restart(self) -> None:
         """The next single frame does not follow on the last one (a source came back): forget what was kept of it."""
@@ -271,6 +305,7 @@ class Upscaler:
         """
         check_scale(scale, size)
         self.scale, self.size = scale, size
+        self._is_clean = form == "clean"
         named, specs = self._named
         self._specs = specs_for(specs, scale, form)
         self.model = named if self._specs is specs else self._specs[0].name

@@ -29,7 +29,7 @@ class FakeEngine:
         self.prepared: list[Size] = []
         self.closed = 0
 
-    def infer(self, luma: np.ndarray, out: np.ndarray, state: State = ()) -> State:
+    def infer(self, luma: np.ndarray, out: np.ndarray, state: State = (), chroma: object = None) -> State:
         self.seen.append(int(luma[0, 0]))
         if self.fails_at is not None and len(self.seen) > self.fails_at:
             raise EngineError(f"{self.name} broke")

@@ -27,7 +27,7 @@ class Neighbourhood:
         self.radius = radius
         self.shapes: set[tuple[int, ...]] = set()
 
-    def infer(self, luma: np.ndarray, out: np.ndarray, state: tuple[np.ndarray, ...] = ()) -> tuple[np.ndarray, ...]:
+    def infer(self, luma: np.ndarray, out: np.ndarray, state: tuple[np.ndarray, ...] = (), chroma: object = None) -> tuple[np.ndarray, ...]:
         self.shapes.add(luma.shape)
         rows, columns = luma.shape
         padded = np.pad(luma.astype(np.uint32), self.radius)

@@ -26,7 +26,7 @@ class Recorder:
         self.batches: list[list[int]] = []
         self.gate = threading.Event()
 
-    def infer(self, luma: np.ndarray, out: np.ndarray, state: tuple[np.ndarray, ...] = ()) -> tuple[np.ndarray, ...]:
+    def infer(self, luma: np.ndarray, out: np.ndarray, state: tuple[np.ndarray, ...] = (), chroma: object = None) -> tuple[np.ndarray, ...]:
         self.infer_batch([luma], [out])
         return tuple(part + 1 for part in state)
 

@@ -220,7 +220,7 @@ def test_engine_error_reaches_the_caller(model: Path, monkeypatch: pytest.Monkey
     with Upscaler(model, threads=2) as upscaler:
         upscaler.prepare(48, 32)
 
-        def fail(luma: np.ndarray, out: np.ndarray, state: tuple[np.ndarray, ...] = ()) -> None:
+        def fail(luma: np.ndarray, out: np.ndarray, state: tuple[np.ndarray, ...] = (), chroma: object = None) -> None:
             raise EngineError("out of memory")
 
         for engine in upscaler._engines.values():

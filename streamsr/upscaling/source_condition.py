@@ -1,0 +1,92 @@
+"""Condition: how soft and how damaged a source is, which networks of luma and chroma are told.
+
+A network cannot know whether a picture is blurred or meant to be soft. It is told the assumed blur and damage (`Condition`). By default
+both are estimated from the source's luma: statistics of differences between neighbours, in blocks with much and with little structure,
+go through a small network that was fitted on sources of known blur and damage (trainer/found/estimate.py).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+WEIGHTS = Path(__file__).parent.parent / "weights" / "condition.npz"
+MAX_BLUR = 2.0  # pixels of the result at x2: standard deviation of the blur that 1 stands for
+BLOCK = 16  # pixels a side
+GROUPS = ((0.0, 0.1), (0.1, 0.35), (0.35, 0.7), (0.7, 1.0))  # of blocks, sorted by structure, most first
+MAX_BLOCKS = 4096  # of a frame: more make no difference
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a network is told about its source.
+
+    blur: assumed standard deviation of the blur, 0 to 1 for 0 to MAX_BLUR pixels of the result.
+    damage: log2(1 + d) / 4 for a root mean square d, in 8-bit codes, of what noise and compression changed; 0 to 1.
+    """
+
+    blur: float
+    damage: float
+
+
+def measure(luma: NDArray, *, bits: int = 8) -> NDArray:
+    """Statistics of one luma plane (h, w): see the module. Raises ValueError for a plane smaller than 3 blocks a side."""
+    height, width = (side // BLOCK * BLOCK for side in luma.shape)
+    if min(height, width) < 3 * BLOCK:
+        raise ValueError(f"The plane is {luma.shape[1]}x{luma.shape[0]}; {3 * BLOCK} pixels a side are needed.")
+    step = max(1, round((height * width / BLOCK**2 / MAX_BLOCKS) ** 0.5))
+    y = luma[:height, :width]
+    if step > 1:  # every step-th block along both axes, whole
+        rows = (np.arange(0, height // BLOCK, step)[:, None] * BLOCK + np.arange(BLOCK)).ravel()
+        columns = (np.arange(0, width // BLOCK, step)[:, None] * BLOCK + np.arange(BLOCK)).ravel()
+        y = y[rows][:, columns]
+    blocks = y.reshape(y.shape[0] // BLOCK, BLOCK, y.shape[1] // BLOCK, BLOCK).transpose(0, 2, 1, 3).reshape(-1, BLOCK, BLOCK)
+    b = blocks.astype(np.float32) / (1 << (bits - 8))
+
+    def energy(d: NDArray) -> NDArray:
+        return np.einsum("nij,nij->n", d, d) / (d.shape[1] * d.shape[2])
+
+    rows1, columns1 = b[:, 1:] - b[:, :-1], b[:, :, 1:] - b[:, :, :-1]
+    lag1 = energy(rows1) + energy(columns1)
+    lag2 = energy(b[:, 2:] - b[:, :-2]) + energy(b[:, :, 2:] - b[:, :, :-2])
+    lag4 = energy(b[:, 4:] - b[:, :-4]) + energy(b[:, :, 4:] - b[:, :, :-4])
+    second = energy(rows1[:, 1:] - rows1[:, :-1]) + energy(columns1[:, :, 1:] - columns1[:, :, :-1])
+    cross = rows1[:, :, 1:] - rows1[:, :, :-1]
+    third = energy(cross[:, 1:, 1:] - cross[:, 1:, :-1] - cross[:, :-1, 1:] + cross[:, :-1, :-1])
+    inner = (columns1[:, :, 7] ** 2).mean(1) + (rows1[:, 7] ** 2).mean(1)  # across the borders of 8x8 transforms
+    statistics = [lag1, lag2, lag4, second, energy(cross), third, inner]
+    order = np.argsort(-lag4)
+    found = []
+    for first, last in GROUPS:
+        chosen = order[int(first * len(order)) : max(int(last * len(order)), int(first * len(order)) + 1)]
+        found += [np.log2(float(value[chosen].mean()) + 0.05) for value in statistics]
+    return np.array(found, np.float32)
+
+
+@functools.cache
+def _weights() -> list[NDArray]:
+    with np.load(WEIGHTS) as arrays:
+        return [arrays[name] for name in ("mean", "scale", "w0", "b0", "w1", "b1")]
+
+
+def estimate(lumas: Sequence[NDArray], *, bits: int = 8) -> Condition:
+    """The condition that a source's frames are most likely in: the median over some of its luma planes, all (h, w).
+
+    Planes that are too small to say are taken for a clean source.
+    """
+    mean, scale, w0, b0, w1, b1 = _weights()
+    told = []
+    for luma in lumas:
+        if min(luma.shape) < 3 * BLOCK:
+            continue
+        x = (measure(luma, bits=bits) - mean) * scale
+        told.append(np.clip(np.maximum(x @ w0 + b0, 0) @ w1 + b1, 0, 1))
+    if not told:
+        return Condition(0.0, 0.0)
+    blur, damage = np.median(told, axis=0)
+    return Condition(float(blur), float(damage))

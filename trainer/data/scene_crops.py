@@ -1,0 +1,91 @@
+"""Random crops out of a pool, as a network reads and should write them.
+
+Axes: N batch, H rows and W columns of small luma. x (N, 5, H, W) and y (N, s * s + 2, H, W) as trainer.nets.luma_chroma says, in [0, 1].
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainer.data.as_found import MAX_BLUR
+from trainer.data.crops import oriented
+from trainer.data.scene_pool import Scene
+from trainer.data.yuv_planes import rounded, to_luma_grid
+
+# standard deviations of what a network is told wrongly: an estimate of a source is no better, and people set what they like
+BLUR_ERROR, DAMAGE_ERROR = 0.25 / MAX_BLUR, 0.06
+
+
+class Batches:
+    """Draws training batches; `rng` is all there is to checkpoint."""
+
+    def __init__(self, scenes: list[Scene], *, scale: int, batch: int, crop: int, seed: int) -> None:
+        self.scenes, self.scale, self.batch, self.crop = scenes, scale, batch, crop
+        self.rng = np.random.default_rng(seed)
+
+    def draw(self) -> tuple[Tensor, Tensor]:
+        """(x, y) of places, orientations and levels at random."""
+        pairs = [self._one() for _ in range(self.batch)]
+        x, y = (torch.from_numpy(np.stack(side)) for side in zip(*pairs, strict=True))
+        return x.contiguous(memory_format=torch.channels_last), y
+
+    def _one(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        rng, crop = self.rng, self.crop
+        scene = self.scenes[int(rng.integers(len(self.scenes)))]
+        way, frame = int(rng.integers(len(scene.ly))), int(rng.integers(scene.ly.shape[1]))
+        height, width = scene.ly.shape[2:]
+        top, left = (2 * int(rng.integers((size - crop) // 2 + 1)) for size in (height, width))
+        x, y = cut(scene, way, frame, self.scale, top, left, crop)
+        turn = int(rng.integers(8))
+        x, y = turned(x, turn), turned_phases(y, turn, self.scale)
+        if rng.random() < 0.25:
+            _to_full_range(x[:3])
+            _to_full_range(y, num_chroma=2)
+        x[3] = np.clip(x[3] + rng.normal(0, BLUR_ERROR), 0, 1) if x[3, 0, 0] or rng.random() < 0.5 else x[3]
+        x[4] = np.clip(x[4] + rng.normal(0, DAMAGE_ERROR), 0, 1) if x[4, 0, 0] or rng.random() < 0.5 else x[4]
+        return x, y
+
+
+def cut(scene: Scene, way: int, frame: int, scale: int, top: int, left: int, crop: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """(x (5, H, W), y (s * s + 2, H, W)) of one square of `crop` small pixels; top, left and crop are even."""
+    rows, columns = slice(top, top + crop), slice(left, left + crop)
+    margin_top, margin_left = min(top // 2, 2), min(left // 2, 2)
+    some = scene.lc[way, frame][:, top // 2 - margin_top : (top + crop) // 2 + 2, left // 2 - margin_left : (left + crop) // 2 + 2]
+    chroma = rounded(to_luma_grid(some, scene.site, scale))
+    chroma = chroma[:, 2 * margin_top : 2 * margin_top + crop, 2 * margin_left : 2 * margin_left + crop]
+    x = np.empty((5, crop, crop), np.float32)
+    x[0], x[1:3] = scene.ly[way, frame][rows, columns], chroma
+    x[:3] /= 255
+    x[3], x[4] = scene.condition[way]
+    high = scene.hy[frame][scale * top : scale * (top + crop), scale * left : scale * (left + crop)]
+    phases = high.reshape(crop, scale, crop, scale).transpose(1, 3, 0, 2).reshape(scale * scale, crop, crop)
+    y = np.concatenate([phases, _target_chroma(scene, frame, scale, top, left, crop)]).astype(np.float32)
+    return x, y / np.float32(255)
+
+
+def _target_chroma(scene: Scene, frame: int, scale: int, top: int, left: int, crop: int) -> NDArray:
+    """At x2 the target's own samples; at other scales those brought to the input's luma grid."""
+    if scale == 2:
+        return scene.hc[frame][:, top : top + crop, left : left + crop]
+    raise NotImplementedError(f"chroma targets at x{scale}")
+
+
+def turned(x_CHW: NDArray[np.float32], turn: int) -> NDArray[np.float32]:
+    """One of the eight flips and transposes of every plane."""
+    return np.stack([oriented(plane, turn) for plane in x_CHW])
+
+
+def turned_phases(y_CHW: NDArray[np.float32], turn: int, scale: int) -> NDArray[np.float32]:
+    """The same of luma phases and chroma: phases change places, too."""
+    crop = y_CHW.shape[1]
+    high = y_CHW[: scale * scale].reshape(scale, scale, crop, crop).transpose(2, 0, 3, 1).reshape(scale * crop, scale * crop)
+    high = oriented(high, turn)
+    phases = high.reshape(crop, scale, crop, scale).transpose(1, 3, 0, 2).reshape(scale * scale, crop, crop)
+    return np.concatenate([phases, turned(y_CHW[scale * scale :], turn)])
+
+
+def _to_full_range(planes_CHW: NDArray[np.float32], *, num_chroma: int = 2) -> None:
+    luma, chroma = planes_CHW[:-num_chroma], planes_CHW[-num_chroma:]
+    np.clip((luma - 16 / 255) * (255 / 219), 0, 1, out=luma)
+    np.clip((chroma - 128 / 255) * (255 / 224) + 128 / 255, 0, 1, out=chroma)

@@ -1,0 +1,112 @@
+"""`LumaChroma` as an ONNX graph, written node by node: standard operators, named tensors, nothing for an engine to guess.
+
+luma (n, 1, h, w), chroma (n, 2, h, w), condition (1, 2, 1, 1) -> planes (n, 5, h, w) around mid-grey -> Conv, Relu (head)
+-> Conv, Relu (body0..), every second one with the features before the pair added where the network is residual -> Conv (tail)
+-> luma phases, to which luma is added, and DepthToSpace -> luma_hr (n, 1, s h, s w); chroma, which is added -> chroma_hr (n, 2, h, w)
+
+Of a quantised network every tensor that a convolution reads goes through QuantizeLinear and DequantizeLinear, and weights come in int8.
+"""
+
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from trainer.nets.luma_chroma import CHROMA_GAIN, MIDDLE, PLANES, LumaChroma
+from trainer.nets.quantised_lite import weight_step
+from trainer.nets.quantised_luma_chroma import CODE, LumaChromaInt8
+
+OPSET = 17
+IR_VERSION = 8  # the IR that came with opset 17: older runtimes refuse newer ones
+
+
+class _Graph:
+    """Nodes and weights as they are added."""
+
+    def __init__(self, steps: NDArray[np.float32] | None) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.weights: list[onnx.TensorProto] = []
+        self.steps = steps  # of the activations of a quantised network
+
+    def constant(self, name: str, value: Any) -> str:
+        """value: an array or a NumPy scalar."""
+        self.weights.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+    def add(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        self.nodes.append(helper.make_node(kind, inputs, [output], name=f"{kind.lower()}.{output}", **attributes))
+        return output
+
+    def rounded(self, name: str, step: float, zero: Any) -> str:
+        """Through 8 bits and back."""
+        scale, point = self.constant(f"{name}.step", np.float32(step)), self.constant(f"{name}.zero", zero)
+        codes = self.add("QuantizeLinear", [name, scale, point], f"{name}.codes")
+        return self.add("DequantizeLinear", [codes, scale, point], f"{name}.rounded")
+
+    def convolve(self, name: str, given: str, weight_OIKK: torch.Tensor, bias_O: torch.Tensor) -> str:
+        weight = weight_OIKK.detach()
+        if self.steps is None:
+            weight_name = self.constant(f"{name}.weight", weight.numpy())
+        else:
+            step = weight_step(weight)
+            codes = (weight / step).round().clamp(-127, 127).to(torch.int8).numpy()
+            scale = self.constant(f"{name}.weight.step", step.flatten().numpy())
+            zero = self.constant(f"{name}.weight.zero", np.zeros(len(codes), np.int8))
+            stored = self.constant(f"{name}.weight.codes", codes)
+            weight_name = self.add("DequantizeLinear", [stored, scale, zero], f"{name}.weight", axis=0)
+        bias = self.constant(f"{name}.bias", bias_O.detach().numpy())
+        return self.add("Conv", [given, weight_name, bias], f"{name}.out", kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+
+
+def onnx_of(net: LumaChroma, metadata: dict[str, str] | None = None) -> onnx.ModelProto:
+    """A checked model with its weights inside the file: float32, or int8 of a `LumaChromaInt8`."""
+    phases = net.scale**2
+    steps = net.log_step.detach().exp().numpy() if isinstance(net, LumaChromaInt8) else None
+    graph = _Graph(steps)
+
+    def activation(name: str, given: str, point: int) -> str:
+        result = graph.add("Relu", [given], f"{name}.relu")
+        return result if steps is None else graph.rounded(result, float(steps[point]), np.uint8(0))
+
+    blank = graph.add("Mul", ["luma", graph.constant("nothing", np.float32(0))], "blank")  # planes of any size from two numbers
+    told = graph.add("Add", [blank, "condition"], "told")
+    planes = graph.add("Concat", ["luma", "chroma", told], "planes", axis=1)
+    last = graph.add("Add", [planes, graph.constant("minus_middle", np.float32(-MIDDLE))], "centred")
+    if steps is not None:
+        last = graph.rounded(last, CODE, np.int8(0))
+    gain = torch.tensor([1.0, CHROMA_GAIN, CHROMA_GAIN, 1.0, 1.0]).view(1, PLANES, 1, 1)
+    assert net.head.bias is not None
+    assert net.tail.bias is not None
+    last = before = activation("head", graph.convolve("head", last, net.head.weight * gain, net.head.bias), 0)
+    for i, conv in enumerate(net.body):
+        assert isinstance(conv, torch.nn.Conv2d)
+        assert conv.bias is not None
+        last = graph.convolve(f"body{i}", last, conv.weight, conv.bias)
+        if net.residual and i % 2:
+            last = graph.add("Add", [last, before], f"body{i}.sum")
+        last = activation(f"body{i}", last, i + 1)
+        if i % 2:
+            before = last
+    smaller = torch.cat([torch.ones(phases), torch.full((2,), 1 / CHROMA_GAIN)])
+    # two convolutions: an engine makes the four phases of x2 in one, and chroma in another (streamsr.engines.openvino_tail)
+    luma = graph.convolve("tail", last, net.tail.weight[:phases], net.tail.bias[:phases])
+    graph.add("DepthToSpace", [graph.add("Add", [luma, "luma"], "phases")], "luma_hr", blocksize=net.scale, mode="CRD")
+    weight, bias = net.tail.weight[phases:] * smaller[phases:].view(-1, 1, 1, 1), net.tail.bias[phases:] * smaller[phases:]
+    graph.add("Add", [graph.convolve("chroma_tail", last, weight, bias), "chroma"], "chroma_hr")
+
+    def tensor(name: str, *sides: int | str) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, list(sides))
+
+    given = [tensor("luma", "n", 1, "h", "w"), tensor("chroma", "n", 2, "h", "w"), tensor("condition", 1, 2, 1, 1)]
+    made = [tensor("luma_hr", "n", 1, f"{net.scale}*h", f"{net.scale}*w"), tensor("chroma_hr", "n", 2, "h", "w")]
+    model = helper.make_model(
+        helper.make_graph(graph.nodes, "luma_chroma", given, made, graph.weights),
+        opset_imports=[helper.make_opsetid("", OPSET)], producer_name="streamsr trainer",
+    )  # fmt: skip
+    model.ir_version = IR_VERSION
+    helper.set_model_props(model, metadata or {})
+    onnx.checker.check_model(model, full_check=True)
+    return model

@@ -1,0 +1,69 @@
+"""`LumaChroma` with the arithmetic of its int8 file, so that training makes up for what rounding to 8 bits costs.
+
+Source: Esser et al., Learned Step Size Quantization, arXiv:1902.08153. Axes: N batch, C channels, H rows, W columns.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from trainer.nets.luma_chroma import CHROMA_GAIN, MIDDLE, PLANES, LumaChroma
+from trainer.nets.quantised_lite import QUANTILE, snap, weight_step
+
+CODE = 1 / 255  # step of the input
+
+
+class LumaChromaInt8(LumaChroma):
+    """Weights in 8 bits with a sign, a step for each output channel; what convolutions read in 8 bits, a learned step for each tensor.
+
+    The input needs no step: its codes are 8 bits with a sign around MIDDLE. What the last convolution makes stays in float32.
+    """
+
+    def __init__(self, scale: int, channels: int = 16, layers: int = 4, *, residual: bool = False) -> None:
+        super().__init__(scale, channels, layers, residual=residual)
+        self.log_step = nn.Parameter(torch.full((layers + 1,), -5.0))  # of what the head and each body layer give; relative changes
+
+    def forward(self, x_N5HW: Tensor) -> Tensor:
+        """See `LumaChroma`; x_N5HW holds 8-bit codes / 255, or is rounded to them."""
+        y = snap(x_N5HW - MIDDLE, x_N5HW.new_tensor(CODE), -128, 127)
+        gain = x_N5HW.new_tensor([1.0, CHROMA_GAIN, CHROMA_GAIN, 1.0, 1.0]).view(1, PLANES, 1, 1)
+        y = self._rounded(torch.relu(_convolved(self.head, y, self.head.weight * gain)), 0)
+        before = y
+        for number, conv in enumerate(self.body):
+            assert isinstance(conv, nn.Conv2d)
+            y = _convolved(conv, y, conv.weight)
+            if self.residual and number % 2:
+                y = y + before
+            y = self._rounded(torch.relu(y), number + 1)
+            if number % 2:
+                before = y
+        made = _convolved(self.tail, y, self.tail.weight)
+        luma, chroma = made[:, : self.scale**2], made[:, self.scale**2 :]
+        return torch.cat([luma + x_N5HW[:, :1], chroma / CHROMA_GAIN + x_N5HW[:, 1:3]], 1)
+
+    def _rounded(self, y: Tensor, point: int) -> Tensor:
+        return snap(y, self.log_step[point].exp(), 0, 255)
+
+    @torch.no_grad()
+    def measure(self, x_N5HW: Tensor) -> None:
+        """Set the steps from what the tensors hold for this input."""
+        gain = x_N5HW.new_tensor([1.0, CHROMA_GAIN, CHROMA_GAIN, 1.0, 1.0]).view(1, PLANES, 1, 1)
+        y = before = torch.relu(self.head((x_N5HW - MIDDLE) * gain))
+        self._set_step(y, 0)
+        for number, conv in enumerate(self.body):
+            y = conv(y)
+            if self.residual and number % 2:
+                y = y + before
+            y = torch.relu(y)
+            if number % 2:
+                before = y
+            self._set_step(y, number + 1)
+
+    def _set_step(self, y: Tensor, point: int) -> None:
+        values = y.flatten()
+        largest = values.kthvalue(max(1, int(QUANTILE * len(values)))).values.clamp_min(1e-3)
+        self.log_step[point] = (largest / 255).log()
+
+
+def _convolved(conv: nn.Conv2d, x_NCHW: Tensor, weight_OIKK: Tensor) -> Tensor:
+    weight_OIKK = snap(weight_OIKK, weight_step(weight_OIKK), -127, 127)
+    return nn.functional.conv2d(x_NCHW, weight_OIKK, conv.bias, padding=1)

@@ -1,0 +1,138 @@
+"""The training loop for networks of luma and chroma. Reads top to bottom; everything that a step depends on is in the checkpoint."""
+
+import copy
+import dataclasses
+import pathlib
+import signal
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trainer.checkpoint import read_state, write_state
+from trainer.data.scene_crops import Batches, cut
+from trainer.data.scene_pool import Scene
+from trainer.losses.training_loss import charbonnier
+from trainer.nets.luma_chroma import LumaChroma, split
+from trainer.soap import Soap
+from trainer.stages import Stage
+from trainer.trainer_error import TrainerError
+
+FORMAT = 3
+LOG_EVERY, CHECK_EVERY = 100, 2000  # steps
+NUM_CHECKED = 24  # validation scenes
+
+
+def learning_rate(step: int, stage: Stage) -> float:
+    """A linear warm-up, a long plateau, and a linear fall: a longer run shares all but the fall with a shorter one."""
+    left = (stage.steps - step) / max(1, round(stage.steps * stage.decay))
+    return stage.lr * min(1.0, (step + 1) / max(1, stage.warmup), max(left, 0.01))
+
+
+def build(stage: Stage) -> LumaChroma:
+    """An untrained network as the stage wants it."""
+    return LumaChroma(stage.scale, stage.channels, stage.layers, residual=stage.residual)
+
+
+def fidelity(made: Tensor, target: Tensor, stage: Stage) -> Tensor:
+    """Charbonnier of luma and chroma."""
+    phases = stage.scale**2
+    return charbonnier(made[:, :phases], target[:, :phases], stage.eps) + stage.chroma_weight * charbonnier(
+        made[:, phases:], target[:, phases:], stage.eps
+    )
+
+
+def train(
+    stage: Stage, training: list[Scene], validation: list[Scene], run: pathlib.Path, *, seed_weights: dict[str, Tensor] | None = None
+) -> nn.Module:
+    """Train to `stage.steps`, from the checkpoint in `run` where there is one, and return the averaged network.
+
+    Ctrl-C and SIGTERM save, and raise KeyboardInterrupt.
+    """
+    torch.manual_seed(stage.seed)
+    net = build(stage).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if seed_weights is not None:
+        net.load_state_dict(seed_weights)
+    average = copy.deepcopy(net)
+    optimiser = Soap(net.parameters(), lr=stage.lr)
+    batches = Batches(training, scale=stage.scale, batch=stage.batch, crop=stage.crop, seed=stage.seed)
+    step, seconds, last = 0, 0.0, run / "last.ckpt"
+    if last.is_file():
+        state = read_state(last, FORMAT, "this trainer")
+        net.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
+        optimiser.load_state_dict(state["optimiser"])
+        batches.rng.bit_generator.state = state["rng"]
+        step, seconds = state["step"], state["seconds"]
+        print(f"{stage.name}: goes on from step {step}", flush=True)
+    began, loss_sum, stopped = time.monotonic() - seconds, 0.0, []
+    handlers = {number: signal.signal(number, lambda *_: stopped.append(True)) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def save() -> None:
+        state: dict[str, Any] = {
+            "format": FORMAT, "stage": dataclasses.asdict(stage), "step": step, "seconds": time.monotonic() - began,
+            "model": net.state_dict(), "average": average.state_dict(), "optimiser": optimiser.state_dict(),
+            "rng": batches.rng.bit_generator.state,
+        }  # fmt: skip
+        write_state(last, state)
+
+    try:
+        while step < stage.steps and not stopped:
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(step, stage)
+            x, y = batches.draw()
+            loss = fidelity(net(x), y, stage)
+            optimiser.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            optimiser.step()
+            step += 1
+            with torch.no_grad():
+                keep = min(stage.ema, (1 + step) / (10 + step))  # a young average follows quickly
+                torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), 1 - keep)
+            loss_sum += float(loss.detach())
+            if step % LOG_EVERY == 0:
+                rate = step / (time.monotonic() - began)
+                print(f"{stage.name} step {step}/{stage.steps} loss {loss_sum / LOG_EVERY:.5f} {rate:.1f} steps/s", flush=True)
+                if not np.isfinite(loss_sum):
+                    raise TrainerError(f"{stage.name}: the loss is {loss_sum} at step {step}; {str(last)!r} holds a good one. Lower lr.")
+                loss_sum = 0.0
+            if step % CHECK_EVERY == 0 or step == stage.steps:
+                print(f"{stage.name} step {step} " + told(check(average, validation, stage)), flush=True)
+                save()
+        if stopped:
+            save()
+            print(f"{stage.name}: stopped at step {step}, saved", flush=True)
+            raise KeyboardInterrupt
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    return average.eval()
+
+
+@torch.no_grad()
+def check(net: nn.Module, scenes: list[Scene], stage: Stage) -> dict[str, float]:
+    """Mean gain in dB of PSNR over bicubic luma and linear chroma, of clean ways and of the others, on the middle of scenes."""
+    found: dict[str, list[float]] = {"clean_y": [], "clean_c": [], "found_y": [], "found_c": []}
+    for scene in scenes[:NUM_CHECKED]:
+        for way in range(len(scene.ly)):
+            x, y = (torch.from_numpy(part)[None] for part in cut(scene, way, 0, stage.scale, 16, 16, 112))
+            luma, chroma = split(net(x).clamp(0, 1), stage.scale)
+            target_luma, target_chroma = split(y, stage.scale)
+            plain = functional.interpolate(x[:, :1], scale_factor=stage.scale, mode="bicubic").clamp(0, 1)
+            kind = "clean" if way == 0 else "found"
+            found[f"{kind}_y"].append(_psnr(luma, target_luma) - _psnr(plain, target_luma))
+            found[f"{kind}_c"].append(_psnr(chroma, target_chroma) - _psnr(x[:, 1:3], target_chroma))
+    return {name: float(np.mean(values)) for name, values in found.items()}
+
+
+def told(gains: dict[str, float]) -> str:
+    return "gain in dB: " + "  ".join(f"{name} {value:+.3f}" for name, value in gains.items())
+
+
+def _psnr(a: Tensor, b: Tensor) -> float:
+    error = ((a.mul(255).round() - b.mul(255)) / 255)[..., 4:-4, 4:-4].square().mean()
+    return float(-10 * torch.log10(error.clamp_min(1e-6)))

@@ -1,0 +1,52 @@
+"""What is trained: a stage is one network at one scale with one loss. `python -m trainer ship` trains them all, one after another."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from trainer.trainer_error import TrainerError
+
+Look = Literal["natural", "faithful"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Everything that a run depends on, apart from the pairs."""
+
+    name: str
+    model: str
+    scale: int
+    look: Look
+    steps: int
+    channels: int = 16
+    layers: int = 4
+    residual: bool = False  # body layers in residual pairs
+    seed_from: str = ""  # stage whose averaged weights it starts from
+    batch: int = 8  # crops a step
+    crop: int = 48  # side of a crop in input pixels
+    lr: float = 4e-3
+    warmup: int = 200  # steps
+    decay: float = 0.25  # share of the steps, at the end, in which the learning rate falls to a hundredth
+    ema: float = 0.999
+    eps: float = 1e-3  # of the Charbonnier loss, in units of the [0, 1] range
+    chroma_weight: float = 2.0
+    quantised: bool = False  # with the arithmetic of the int8 file
+    seed: int = 1
+
+
+_LITE = Stage("lite_x2", "lite", 2, "natural", steps=300_000)
+_BASE = Stage("base_x2", "base", 2, "natural", steps=120_000, channels=32, layers=6, residual=True, lr=2e-3)
+STAGES: dict[str, Stage] = {
+    stage.name: stage
+    for stage in (
+        _LITE,
+        _BASE,
+        replace(_LITE, name="lite_faithful_x2", look="faithful", steps=100_000, seed_from="lite_x2", lr=2e-3, eps=0.02),
+    )
+}
+
+
+def stage_named(name: str) -> Stage:
+    """Raises TrainerError for an unknown name, with the known ones."""
+    if name not in STAGES:
+        raise TrainerError(f"Unknown stage {name!r}. Stages, in their order: {', '.join(STAGES)}.")
+    return STAGES[name]
