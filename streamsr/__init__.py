@@ -11,6 +11,7 @@ Names are loaded when they are first used: `import streamsr` itself imports noth
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 from streamsr._version import __version__
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from streamsr.options import EncoderOptions, JobOptions, LiveOptions, RunOptions, SinkOptions, SourceOptions, UpscaleOptions
     from streamsr.pipeline import Report
     from streamsr.upscaling.upscaler import Upscaler
+
+logging.getLogger("streamsr").addHandler(logging.NullHandler())  # silent until the application says where records go
 
 _MODULES = {
     "Account": "account",

@@ -6,14 +6,16 @@ argparse and not a larger framework: `streamsr --help` has to answer in under 0.
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 
 from ._version import __version__
 from .commands import compare, doctor, engine, info, jobs, live, models, preview, run, verify
+from .commands.log_output import log_to_stderr
 from .errors import StreamsrError
-from .live.redaction import redact_text
 
+_log = logging.getLogger("streamsr.cli")
 _EXIT_CODES = """exit codes:
   0 done   2 usage   3 input   4 frame account   5 engine   6 encoder or output   130 interrupted"""
 
@@ -45,17 +47,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words:  # argparse takes positional words up to the next option only
         options.inputs += [options.output, *words[:-1]]
         options.output = words[-1]
+    with log_to_stderr(quiet=getattr(options, "quiet", False), as_json=getattr(options, "log_json", False)):
+        return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
+    """The command, and what ends it as a message and an exit code."""
     try:
         code: int = options.command(options)
         sys.stdout.flush()
         return code
     except StreamsrError as error:
-        print(f"streamsr: {redact_text(error.message)}", file=sys.stderr)
-        if error.hint:
-            print(f"  {redact_text(error.hint)}", file=sys.stderr)
+        hint = f"\n  {error.hint}" if error.hint else ""
+        _log.error("streamsr: %s%s", error.message, hint)
         return error.exit_code
     except KeyboardInterrupt:
-        print("streamsr: Interrupted at once; nothing was finished.", file=sys.stderr)
+        _log.error("streamsr: Interrupted at once; nothing was finished.")
         return 130
     except BrokenPipeError:
         sys.stderr.close()  # the reader of stdout has gone; Python would complain on exit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
+import logging
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Upscale = Callable[..., "Report"]  # commands.run.upscale
 
+_log = logging.getLogger("streamsr.commands.batch")
 
 class _Engines:
     """One Upscaler for all videos; only --realtime may choose another model on the way."""
@@ -52,7 +53,7 @@ def main(options: argparse.Namespace, settings: RunOptions, stop: threading.Even
 
     batch = find_items(options.inputs, options.output, recursive=options.recursive, format_name=settings.sink.format)
     if batch.num_folders:
-        print(f"folders inside that are left out: {batch.num_folders}; --recursive takes them in", file=sys.stderr)
+        _log.warning("folders inside that are left out: %d; --recursive takes them in", batch.num_folders)
     if not batch.items:
         raise SourceError(f"There is no video in {', '.join(options.inputs)} ({batch.num_others} other files).")
     reports: list[Report] = []
@@ -71,7 +72,7 @@ def main(options: argparse.Namespace, settings: RunOptions, stop: threading.Even
             try:
                 if _is_finished(item, settings, engines):
                     finished.append(item)
-                    _say(options, f"{title}: {item.target} is there already")
+                    _log.info("%s", f"{title}: {item.target} is there already")
                     continue
                 Path(item.target).parent.mkdir(parents=True, exist_ok=True)
                 reports.append(upscale(item.source, item.target, settings, stop, quiet=options.quiet, title=title, engines=engines.open))
@@ -82,15 +83,15 @@ def main(options: argparse.Namespace, settings: RunOptions, stop: threading.Even
                 break
             except StreamsrError as error:
                 failures.append((item, error))
-                print(f"{title}: failed: {error.message}", file=sys.stderr)
+                _log.error("%s: failed: %s", title, error.message)
             except OSError as error:
                 failures.append((item, _as_sink_error(item, error)))
-                print(f"{title}: failed: {error.strerror}", file=sys.stderr)
+                _log.error("%s: failed: %s", title, error.strerror)
     words = f"batch of {len(batch.items)}: {len(reports)} done, {len(finished)} done before, {len(failures)} failed"
     words += f", {len(batch.items) - len(reports) - len(finished) - len(failures)} left" if interrupted else ""
-    _say(options, words + (f"; {batch.num_others} other files left out" if batch.num_others else ""))
+    _log.info("%s", words + (f"; {batch.num_others} other files left out" if batch.num_others else ""))
     for item, failure in failures:
-        print(f"failed: {item.source}: {failure}", file=sys.stderr)
+        _log.error("failed: %s: %s", item.source, failure)
     if options.report is not None:
         facts: dict[str, Any] = {
             "done": [report.as_dict() for report in reports],
@@ -131,8 +132,3 @@ def _as_sink_error(item: Item, error: OSError) -> StreamsrError:
     from ..errors import SinkError
 
     return SinkError(f"{item.target}: {error.strerror}.")
-
-
-def _say(options: argparse.Namespace, words: str) -> None:
-    if not options.quiet:
-        print(words, file=sys.stderr)

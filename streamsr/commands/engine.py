@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
+import logging
 from dataclasses import asdict
 
 from . import values
+
+_log = logging.getLogger("streamsr.commands.engine")
 
 HELP = "build, list and clear TensorRT plans"
 EPILOG = """examples:
@@ -94,7 +96,7 @@ def _list(options: argparse.Namespace) -> int:
         size = f"{width}x{height}{f' by {n}' if n > 1 else ''}{' and smaller' if key.is_dynamic else ''}"
         megabytes = path.stat().st_size / 2**20
         print(f"{key.model:12s} {size:24s} {key.precision}  {key.flavour} {key.version}  {key.gpu} {key.capability}  {megabytes:.1f} MiB")
-    print(f"{len(entries)} plans in {cache.folder}", file=sys.stderr)
+    _log.info("%d plans in %s", len(entries), cache.folder)
     return 0
 
 
@@ -107,5 +109,5 @@ def _clear(options: argparse.Namespace) -> int:
     gone = cache.clear(options.model, stale=stale)
     for path in gone:
         print(path)
-    print(f"{len(gone)} files deleted from {cache.folder}", file=sys.stderr)
+    _log.info("%d files deleted from %s", len(gone), cache.folder)
     return 0

@@ -53,7 +53,7 @@ def main(options: argparse.Namespace) -> int:
     reload = threading.Event()
     if hasattr(signal, "SIGHUP"):  # first: one that comes before the streams run must not end the process
         signal.signal(signal.SIGHUP, lambda *_: reload.set())
-    log = EventLog("streamsr", as_json=options.log_json, quiet=options.quiet)
+    log = EventLog("streamsr")
     try:
         configs = toml_config.read_config(options.config)
         check(options.config, configs)
@@ -64,7 +64,7 @@ def main(options: argparse.Namespace) -> int:
         with Watch(monitoring_arguments.watch_options(options)) as watch:
             for name, url in watch.urls.items():
                 log.event(f"{name} served", url=url)
-            fleet = Fleet(watch, as_json=options.log_json, quiet=options.quiet)
+            fleet = Fleet(watch)
             log.event("configuration read", file=options.config, streams=fleet.apply(configs))
             while fleet.is_alive and not stop.wait(_POLL_S):
                 log.tick()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
+import logging
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..live.live_report import LiveReport
     from ..options import RunOptions
 
+_log = logging.getLogger("streamsr.commands.live_run")
 
 def resolve_ends(src: str, dst: str) -> tuple[str, str]:
     """Input and output with `env:NAME` read; passwords in either disappear from `ps`. Raises UsageError for what cannot be."""
@@ -63,7 +64,7 @@ def main(options: argparse.Namespace, src: str, dst: str, settings: RunOptions, 
         raise UsageError("--batch is for files: a live picture does not wait for others.", hint="leave it out")
     live = option_table.live_options(vars(options))
     telemetry = StreamTelemetry(redact(src))
-    log = EventLog(telemetry.name, as_json=options.log_json, urls=[src, dst], quiet=options.quiet)
+    log = EventLog(telemetry.name, urls=[src, dst])
     try:
         with Watch(monitoring_arguments.watch_options(options)) as watch:
             observers = Observers(telemetry, log, watch.add(telemetry))
@@ -81,11 +82,11 @@ def main(options: argparse.Namespace, src: str, dst: str, settings: RunOptions, 
         return error.exit_code
     finally:
         log.close()
-    if not options.quiet and not options.log_json:
+    if not options.log_json:
         for note in report.notes:
-            print(f"warning: {note}", file=sys.stderr)
-        print(summary(report), file=sys.stderr)
-        print(report.line(), file=sys.stderr)
+            _log.warning("%s", note)
+        _log.info("%s", summary(report))
+        _log.info("%s", report.line())
     return 0
 
 

@@ -1,10 +1,10 @@
 """The options that watch live streams, for every command that runs them.
 
-    watching.add_arguments(parser)
+    monitoring_arguments.add_arguments(parser)
     ...
-    with Watch(watching.watch_options(options)) as watch:   # ports are bound here, before anything connects
+    with Watch(monitoring_arguments.watch_options(options)) as watch:   # ports are bound here, before anything connects
         tap = watch.add(telemetry)                           # for each stream; None without --preview
-    log = EventLog(telemetry.name, as_json=options.log_json, quiet=options.quiet, urls=[source, sink])
+    log = EventLog(telemetry.name, urls=[source, sink])
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--metrics", type=values.endpoint, metavar="A", help="serve /metrics, /healthz and /readyz on HOST:PORT")
     group.add_argument("--preview", type=values.endpoint, metavar="A", help="serve a page with the picture before and after on HOST:PORT")
     group.add_argument("--preview-token", metavar="T", help="what viewers have to know; env:NAME takes a variable")
-    group.add_argument("--log-json", action="store_true", help="events on stderr as JSON, an object a line")
+    group.add_argument("--log-json", action="store_true", help="what is logged on stderr as JSON, an object a line")
 
 
 def refuse(options: argparse.Namespace) -> None:
     """Raises UsageError for options that watch, where there is no live stream to be watched."""
     from ..errors import UsageError
 
-    for name in ("metrics", "preview", "preview_token", "log_json"):
+    for name in ("metrics", "preview", "preview_token"):
         if getattr(options, name):
             raise UsageError(f"--{name.replace('_', '-')} watches live streams, and this is none.", hint="leave it out, or add --live")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
+from functools import cache
 from types import TracebackType
 
 from rich.console import Console
@@ -13,6 +15,13 @@ from rich.progress import Progress as Bar
 from ..pipeline import Progress
 
 _LINE_EVERY_S = 5.0
+_log = logging.getLogger("streamsr.commands.progress")
+
+
+@cache
+def open_console() -> Console:
+    """The terminal, for the bar and for what is logged above it."""
+    return Console(stderr=True)
 
 
 class Meter:
@@ -22,7 +31,7 @@ class Meter:
         self._quiet, self._title = quiet, title
         self._num_done = 0
         self._last_line = time.monotonic()
-        self._bar = None if quiet or not sys.stderr.isatty() else _bar(Console(stderr=True))
+        self._bar = None if quiet or not sys.stderr.isatty() else _bar()
         if self._bar is not None:
             self._task = self._bar.add_task(title, total=None, words="")
 
@@ -44,13 +53,13 @@ class Meter:
         now = time.monotonic()
         if not self._quiet and now - self._last_line >= _LINE_EVERY_S:
             self._last_line = now
-            print(f"{self._title}: {self._num_done}{'' if total is None else f' of {total}'}, {words}", file=sys.stderr, flush=True)
+            _log.info("%s: %d%s, %s", self._title, self._num_done, "" if total is None else f" of {total}", words)
 
 
-def _bar(console: Console) -> Bar:
+def _bar() -> Bar:
     return Bar(
         TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[words]}"),
-        console=console, transient=True, refresh_per_second=5,
+        console=open_console(), transient=True, refresh_per_second=5,
     )  # fmt: skip
 
 
@@ -63,7 +72,7 @@ class Display:
         self.bar: Bar | None = None
         self._last_line = time.monotonic()
         if not quiet and sys.stderr.isatty():
-            self.bar = _bar(Console(stderr=True))
+            self.bar = _bar()
             self.task = self.bar.add_task(f"{self.title}starting", total=None, words="")
 
     def __enter__(self) -> Display:
@@ -85,7 +94,7 @@ class Display:
         now = time.monotonic()
         if now - self._last_line >= _LINE_EVERY_S:
             self._last_line = now
-            print(self.title + words(progress), file=sys.stderr, flush=True)
+            _log.info("%s", self.title + words(progress))
 
 
 def words(progress: Progress) -> str:

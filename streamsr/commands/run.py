@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import signal
 import sys
 import threading
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from ..options import RunOptions, UpscaleOptions
     from ..pipeline import Report
     from ..upscaling.upscaler import Upscaler
+
+_log = logging.getLogger("streamsr.commands.run")
 
 HELP = "upscale a video"
 EPILOG = """examples:
@@ -89,8 +92,7 @@ def upscale(
 
         chosen, why = choose_realtime(src, settings.upscale, settings.source)
         settings = replace(settings, upscale=chosen)
-        if not quiet:
-            print(f"real time: {why}", file=sys.stderr)
+        _log.info("real time: %s", why)
 
     def go(*, restart: bool) -> Report:
         with Display(quiet=quiet, title=title) as display:
@@ -105,11 +107,10 @@ def upscale(
         if not _wants_restart(error.message):
             raise
         report = go(restart=True)
-    if not quiet:
-        for note in report.notes:
-            print(f"warning: {note}", file=sys.stderr)
-        print(summary(report), file=sys.stderr)
-        print(report.account.line(), file=sys.stderr)
+    for note in report.notes:
+        _log.warning("%s", note)
+    _log.info("%s", summary(report))
+    _log.info("%s", report.account.line())
     return report
 
 
@@ -117,7 +118,8 @@ def _wants_restart(message: str) -> bool:
     """Ask at a terminal whether to throw an unfinished job away; without one, no."""
     if sys.stdin is None or not sys.stdin.isatty() or not sys.stderr.isatty():
         return False
-    print(f"streamsr: {message}\nStart over and throw away what is done? [y/N] ", end="", file=sys.stderr, flush=True)
+    sys.stderr.write(f"streamsr: {message}\nStart over and throw away what is done? [y/N] ")
+    sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 

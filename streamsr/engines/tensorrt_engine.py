@@ -6,7 +6,7 @@ on one stream. A lane has an execution context for each part.
 
 from __future__ import annotations
 
-import sys
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -31,10 +31,12 @@ MAX_BATCH = 16
 DTYPES: dict[str, DType] = {"f16": "float16", "f32": "float32"}
 MAX_F16_BITS = 10  # Note [Half] of streamsr.engines.device_engine
 
+_log = logging.getLogger("streamsr.engines.tensorrt_engine")
+
 
 def tell(words: str) -> None:
     """Progress of a build, for whoever waits for it."""
-    print(words, file=sys.stderr, flush=True)
+    _log.info("%s", words)
 
 
 def choose_precision(precision: Precision, bits: int) -> tuple[str, str]:

@@ -46,7 +46,7 @@ def run_live(
     options = gather(keywords, options)
     target = check_live(src, dst, options, live)
     name = redact(src)
-    observers = observers or Observers(StreamTelemetry(name), EventLog(name, urls=[src, dst], quiet=True))
+    observers = observers or Observers(StreamTelemetry(name), EventLog(name, urls=[src, dst]))
     log = observers.log
     models = LiveModels(
         replace(options.upscale, device=find_devices(options.upscale)[0]), fixed=live.fixed_model, opener=opener,

@@ -25,7 +25,7 @@ class Member:
     """One stream of a fleet, in a thread."""
 
     def __init__(
-        self, config: StreamConfig, pool: EnginePool, watch: Watch, *, as_json: bool, quiet: bool, after: Sequence[Member], device: str
+        self, config: StreamConfig, pool: EnginePool, watch: Watch, *, after: Sequence[Member], device: str
     ) -> None:  # fmt: skip
         """device: which of several that the configuration may mean this stream has got."""
         self.config = config
@@ -34,7 +34,7 @@ class Member:
         self.failure: StreamsrError | None = None
         self.telemetry = StreamTelemetry(config.name)
         self._pool, self._watch, self._after = pool, watch, after
-        self._log = EventLog(config.name, as_json=as_json, urls=[config.src, config.dst], quiet=quiet)
+        self._log = EventLog(config.name, urls=[config.src, config.dst])
         self._stop = threading.Event()
         self._forgetting = threading.Lock()
         self._forgotten = False
@@ -119,8 +119,8 @@ class Member:
 class Fleet:
     """The streams of the moment; call it from one thread."""
 
-    def __init__(self, watch: Watch, *, as_json: bool = False, quiet: bool = False) -> None:
-        self._watch, self._as_json, self._quiet = watch, as_json, quiet
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
         self._pool = EnginePool()
         self._members: dict[str, Member] = {}
 
@@ -159,7 +159,7 @@ class Fleet:
             others = [member.device for member in self.members]
             others += [before[name].device for name in kept if name not in self._members]
             self._members[config.name] = Member(
-                config, self._pool, self._watch, as_json=self._as_json, quiet=self._quiet, after=after, device=deal_stream(config, others)
+                config, self._pool, self._watch, after=after, device=deal_stream(config, others)
             )
         return {"started": [config.name for config in fresh], "drained": drained, "kept": kept}
 

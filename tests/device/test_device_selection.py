@@ -50,7 +50,7 @@ def apply(streams: Fleet, configs: list[StreamConfig]) -> dict[str, str]:
 
 
 def test_streams_are_spread_and_stay_where_they_are(ran: dict[str, str]) -> None:
-    streams = Fleet(Watch(), quiet=True)  # type: ignore[arg-type]
+    streams = Fleet(Watch())  # type: ignore[arg-type]
     first = apply(streams, [config("a"), config("b"), config("c"), config("fixed", "cuda:1")])
     assert first == {"a": "cuda:0", "b": "cuda:1", "c": "cuda:0", "fixed": "cuda:1"}
     after = apply(streams, [config("b"), config("c"), config("new"), config("fixed", "cuda:1")])

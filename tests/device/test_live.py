@@ -199,7 +199,7 @@ class Running:
         self.telemetry, self.stop = StreamTelemetry("test"), threading.Event()
         self.report: LiveReport | None = None
         self.failure: StreamsrError | None = None
-        self.log = EventLog("test", urls=[], quiet=True)
+        self.log = EventLog("test", urls=[])
         live = LiveOptions(max_latency_s=options.pop("max_latency_s", 60), fixed_model=options.pop("fixed", True))
         named = {"model": str(model), "engine": "torch", "device": "cuda:0", "threads": 1, "live": live}
 
@@ -311,7 +311,7 @@ def test_streams_of_one_process_each_have_their_way_through_the_gpu(machine: Mac
     config = tmp_path / "streams.toml"
     config.write_text(head + "".join(table.format(name, long_clip, tmp_path) for name in ("a", "b")))
     with Watch(WatchOptions()) as watch:
-        fleet = Fleet(watch, quiet=True)
+        fleet = Fleet(watch)
         fleet.apply(read_config(config))
         until(lambda: all(member.telemetry.snapshot()["frames_out"] >= 5 for member in fleet.members))
         fleet.drain()

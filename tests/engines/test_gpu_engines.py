@@ -144,8 +144,9 @@ def build_when(may: threading.Event, device: FakeDevice) -> Any:
 
 
 def test_auto_starts_on_the_cpu_and_goes_over_in_the_middle_of_a_video(
-    spec: ModelSpec, fake_gpu: FakeDevice, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    spec: ModelSpec, fake_gpu: FakeDevice, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", logger="streamsr")
     may = threading.Event()
     monkeypatch.setattr(gpu_engines, "build_aside", build_when(may, fake_gpu))
     pictures = [np.random.default_rng(seed).integers(0, 256, (24, 32, 3)).astype(np.uint8) for seed in range(8)]
@@ -170,7 +171,7 @@ def test_auto_starts_on_the_cpu_and_goes_over_in_the_middle_of_a_video(
         assert np.abs(have.astype(int) - want).max() <= 3  # bf16 on the CPU, before
     for have, want in zip(large[4:], expected[4:], strict=True):
         assert np.abs(have.astype(int) - want).max() <= 1
-    assert "tensorrt takes over from openvino after frame 4" in capsys.readouterr().err
+    assert "tensorrt takes over from openvino after frame 4" in caplog.text
 
 
 def test_kept_plan_is_used_at_once(spec: ModelSpec, fake_gpu: FakeDevice, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,8 +186,9 @@ def test_kept_plan_is_used_at_once(spec: ModelSpec, fake_gpu: FakeDevice, monkey
 
 
 def test_build_that_fails_leaves_the_video_on_the_cpu(
-    spec: ModelSpec, fake_gpu: FakeDevice, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    spec: ModelSpec, fake_gpu: FakeDevice, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", logger="streamsr")
     def build(*_: object, **__: object) -> None:
         raise EngineError("TensorRT cannot build tiny_x2", hint="give it another GPU")
 
@@ -195,13 +197,14 @@ def test_build_that_fails_leaves_the_video_on_the_cpu(
         for _ in range(3):
             upscaler(np.random.default_rng(0).integers(0, 256, (24, 32, 3)).astype(np.uint8))
         assert upscaler.device == "cpu"
-    said = capsys.readouterr().err
+    said = caplog.text
     assert said.count("does not take over, openvino goes on: it cannot be built: TensorRT cannot build tiny_x2 (give it") == 1
 
 
 def test_closing_in_the_middle_of_a_build_leaves_no_process(
-    spec: ModelSpec, fake_gpu: FakeDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    spec: ModelSpec, fake_gpu: FakeDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", logger="streamsr")
     number = tmp_path / "pid"
     code = f"import os, time; open({str(number)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
 
@@ -217,7 +220,7 @@ def test_closing_in_the_middle_of_a_build_leaves_no_process(
     with pytest.raises(ProcessLookupError):
         os.kill(int(number.read_text()), 0)
     assert "streamsr-succession" not in {thread.name for thread in threading.enumerate()}
-    assert capsys.readouterr().err == ""
+    assert caplog.text == ""
 
 
 def test_engine_command_builds_lists_and_clears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

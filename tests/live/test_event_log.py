@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from io import StringIO
 
+import pytest
+
+from streamsr.commands.log_output import ROOT, StderrHandler
 from streamsr.live.event_log import EventLog
 
 SOURCE = "rtsp://admin:hunter2 and a space@cam/stream"
@@ -21,19 +26,36 @@ class Clock:
         return self.now
 
 
-def make_log(**options: object) -> tuple[EventLog, StringIO, Clock]:
-    file, clock = StringIO(), Clock()
-    return EventLog("cam", file=file, clock=clock, **options), file, clock  # type: ignore[arg-type]
+MakeLog = Callable[..., tuple[EventLog, StringIO, Clock]]
 
 
-def test_a_line_for_people() -> None:
+@pytest.fixture
+def make_log() -> Iterator[MakeLog]:
+    """A log, what is written of it, and its clock."""
+    handlers = []
+    level = ROOT.level
+    ROOT.setLevel(logging.INFO)
+
+    def make(*, as_json: bool = False, quiet: bool = False, urls: Sequence[str] = ()) -> tuple[EventLog, StringIO, Clock]:
+        file, clock = StringIO(), Clock()
+        handlers.append(StderrHandler(quiet=quiet, as_json=as_json, file=file))
+        ROOT.addHandler(handlers[-1])
+        return EventLog("cam", urls=urls, clock=clock), file, clock
+
+    yield make
+    ROOT.setLevel(level)
+    for handler in handlers:
+        ROOT.removeHandler(handler)
+
+
+def test_a_line_for_people(make_log: MakeLog) -> None:
     log, file, _ = make_log()
     log.event("source lost", level="warning", reason="Connection refused", attempt=2, wait_s=0.51239)
     line = r"\d\d:\d\d:\d\d cam: warning: source lost \(reason: Connection refused, attempt: 2, wait s: 0.5124\)\n"
     assert re.fullmatch(line, file.getvalue())
 
 
-def test_a_line_of_json() -> None:
+def test_a_line_of_json(make_log: MakeLog) -> None:
     log, file, _ = make_log(as_json=True)
     log.event("frames dropped", reasons={"late": 3}, size=(640, 360), text="two\nlines", worst=float("nan"), nothing=None)
     (line,) = file.getvalue().splitlines()
@@ -43,7 +65,7 @@ def test_a_line_of_json() -> None:
     assert row == {"level": "info", "event": "frames dropped", "stream": "cam", "suppressed": 0, "fields": fields}
 
 
-def test_one_line_a_second_of_each_event_and_a_count_of_the_rest() -> None:
+def test_one_line_a_second_of_each_event_and_a_count_of_the_rest(make_log: MakeLog) -> None:
     log, file, clock = make_log(as_json=True)
     for number in range(30):  # 10 a second for 3 s
         clock.now = 50 + number / 10
@@ -58,7 +80,7 @@ def test_one_line_a_second_of_each_event_and_a_count_of_the_rest() -> None:
     assert len(dropped) + sum(row["suppressed"] for row in dropped) == 30
 
 
-def test_the_end_of_a_burst_does_not_wait_for_the_next() -> None:
+def test_the_end_of_a_burst_does_not_wait_for_the_next(make_log: MakeLog) -> None:
     log, file, clock = make_log(as_json=True)
     for number in range(4):
         log.event("dropped", number=number)
@@ -69,7 +91,7 @@ def test_the_end_of_a_burst_does_not_wait_for_the_next() -> None:
     assert [(row["fields"]["number"], row["suppressed"]) for row in rows] == [(0, 0), (3, 2)]
 
 
-def test_no_secret_in_any_field() -> None:
+def test_no_secret_in_any_field(make_log: MakeLog) -> None:
     for as_json in (True, False):
         log, file, _ = make_log(as_json=as_json, urls=[SOURCE])
         log.event("source lost", reason=OSError(111, f"refused: {SOURCE}"), urls=[SOURCE], more={"sink": "rtmp://host/live/hunter2"})
@@ -78,7 +100,7 @@ def test_no_secret_in_any_field() -> None:
         assert "rtsp://***@cam/stream" in file.getvalue()
 
 
-def test_quiet_leaves_errors() -> None:
+def test_quiet_leaves_errors(make_log: MakeLog) -> None:
     log, file, _ = make_log(quiet=True)
     log.event("source connected")
     log.event("engine failed", level="error")
@@ -89,7 +111,9 @@ def test_quiet_leaves_errors() -> None:
 def test_a_reader_that_has_gone_does_not_stop_the_stream() -> None:
     code = (
         "import sys; from streamsr.live.event_log import EventLog\n"
-        "log = EventLog('cam')\nsys.stdin.read()\nlog.event('one')\nlog.event('two')\nprint('went on')"
+        "from streamsr.commands.log_output import log_to_stderr\n"
+        "log = EventLog('cam')\nwriting = log_to_stderr()\nwriting.__enter__()\n"
+        "sys.stdin.read()\nlog.event('one')\nlog.event('two')\nprint('went on')"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -102,3 +126,21 @@ def test_a_reader_that_has_gone_does_not_stop_the_stream() -> None:
     assert process.stdout.read() == "went on\n"
     process.wait()
     process.stdout.close()
+
+
+def test_a_library_user_hears_nothing_and_can_listen(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
+    log = EventLog("cam", urls=[SOURCE])
+    log.event("source lost", level="warning", reason=f"refused: {SOURCE}")
+    assert capfd.readouterr() == ("", "")
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("streamsr.live.events", "WARNING")
+    assert record.stream_event["fields"] == {"reason": "refused: rtsp://***@cam/stream"}  # type: ignore[attr-defined]
+
+
+def test_other_records_are_json_too(make_log: MakeLog) -> None:
+    _, file, _ = make_log(as_json=True)
+    logging.getLogger("streamsr.jobs.job").warning("reads %s", "rtsp://me:hunter2@cam/a")
+    row = json.loads(file.getvalue())
+    assert {name: row[name] for name in ("level", "logger", "message")} == {
+        "level": "warning", "logger": "streamsr.jobs.job", "message": "reads rtsp://***@cam/a"
+    }  # fmt: skip

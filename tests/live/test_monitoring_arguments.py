@@ -63,7 +63,7 @@ def test_ps_does_not_show_the_token() -> None:
     assert done.stdout.strip() == "['--preview', '8080', '--preview-token', '***********']"
 
 
-@pytest.mark.parametrize("arguments", [["--metrics", "9464"], ["--preview", "8080"], ["--preview-token", "12345678"], ["--log-json"]])
+@pytest.mark.parametrize("arguments", [["--metrics", "9464"], ["--preview", "8080"], ["--preview-token", "12345678"]])
 def test_a_file_job_has_nothing_to_watch(tmp_path: Path, arguments: list[str]) -> None:
     outcome = streamsr("run", make_clip(tmp_path / "in.mp4"), tmp_path / "out.mp4", *arguments)
     assert outcome.code == 2
