@@ -43,15 +43,14 @@ def no_follow(path: str, flags: int) -> int:
     return os.open(path, flags | _NOFOLLOW, 0o666)
 
 
-def create_anew(path: Path) -> None:
-    """Make an empty file in place of what an earlier run may have left; a link goes, and what it names stays.
+def create_anew(path: Path) -> int:
+    """The open handle of a new file in place of what an earlier run may have left; a link goes, and what it names stays.
 
     The caller holds the lock of the output. Raises OSError, IsADirectoryError among them.
     """
     for _ in range(_TRIES):
         try:
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW, 0o666))
-            return
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NOFOLLOW, 0o666)
         except FileExistsError:
             if stat.S_ISDIR(os.lstat(path).st_mode):
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path)) from None

@@ -74,7 +74,7 @@ def test_file_is_made_anew_in_place_of_a_link(tmp_path: Path) -> None:
     victim.write_text("keep me")
     for plant in (path.symlink_to, path.hardlink_to):
         plant(victim)
-        create_anew(path)
+        os.close(create_anew(path))
         path.write_text("result")
         assert victim.read_text() == "keep me"
         path.unlink()

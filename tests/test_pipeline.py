@@ -108,7 +108,8 @@ def test_result_of_stdout_plays_in_a_pipe_to_ffmpeg(clip: Path) -> None:
 
 def test_file_has_its_name_only_when_it_is_done(clip: Path, tmp_path: Path) -> None:
     seen: list[list[str]] = []
-    package.run(clip, tmp_path / "out.mp4", model="resize", on_progress=lambda _: seen.append(sorted(p.name for p in tmp_path.iterdir())))
+    names = lambda _: seen.append(sorted(path.name for path in tmp_path.glob("[!.]*")))  # noqa: E731
+    package.run(clip, tmp_path / "out.mp4", model="resize", on_progress=names)
     assert seen == [["out.partial.mp4"]] * NUM_FRAMES
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 

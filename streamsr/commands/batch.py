@@ -112,7 +112,7 @@ def _is_finished(item: Item, settings: RunOptions, engines: _Engines) -> bool:
     from ..errors import SinkError
     from ..io.source import open_source
     from ..jobs.batch_items import find_fault
-    from ..jobs.job import clear_finished
+    from ..jobs.job_folder import clear_finished
     from ..pipeline import fit_size
 
     if settings.sink.overwrite or not Path(item.target).exists():

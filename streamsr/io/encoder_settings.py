@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Protocol
 
 import av
@@ -154,12 +155,17 @@ def has_constant_quality(encoding: Encoding) -> bool:
 
 
 def explain_disk(error: Exception, url: str) -> SinkError | None:
-    """A full disk or a closed pipe in words; None for any other error."""
+    """A full disk, a closed pipe, a folder that has gone in words; None for an error of another kind."""
     code = getattr(error, "errno", None)
     if code == errno.ENOSPC:
         return SinkError(f"{url}: the disk is full.", hint="free some space or write elsewhere")
     if code == errno.EPIPE:
         return SinkError("The program that reads the output has gone.")
+    folder = Path(url).parent
+    if code in (errno.ENOENT, errno.ENOTDIR) and not folder.is_dir():
+        return SinkError(f"{url}: the folder {folder} has gone.", hint=f"mkdir -p {folder}, then run it again")
+    if isinstance(error, OSError) and not isinstance(error, av.error.FFmpegError):
+        return SinkError(f"{error.filename or url} cannot be written: {error.strerror or error}.")
     return None
 
 

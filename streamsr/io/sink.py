@@ -20,9 +20,10 @@ import av.error
 from ..errors import SinkError, UsageError
 from ..frame import find_layout, sample_format
 from ..options import SinkOptions
-from ..output_file import partial_name
+from ..output_file import OutputLock, partial_name
 from .containers import OutputFormat, find_format, is_pattern
 from .decoding import packet_seconds
+from .disk import BUFFER_BYTES, Disk, DiskFile
 from .encoder_choice import choose_encoder
 from .encoder_settings import Encoding, explain_disk, reason_of
 from .passthrough import copy_words, open_tracks
@@ -45,7 +46,10 @@ class Sink:
     Raises SinkError for whatever the encoder or the disk refuses.
     """
 
-    def __init__(self, url: str | Path, source: Source, first: av.VideoFrame, options: SinkOptions | None = None) -> None:
+    def __init__(
+        self, url: str | Path, source: Source, first: av.VideoFrame, options: SinkOptions | None = None, *, lock: OutputLock | None = None
+    ) -> None:
+        """lock: to be given up at the end; the caller holds it where it is None."""
         self.url = str(url)
         self.options = options or SinkOptions()
         self.format = find_format(self.url, self.options.format)
@@ -56,9 +60,11 @@ class Sink:
         self.time_base = source.time_base
         self.losses: list[str] = []
         self._finished = False
+        self._lock = lock
+        self._disk = Disk()
         try:
             self._open(source, first)
-        except (av.error.FFmpegError, ValueError) as error:
+        except (av.error.FFmpegError, OSError, ValueError) as error:
             self.abandon(keep=False)
             raise self._sink_error(error) from error
         except BaseException:
@@ -87,7 +93,7 @@ class Sink:
             self._attached.take(frame)
             self._encode(frame)
             self.num_encoded += 1
-        except av.error.FFmpegError as error:
+        except (av.error.FFmpegError, OSError) as error:
             raise self._sink_error(error) from error
 
     def join(self, packets: Iterable[av.Packet]) -> None:
@@ -97,7 +103,7 @@ class Sink:
                 packet.stream = self.stream
                 self._mux([packet])
                 self.num_encoded += 1
-        except av.error.FFmpegError as error:
+        except (av.error.FFmpegError, OSError) as error:
             raise self._sink_error(error) from error
 
     def copy(self, packets: Iterable[av.Packet]) -> None:
@@ -110,7 +116,8 @@ class Sink:
                     track.mux(packet)
                     for text in self._texts:
                         text.advance(seconds or Fraction(0))
-        except av.error.FFmpegError as error:
+            self._disk.check()
+        except (av.error.FFmpegError, OSError) as error:
             raise self._sink_error(error) from error
 
     def finish(self) -> None:
@@ -125,15 +132,20 @@ class Sink:
             if self.options.strict and any(track.errors for track in self.tracks):
                 raise strict_error([track.trouble() for track in self.tracks if track.errors])
             self.container.close()
+            self._disk.settle()
             self._finished = True
-        except av.error.FFmpegError as error:
+        except (av.error.FFmpegError, OSError) as error:
             raise self._sink_error(error) from error
 
     def commit(self) -> None:
         """Give the finished file its name."""
         self.finish()
         if self.path != self.url:
-            os.replace(self.path, self.url)
+            try:
+                os.replace(self.path, self.url)
+            except OSError as error:
+                raise self._sink_error(error) from error
+        self._unlock()
 
     def abandon(self, *, keep: bool) -> Path | None:
         """Close; with `keep`, finish the partial file and return its path if it holds frames, else delete it."""
@@ -149,10 +161,12 @@ class Sink:
             with suppress(av.error.FFmpegError, OSError, ValueError):  # the error that led here is the one to tell
                 container.close()
             self._finished = True
+        self._disk.close()
+        self._unlock()
         if self.path == self.url or not Path(self.path).exists():
             return None
         if not kept:
-            Path(self.path).unlink()
+            Path(self.path).unlink(missing_ok=True)
             return None
         return Path(self.path)
 
@@ -170,8 +184,13 @@ class Sink:
             muxer_options["movflags"] = "frag_keyframe+empty_moov+default_base_moof"  # a pipe cannot go back to the header
         if self.format.muxer == "yuv4mpegpipe":
             muxer_options["strict"] = "-1"  # more than 8 bits
-        target = "pipe:1" if self.path == "-" else self.path
-        self.container = av.open(target, "w", format=self.format.muxer, container_options=muxer_options)
+        target: str | DiskFile = "pipe:1" if self.path == "-" else self.path
+        if self.path != self.url and not self.format.images:
+            target = self._disk.open(self.path)
+        io_open = self._disk.lend if self.format.images else None  # FFmpeg opens these itself
+        self.container = av.open(
+            target, "w", format=self.format.muxer, container_options=muxer_options, buffer_size=BUFFER_BYTES, io_open=io_open
+        )
         self.stream = self.encoding.add_stream(self.container)
         self.tracks, lost = open_tracks(source.other_streams, self.container, self.format)
         self._by_index: dict[int, Track] = {track.source.index: track for track in self.tracks}
@@ -222,8 +241,14 @@ class Sink:
             assert packet.pts is not None
             self.muxed_pts.append(round(packet.pts * packet.time_base / self.time_base))
             self.container.mux(packet)
+        self._disk.check()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
 
     def _sink_error(self, error: Exception) -> SinkError:
+        error = self._disk.failure or error
         if hasattr(self, "encoding"):
             return self.encoding.explain(error, self.url)
         return explain_disk(error, self.url) or SinkError(f"{self.url}: {reason_of(error)}.", hint="try another --encoder")
@@ -231,7 +256,7 @@ class Sink:
 
 def open_sink(url: str | Path, source: Source, first: av.VideoFrame, options: SinkOptions | None = None) -> Sink:
     """Open an output for frames like `first`; the streams beside the video come from `source`. Raises SinkError."""
-    return Sink(url, source, first, options)
+    return Sink(url, source, first, options, lock=OutputLock(str(url)))
 
 
 def check_output(url: str, options: SinkOptions, *, source_url: str) -> None:

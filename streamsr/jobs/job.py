@@ -22,7 +22,7 @@ from ..errors import AccountError, Interrupted, SinkError, StreamsrError, UsageE
 from ..io.compression import form_of
 from ..io.containers import find_format
 from ..io.encoder_settings import Encoding, explain_disk, reason_of
-from ..io.sink import Sink, check_output
+from ..io.sink import Sink
 from ..io.source import Source
 from ..options import RunKeywords, RunOptions, SinkOptions, gather
 from ..pipeline import Progress, Report, balance, fill, fit_scale, fit_size, open_in_thread, upscale_source
@@ -30,7 +30,7 @@ from ..resample import planar_format
 from ..upscaling.upscaler import Upscaler
 from .eligibility import make_plan, make_spec
 from .executors import hire
-from .job_folder import ChangedJobError, check_folder, clear_finished, discard, remove_damaged, segment_folder, work_folder
+from .job_folder import ChangedJobError, claimed, discard, remove_damaged, segment_folder, work_folder
 from .job_identity import describe_job, find_changes
 from .job_spec import Crew, Result, Spec
 from .journal import Journal
@@ -80,11 +80,9 @@ def run(
         raise UsageError(f"--workers {workers} are of this machine, and --cluster {job.cluster} has its own.", hint=hint)
     if job.work_folder is not None and "://" in job.work_folder and job.cluster is None:
         raise UsageError(f"--work-folder {job.work_folder} is for --cluster.", hint="give a folder of this machine")
-    check_folder(target, job.work_folder)
-    clear_finished(target, job.work_folder)
-    check_output(target, options.sink, source_url=url)
     report = Report(url, target)
     with (
+        claimed(target, job.work_folder, options.sink, source_url=url),
         connected(job.cluster) if job.cluster else nullcontext(),
         open_in_thread(url, source, stop) as opened,
         nullcontext(upscaler) if upscaler else open_upscaler(replace(upscale, size=None)) as upscaler,

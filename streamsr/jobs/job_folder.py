@@ -6,11 +6,14 @@ import hashlib
 import os
 import stat
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import SinkError, UsageError
-from ..output_file import partial_name
+from ..io.sink import check_output
+from ..options import SinkOptions
+from ..output_file import OutputLock, partial_name
 from .journal import COMPANIONS, NAME, Journal
 from .lease import Lease
 from .segment_store import Store
@@ -31,6 +34,16 @@ def segment_folder(target: str, work: str | None) -> str:
 def work_folder(target: str) -> Path:
     """Where the segments of an output lie until they are joined."""
     return Path(f"{target}.streamsr")
+
+
+@contextmanager
+def claimed(target: str, work: str | None, options: SinkOptions, *, source_url: str) -> Iterator[None]:
+    """This process alone writes the output and its work folder, which are found fit for it. Raises SinkError or UsageError."""
+    with OutputLock(target):
+        check_folder(target, work)
+        clear_finished(target, work)
+        check_output(target, options, source_url=source_url)
+        yield
 
 
 def check_folder(target: str, work: str | None) -> None:

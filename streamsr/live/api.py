@@ -11,6 +11,7 @@ from ..device.device_selection import find_devices
 from ..engines import open_engine
 from ..errors import UsageError
 from ..options import JobOptions, LiveOptions, RunKeywords, RunOptions, gather
+from ..output_file import OutputLock
 from .address import check_input
 from .engine_pool import Opener
 from .event_log import EventLog
@@ -52,7 +53,9 @@ def run_live(
         replace(options.upscale, device=find_devices(options.upscale)[0]), fixed=live.fixed_model, opener=opener,
         say=lambda words: log.event("engine", words=words),
     )  # fmt: skip
-    return LiveRun(src, target, LiveReport(name, redact(dst)), models, options, live, observers, stop or threading.Event()).run()
+    stream = LiveRun(src, target, LiveReport(name, redact(dst)), models, options, live, observers, stop or threading.Event())
+    with OutputLock(target.url):
+        return stream.run()
 
 
 def check_live(src: str, dst: str, options: RunOptions, live: LiveOptions) -> Target:

@@ -52,6 +52,11 @@ class Target:
         return scheme_of(self.url) is not None
 
     @property
+    def is_file(self) -> bool:
+        """Whether it is made of plain files, and not a pipe or a device."""
+        return not self.is_network and self.url != "-" and (not Path(self.url).exists() or Path(self.url).is_file())
+
+    @property
     def path(self) -> str:
         """What is written to; another than `url` where that is a name for what is complete."""
         if self.is_network or self.cut_s is not None or self.format.muxer == _HLS.muxer:

@@ -192,6 +192,7 @@ class Publisher:
         order = {
             "url": url, "muxer": self.target.format.muxer, "options": dict(self.target.format.options), "rate": str(self._rate),
             "timeout_s": self._live.timeout_s, "header_bytes": len(self._order), "cut_s": self.target.cut_s,
+            "is_file": self.target.is_file,
         }  # fmt: skip
         return json.dumps(order).encode() + b"\n" + self._order
 

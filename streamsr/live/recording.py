@@ -24,12 +24,15 @@ class Recording:
 
     A file grows as NAME.partial.EXT and gets its name when it is complete. Its times start at 0. Sound waits for the picture
     that it is heard with, so that it goes into the same file; what comes too late for its own opens the next, so that none is lost.
-    open_file: opens a path for writing and gives its streams. finished: is told each file that has its name.
+    open_file: opens a path for writing and gives its streams. settle: closes what it opened, raises OSError where a write has failed.
+    finished: is told each file that has its name.
     """
 
-    def __init__(self, pattern: str, cut_s: float, open_file: Opener, *, finished: Callable[[Path], None]) -> None:
+    def __init__(
+        self, pattern: str, cut_s: float, open_file: Opener, *, settle: Callable[[], None], finished: Callable[[Path], None]
+    ) -> None:
         self._pattern, self._cut_s = pattern, Fraction(cut_s)
-        self._open_file, self._finished = open_file, finished
+        self._open_file, self._settle, self._finished = open_file, settle, finished
         self._number = next_number(pattern)
         self._container: av.container.OutputContainer | None = None
         self._streams: list[av.stream.Stream] = []
@@ -79,6 +82,7 @@ class Recording:
             return
         container, self._container = self._container, None
         container.close()
+        self._settle()
         os.replace(partial_name(self._path), self._path)
         self._number += 1
         self._finished(self._path)

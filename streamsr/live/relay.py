@@ -21,6 +21,7 @@ from typing import BinaryIO
 
 import av
 
+from ..io.disk import Disk, DiskFile
 from .packet_ipc import unpack
 from .recording import Recording, clear_hls
 from .srt import PAYLOAD_BYTES, SrtFile
@@ -34,12 +35,18 @@ def relay(pipe: BinaryIO, status: int) -> None:
     """Carry out one order."""
     order = json.loads(pipe.readline())
     templates = av.open(io.BytesIO(pipe.read(order["header_bytes"])), format="nut")
+    disk = Disk()
 
     def open_file(url: str) -> tuple[av.container.OutputContainer, list[av.stream.Stream]]:
+        file: SrtFile | DiskFile | str = url
+        if url.startswith("srt://"):
+            file = SrtFile(url, timeout_s=order["timeout_s"])
+        elif order["is_file"] and order["muxer"] != "hls":
+            file = disk.open(url)
         # a message of SRT is one write: never larger than its payload
-        file = SrtFile(url, timeout_s=order["timeout_s"]) if url.startswith("srt://") else url
         size = PAYLOAD_BYTES if isinstance(file, SrtFile) else BUFFER_BYTES
-        container = av.open(file, "w", format=order["muxer"], container_options=order["options"], buffer_size=size)
+        io_open = disk.lend if order["muxer"] == "hls" else None
+        container = av.open(file, "w", format=order["muxer"], container_options=order["options"], buffer_size=size, io_open=io_open)
         streams = [container.add_stream_from_template(stream, opaque=True) for stream in templates.streams]
         for template, stream in zip(templates.streams, streams, strict=True):
             if isinstance(template, av.VideoStream) and isinstance(stream, av.VideoStream):
@@ -54,7 +61,9 @@ def relay(pipe: BinaryIO, status: int) -> None:
     if order["cut_s"] is None:
         output = Output(*open_file(order["url"]))
     else:
-        output = Recording(order["url"], order["cut_s"], open_file, finished=lambda path: say(status, state="file", path=str(path)))
+        output = Recording(
+            order["url"], order["cut_s"], open_file, settle=disk.settle, finished=lambda path: say(status, state="file", path=str(path))
+        )
     with closing(output):
         say(status, state="connected")
         refused = 0
@@ -66,7 +75,9 @@ def relay(pipe: BinaryIO, status: int) -> None:
                 refused += 1
                 if refused > _MAX_REFUSED:
                     raise
+            disk.check()
             os.write(status, REFUSED if refused else TAKEN)
+    disk.settle()
     say(status, state="ended")
 
 
@@ -96,6 +107,8 @@ def main() -> int:
         relay(sys.stdin.buffer, status)
     except Exception as error:  # whatever it is, the publisher has to hear of it
         reason = getattr(error, "strerror", None) or str(error)
+        if type(error) is OSError and error.filename:
+            reason = f"{error.filename} cannot be written: {reason}"
         try:
             say(status, state="failed", reason=reason, errno=getattr(error, "errno", None), kind=type(error).__name__)
         except OSError:
