@@ -12,9 +12,13 @@ from __future__ import annotations
 
 import importlib
 import logging
+import sys
 from typing import TYPE_CHECKING, Any
 
 from streamsr._version import __version__
+
+# OpenVINO and NNCF look up an analytics host and write into the home folder where they find this package
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 if TYPE_CHECKING:
     from streamsr.account import Account, verify

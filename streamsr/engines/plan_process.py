@@ -1,6 +1,6 @@
 """A process that builds one plan: it can be stopped at any time, and takes nothing with it when TensorRT fails.
 
-`python -m streamsr.engines.plan_process` reads an Order as a line of JSON and answers with lines of JSON: {"say": ...} while it
+It reads an Order as a line of JSON and answers with lines of JSON: {"say": ...} while it
 builds, {"error": ..., "hint": ...} where it could not. It ends when its stdin does, so it never outlives the program that
 started it, however that ends. The plan goes into the cache, complete or not at all.
 """
@@ -18,13 +18,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from streamsr.child_process import child_command
 from streamsr.engines.gpus import Gpu
 from streamsr.engines.succession import Say
 from streamsr.errors import EngineError, Interrupted, StreamsrError
 from streamsr.models import ModelSpec, StateShape
 
 POLL_S = 0.2
-COMMAND = (sys.executable, "-m", "streamsr.engines.plan_process")
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,11 @@ class Order:
         return ModelSpec(**self.model | {"path": Path(self.model["path"]), "states": states})
 
 
-def build_in_process(order: Order, *, stop: threading.Event, say: Say, command: Sequence[str] = COMMAND) -> None:
+def build_in_process(order: Order, *, stop: threading.Event, say: Say, command: Sequence[str] | None = None) -> None:
     """Build, and return when the plan is in the cache. Raises EngineError as the process says, Interrupted soon after `stop`."""
     # a session of its own: Ctrl-C is for the program, which then closes this
     pipe = subprocess.PIPE
+    command = command or child_command("streamsr.engines.plan_process")
     process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
     assert process.stdin is not None
     assert process.stdout is not None

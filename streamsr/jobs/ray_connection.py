@@ -57,6 +57,7 @@ def _knock(address: str) -> None:
 
 def _connect(address: str) -> None:
     """ray.init in a thread: it has no timeout, and in the main thread it would take SIGTERM for itself."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reports usage to its makers unless told otherwise
     import ray
 
     answer: queue.Queue[BaseException | None] = queue.Queue()

@@ -10,7 +10,6 @@ import pickle
 import queue
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter, deque
@@ -20,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from ..child_process import child_command
 from ..device.device_selection import settle_codecs
 from ..engines import count_threads
 from ..errors import EngineError, SinkError, StreamsrError
@@ -167,7 +167,7 @@ class Pool:
             raise SinkError(f"{log} cannot be written: {error.strerror}.") from error
         with words:
             process = subprocess.Popen(
-                [sys.executable, "-m", "streamsr.jobs.worker_process"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=words
+                child_command("streamsr.jobs.worker_process"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=words
             )
         hand = _Hand(number, process, log)
         self._hands[number] = hand

@@ -6,7 +6,6 @@ import json
 import os
 import select
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -14,6 +13,7 @@ from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
+from ..child_process import child_command
 from ..errors import SinkError, StreamsrError
 from ..options import LiveOptions
 from .address import check_host
@@ -167,8 +167,8 @@ class Publisher:
         status_read, status_write = os.pipe()
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "streamsr.live.relay", str(status_write)], stdin=subprocess.PIPE, pass_fds=[status_write],
-                stdout=None if self.path == "-" else subprocess.DEVNULL, start_new_session=True, env=_find_ourselves(),
+                child_command("streamsr.live.relay", str(status_write)), stdin=subprocess.PIPE, pass_fds=[status_write],
+                stdout=None if self.path == "-" else subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
         finally:
             os.close(status_write)
@@ -285,10 +285,3 @@ class Publisher:
         count = sum(parcel.arrived is not None for parcel in parcels)
         if count:
             self._ledger.dropped("sink lost", count)
-
-
-def _find_ourselves() -> dict[str, str]:
-    """The environment in which Python finds this very streamsr, whatever the current folder holds."""
-    known = os.environ.get("PYTHONPATH")
-    here = str(Path(__file__).parents[2])
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([here, known] if known else [here])}

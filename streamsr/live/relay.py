@@ -1,4 +1,4 @@
-"""The process that writes one live output: `python -m streamsr.live.relay STATUS_FD`, started by streamsr.live.publisher.
+"""The process that writes one live output: started with the number of a status descriptor by streamsr.live.publisher.
 
 A process of its own, because FFmpeg's writers can block where nothing can interrupt them (PyAV connects with Python's
 lock held): the publisher ends a relay that hangs, and no thread of the stream ever waits for a network.
