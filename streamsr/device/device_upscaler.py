@@ -25,6 +25,7 @@ from ..resample import planar_format
 from ..upscaling.scene_cuts import Continuity
 from ..upscaling.upscaler import Upscaler
 from .device import Device, DeviceArray
+from .device_queue import DeviceQueue
 from .device_selection import FRAMES_IN_FLIGHT
 from .frame_plan import Picture, describe_picture, find_reason_for_host, picture_format
 from .frame_slot import Rings
@@ -37,7 +38,7 @@ OpenNetwork = Callable[[ModelSpec, int, tuple[int, int, int]], tuple[DeviceEngin
 
 
 class DeviceUpscaler(Upscaler):
-    """Implements `streamsr.upscaling.upscaler.Upscaler` on one GPU.
+    """Implements `streamsr.upscaling.frame_backend.FrameBackend` on one GPU.
 
     open_device: opens it, once it is needed.
     open_network: a model on that device, for luma of so many bits and batches of a shape (n, h, w), and what hands over to
@@ -45,6 +46,8 @@ class DeviceUpscaler(Upscaler):
     surfaces: results are surfaces in the GPU's memory wherever they can be, for NVENC.
     Raises what Upscaler raises.
     """
+
+    builds_for_minutes = True
 
     def __init__(self, options: UpscaleOptions, *, open_device: Callable[[], Device], open_network: OpenNetwork) -> None:
         super().__init__(options)
@@ -84,7 +87,7 @@ class DeviceUpscaler(Upscaler):
     @property
     def reason(self) -> str:
         if not self._networks:
-            return super().reason if self._engines or self.spec is None else self.options.device
+            return super().reason if self._cache.engines or self.spec is None else self.options.device
         return f"{next(reversed(self._networks.values())).reason}; {self._flight_words or self._rung.words}"
 
     def network(self, spec: ModelSpec, bits: int, shape: tuple[int, int, int]) -> DeviceEngine:
@@ -101,7 +104,7 @@ class DeviceUpscaler(Upscaler):
         layout = find_layout(pix_fmt)
         assert layout is not None
         size = self.output_size(width, height, pix_fmt)
-        passes = self._plan(width, height, size)
+        passes = self.choice.plan(width, height, size)
         if find_reason_for_host(layout) is not None or not passes:
             return super().prepare(width, height, pix_fmt)
         first = width, height
@@ -164,6 +167,15 @@ class DeviceUpscaler(Upscaler):
         finally:
             run.close()
 
+    def open_queue(self) -> DeviceQueue:
+        return DeviceQueue(self)
+
+    def deliver_surfaces(self, wanted: bool) -> None:
+        self.surfaces = wanted
+
+    def allow_fallback(self, wanted: bool) -> None:
+        self.may_fall_back = wanted
+
     def open_course(self, first: av.VideoFrame) -> Course:
         """A stream of frames like this one, for whoever puts each in and takes it out at a time of his own; close it."""
         return Course(self, (first.width, first.height, picture_format(first)), self._rung)
@@ -192,6 +204,7 @@ class DeviceUpscaler(Upscaler):
         self.may_fall_back = False
         self.options = replace(self.options, device="cpu", engine="auto", precision=_on_cpu(self.options.precision))
         self.engine = choose_engine("auto", "cpu")
+        self._cache.name, self._cache.options = self.engine, self.options
 
     def note(self, words: str) -> None:
         if words not in self.notes:
@@ -202,12 +215,12 @@ class DeviceUpscaler(Upscaler):
         layout = find_layout(picture_format(video))
         assert layout is not None
         why = find_reason_for_host(layout)
-        passes = self._plan(video.width, video.height, size)
+        passes = self.choice.plan(video.width, video.height, size)
         if why is None and passes and self.options.device != "cpu":
             return describe_picture(video, size, passes)
         if why is not None:
             self.note(f"{why}: only the network runs on {self.options.device}, FFmpeg does the rest on the CPU")
-        elif self._specs and not passes:
+        elif self.choice.specs and not passes:
             self.note(f"{video.width}x{video.height} to {size[0]}x{size[1]} needs no network: FFmpeg scales on the CPU")
         return None
 

@@ -116,7 +116,7 @@ class Course:
 
     def _take(self) -> Iterator[av.VideoFrame]:
         assert self._flight is not None
-        self._upscaler.engine_seconds += self._flight.take_busy_s()
+        self._upscaler.add_engine_time(self._flight.take_busy_s())
         while self._flight.ready:
             ticket = self._flight.ready.popleft()
             self._num_done += 1

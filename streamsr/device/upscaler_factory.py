@@ -7,7 +7,6 @@ from collections.abc import Callable
 from ..engines import Engine, open_engine
 from ..engines.device_engine import DeviceEngine
 from ..engines.handover import DeviceHandover
-from ..io.encoder_settings import Encoding
 from ..models import ModelSpec
 from ..options import Precision, UpscaleOptions
 from ..upscaling.upscaler import Upscaler
@@ -51,21 +50,3 @@ def open_on_gpu(
 
     engine = "auto" if engine == "cuda" else engine
     return open_on_device(spec, shape, engine=engine, device=device, precision=precision, bits=bits, say=say)
-
-
-def allow_cpu(upscaler: Upscaler, device: str) -> None:
-    """Let the CPU go on where the GPU cannot, if `--device` left the choice: "auto"."""
-    if type(upscaler) is not Upscaler:
-        from .device_upscaler import DeviceUpscaler
-
-        if isinstance(upscaler, DeviceUpscaler):
-            upscaler.may_fall_back = device == "auto"
-
-
-def settle_delivery(upscaler: Upscaler, encoding: Encoding) -> None:
-    """Let results stay on the GPU where the encoder takes them from there."""
-    if type(upscaler) is not Upscaler:
-        from .device_upscaler import DeviceUpscaler
-
-        if isinstance(upscaler, DeviceUpscaler):
-            upscaler.surfaces = encoding.surface is not None

@@ -104,7 +104,7 @@ class Handover:
                 self._succession.refuse(candidate, f"it failed: {error.message}")
         following = self.running.infer(luma, out, state, chroma)
         if is_tried:
-            self._try(candidate, luma, out, state, following, chroma)
+            self._succession.settle(candidate, self._num_frames, lambda engine: self._compare(engine, luma, out, state, following, chroma))
         return following
 
     def _claim(self, size: Size, *, is_frame: bool = False) -> tuple[Candidate[Engine], bool]:
@@ -116,27 +116,18 @@ class Handover:
                 return self._succession.find(size), False
         return self._succession.claim(size)
 
-    def _try(
-        self, candidate: Candidate[Engine], luma: np.ndarray, out: np.ndarray, state: State, following: State, chroma: Chroma | None
-    ) -> None:
-        engine = candidate.engine
-        assert engine is not None
+    def _compare(
+        self, engine: Engine, luma: np.ndarray, out: np.ndarray, state: State, following: State, chroma: Chroma | None
+    ) -> str:
+        """How the engine's result differs from that of the running one; "" where it agrees."""
         trial = np.empty_like(out)
-        try:
-            trial_chroma = None if chroma is None else replace(chroma, out=np.empty_like(chroma.out))
-            trial_following = engine.infer(luma, trial, state, trial_chroma)
-        except StreamsrError as error:
-            self._succession.refuse(candidate, f"it failed: {error.message}")
-            return
-        unit = 255 / ((1 << self.bits) - 1)
-        why = find_difference(out * unit, trial * unit, following, trial_following, precision=self.running.precision)
+        trial_chroma = None if chroma is None else replace(chroma, out=np.empty_like(chroma.out))
+        trial_following = engine.infer(luma, trial, state, trial_chroma)
+        unit, precision = 255 / ((1 << self.bits) - 1), self.running.precision
+        why = find_difference(out * unit, trial * unit, following, trial_following, precision=precision)
         if not why and chroma is not None and trial_chroma is not None:
-            why = find_difference(chroma.out * unit, trial_chroma.out * unit, (), (), precision=self.running.precision, plane="chroma")
-        if why:
-            self._succession.refuse(candidate, f"its result differs: {why}")
-            return
-        self._succession.take(candidate, self._num_frames)
-        self._succession.say(f"{engine.name} takes over from {self.running.name} after frame {candidate.since}: {engine.reason}")
+            why = find_difference(chroma.out * unit, trial_chroma.out * unit, (), (), precision=precision, plane="chroma")
+        return why
 
     def _taken(self) -> list[Candidate[Engine]]:
         with self._succession.lock:
@@ -188,18 +179,10 @@ class DeviceHandover:
         candidate, is_tried = self._succession.claim((n, height, width))
         if not is_tried or candidate.engine is None:
             return None
-        engine = candidate.engine
-        try:
-            why = self._compare(engine, (luma, out, state, following), stream)
-        except StreamsrError as error:
-            self._succession.refuse(candidate, f"it failed: {error.message}")
-            return None
-        if why:
-            self._succession.refuse(candidate, f"its result differs: {why}")
-            return None
-        self._succession.take(candidate, self._num_checks)
-        self._succession.say(f"{engine.name} takes over from {self.running.name} after frame {self._num_checks}: {engine.reason}")
-        return engine
+        frame = (luma, out, state, following)
+        return candidate.engine if self._succession.settle(
+            candidate, self._num_checks, lambda engine: self._compare(engine, frame, stream)
+        ) else None  # fmt: skip
 
     def _compare(self, engine: DeviceEngine, frame: tuple[DeviceArray, DeviceArray, DeviceState, DeviceState], stream: int) -> str:
         def host(array: DeviceArray) -> np.ndarray:

@@ -6,13 +6,22 @@ import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 from streamsr.errors import Interrupted, StreamsrError
 
 Size = tuple[int, ...]  # (h, w), or (n, h, w) on a device
 Say = Callable[[str], None]
-E = TypeVar("E")
+
+
+class Named(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+
+
+E = TypeVar("E", bound=Named)
 
 
 @dataclass
@@ -72,6 +81,25 @@ class Succession(Generic[E]):
         """It has agreed: it takes over."""
         with self.lock:
             candidate.status, candidate.since = "taken", since
+
+    def settle(self, candidate: Candidate[E], since: int, compare: Callable[[E], str]) -> bool:
+        """Let a candidate that was claimed take over where it agrees with what runs; said either way.
+
+        since: frames so far. compare: how its result differs from the running engine's, in words; "" where it agrees.
+        """
+        engine = candidate.engine
+        assert engine is not None
+        try:
+            why = compare(engine)
+        except StreamsrError as error:
+            self.refuse(candidate, f"it failed: {error.message}")
+            return False
+        if why:
+            self.refuse(candidate, f"its result differs: {why}")
+            return False
+        self.take(candidate, since)
+        self.say(f"{engine.name} takes over from {self.names[1]} after frame {since}: {engine.reason}")
+        return True
 
     def refuse(self, candidate: Candidate[E], why: str) -> None:
         """It does not take over; said once."""

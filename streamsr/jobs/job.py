@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal, Unpack
 
 from ..device.device_selection import find_devices, settle_codecs
-from ..device.upscaler_factory import allow_cpu, open_upscaler, settle_delivery
+from ..device.upscaler_factory import open_upscaler
 from ..errors import AccountError, Interrupted, SinkError, StreamsrError, UsageError
 from ..io.compression import form_of
 from ..io.containers import find_format
@@ -87,7 +87,7 @@ def run(
         open_in_thread(url, source, stop) as opened,
         nullcontext(upscaler) if upscaler else open_upscaler(replace(upscale, size=None)) as upscaler,
     ):  # fmt: skip
-        allow_cpu(upscaler, given.device)
+        upscaler.allow_fallback(given.device == "auto")
         box = upscale.size
         factor, size = (upscale.scale, None) if box is None else (fit_scale(opened, box), fit_size(opened, box))
         upscaler.turn_to(factor, size=size, form=form_of(opened))
@@ -106,7 +106,8 @@ def run(
                 report.notes.append(f"one GPU of {','.join(devices)} made the video, in one piece: {reason}")
             shape = upscaler.output_size(opened.tags.width, opened.tags.height, planar_format(opened.tags.pix_fmt))
             output = find_format(target, options.sink.format)
-            settle_delivery(upscaler, Encoding.choose(opened, shape, planar_format(opened.tags.pix_fmt), output=output, wanted=encode))
+            encoding = Encoding.choose(opened, shape, planar_format(opened.tags.pix_fmt), output=output, wanted=encode)
+            upscaler.deliver_surfaces(encoding.surface is not None)
             upscale_source(opened, upscaler, options.sink, report, started=started, on_progress=on_progress, stop=stop)
             return report
         spec, open_crew = hire(spec, upscaler, num_workers, job.cluster)

@@ -14,7 +14,6 @@ from contextlib import closing
 
 import av
 
-from ..device.upscaler_factory import settle_delivery
 from ..errors import StreamsrError
 from ..flow import prefetch
 from ..io.containers import find_format
@@ -39,7 +38,8 @@ class Worker:
         pix_fmt = planar_format(pix_fmt)
         output = find_format(spec.target, spec.format)
         size = self.upscaler.output_size(width, height, pix_fmt)
-        settle_delivery(self.upscaler, Encoding.choose(spec, size, pix_fmt, output=output, wanted=spec.encode))
+        encoding = Encoding.choose(spec, size, pix_fmt, output=output, wanted=spec.encode)
+        self.upscaler.deliver_surfaces(encoding.surface is not None)
         self.stage_s: dict[str, float] = {}
         self.num_workers, self.num_retried = 1, 0
         self.unfinished: list[Result] = []  # what the last run got done of a segment before it ended early

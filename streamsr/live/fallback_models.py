@@ -20,9 +20,9 @@ from ..models import RESIZE, find_models, list_models
 from ..options import UpscaleOptions
 from ..pipeline import fit_box
 from ..resample import FilterChain, GraphKey, planar_format
+from ..upscaling.frame_backend import UpscaleQueue
 from ..upscaling.upscaler import Upscaler
 from .engine_pool import Opener
-from .upscale_queue import Passage, open_passage
 
 _SHAPE_OFF = 0.02  # a shape that differs by more gets bars
 
@@ -50,7 +50,7 @@ class LiveModels:
         self._size = (0, 0)
         self._shape = 0.0  # width over height of the first picture
         self._upscalers: dict[int, Upscaler] = {}
-        self._passages: dict[int, Passage] = {}
+        self._queues: dict[int, UpscaleQueue] = {}
         self._waiting: deque[av.VideoFrame] = deque()  # what is on its way, as it came
         self._pads: dict[GraphKey, FilterChain] = {}
         self._engine_s = 0.0
@@ -60,8 +60,8 @@ class LiveModels:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for passage in self._passages.values():
-            passage.close()
+        for queue in self._queues.values():
+            queue.close()
         for upscaler in self._upscalers.values():
             upscaler.close()
 
@@ -86,7 +86,7 @@ class LiveModels:
     @property
     def has_room(self) -> bool:
         """Whether a picture can be put beside those that are on their way: see Note [Several on their way]."""
-        return self._passages[self._step].has_room
+        return self._queues[self._step].has_room
 
     def __len__(self) -> int:
         """How many pictures are on their way."""
@@ -103,7 +103,7 @@ class LiveModels:
             self._size = upscaler.output_size(width, height, planar_format(first.format.name))
         self.use(0)
         self.running.prepare(width, height, first.format.name)
-        if type(self.running) is not Upscaler:  # GPUs may build for minutes, and in the middle of a stream nothing can wait for that
+        if self.running.builds_for_minutes:  # in the middle of a stream nothing can wait for that
             for step in range(1, len(self.names)):
                 self._find(step).prepare(width, height, first.format.name)
         self.put(first)
@@ -113,22 +113,22 @@ class LiveModels:
         """Run on this step from the next frame on; none may be on its way."""
         assert not self._waiting
         self.num_changes += step != self._step
-        if self._step in self._passages:
-            self._passages[self._step].close()  # a GPU's memory is for what runs
+        if self._step in self._queues:
+            self._queues[self._step].close()  # a GPU's memory is for what runs
         self._step = step
         self._find(step).restart()
 
     def restart(self) -> None:
         """The next frame does not follow on the last: reset the network's state."""
-        for passage in self._passages.values():
-            passage.restart()
+        for queue in self._queues.values():
+            queue.restart()
 
     def put(self, video: av.VideoFrame) -> None:
         """Begin with a frame; without room for it (`has_room`) others are to be taken first."""
         if abs(video.width / video.height / self._shape - 1) > _SHAPE_OFF:
             video = self._pad(video)
         self._waiting.append(video)
-        self._passages[self._step].put(video)
+        self._queues[self._step].put(video)
 
     def take(self) -> av.VideoFrame:
         """The frame that was put first, once it is done.
@@ -137,7 +137,7 @@ class LiveModels:
         """
         while True:
             try:
-                result = self._passages[self._step].take()
+                result = self._queues[self._step].take()
             except DeviceMemoryError as error:
                 if self._step + 1 == len(self.names):
                     raise
@@ -145,7 +145,7 @@ class LiveModels:
                 video = self._waiting.pop()
                 self.use(self._step + 1)  # which finds nothing on its way: nothing was put after the one that failed
                 self._waiting.append(video)
-                self._passages[self._step].put(video)
+                self._queues[self._step].put(video)
             else:
                 self._waiting.popleft()
                 return result
@@ -153,7 +153,7 @@ class LiveModels:
     def _find(self, step: int) -> Upscaler:
         if step not in self._upscalers:
             self._upscalers[step] = self._open(replace(self._options, model=self.names[step], size=self._size))
-            self._passages[step] = open_passage(self._upscalers[step])
+            self._queues[step] = self._upscalers[step].open_queue()
         return self._upscalers[step]
 
     def take_engine_s(self) -> float:

@@ -6,9 +6,7 @@ goes through the network, once or more (streamsr.engines), and to the exact targ
 
 from __future__ import annotations
 
-import math
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -19,22 +17,24 @@ from typing import Any, Unpack, overload
 import av
 import numpy as np
 
-from streamsr.engines import MAX_STREAMS, Chroma, Engine, State, choose_engine, count_threads, describe_model, open_engine, zero_state
-from streamsr.engines.tiling import infer_tiled, max_pixels, tile_shape
-from streamsr.errors import UsageError
+from streamsr.engines import MAX_STREAMS, Engine, State, choose_engine, count_threads, open_engine
+from streamsr.engines.tiling import max_pixels, tile_shape
 from streamsr.frame import Frame, find_layout
-from streamsr.models import RESIZE, Form, ModelSpec, find_models
-from streamsr.options import UpscaleKeywords, UpscaleOptions, check_scale
-from streamsr.resample import exact_side, planar_format, resize_plane
-from streamsr.upscaling.chroma_grid import LINEAR, ChromaResampler, network_grid
+from streamsr.models import RESIZE, Form, ModelSpec
+from streamsr.options import UpscaleKeywords, UpscaleOptions
+from streamsr.resample import exact_side, planar_format
+from streamsr.upscaling.engine_cache import EngineCache
+from streamsr.upscaling.frame_backend import HostQueue, UpscaleQueue
 from streamsr.upscaling.frame_sequence import Stream, luma_bits
+from streamsr.upscaling.model_choice import ModelChoice
+from streamsr.upscaling.plane_upscaler import PlaneUpscaler
 from streamsr.upscaling.recurrence import Enlarged, SourceChroma
-from streamsr.upscaling.scale_plan import padded_shape, plan_passes, specs_for
-from streamsr.upscaling.source_condition import Condition, estimate
+from streamsr.upscaling.scale_plan import padded_shape
+from streamsr.upscaling.source_condition import Condition
 
 
 class Upscaler:
-    """Upscales video frames and RGB arrays with one model.
+    """Upscales video frames and RGB arrays with one model. Implements FrameBackend for frames in host memory.
 
     model: a shipped model's name, the path of an ONNX file, or "resize" for the Lanczos baseline; or all options in one.
     scale: of width and height; any number. The network runs at the smallest trained scale that reaches it (several
@@ -46,6 +46,8 @@ class Upscaler:
     Raises UsageError for options that cannot be, EngineError for what is missing.
     """
 
+    builds_for_minutes = False
+
     def __init__(
         self,
         model: str | Path | UpscaleOptions = "lite",
@@ -55,66 +57,65 @@ class Upscaler:
         **keywords: Unpack[UpscaleKeywords],
     ) -> None:
         options = replace(model, **keywords) if isinstance(model, UpscaleOptions) else UpscaleOptions(str(model), scale, **keywords)
-        check_scale(options.scale, options.size)
         self.options = options
-        self.model = options.model
-        self.scale, self.size = options.scale, options.size
-        self._is_clean = False  # of the source: it is known to have no compression artefacts
-        path = Path(options.model)
-        if path.suffix == ".onnx" and path.is_file() and not path.with_suffix(".json").is_file():
-            self._specs = [describe_model(path, engine=options.engine)]
-        else:
-            self._specs = find_models(options.model, look=options.look)
-        if options.strength is not None and not self.has_chroma:
-            raise UsageError(f"Model {options.model!r} takes no strength: it is not told how soft its source is.")
-        self._named = self.model, self._specs
-        self._picture_specs: dict[float, list[ModelSpec]] = {}  # what makes single arrays so many times larger
+        self.choice = ModelChoice(options)
         # an unknown name is an error for "resize" too
-        chosen = choose_engine(options.engine, options.device) if self._specs or options.engine != "auto" else RESIZE
-        self.engine = chosen if self._specs else RESIZE  # the name of the engine that runs
+        chosen = choose_engine(options.engine, options.device) if self.choice.specs or options.engine != "auto" else RESIZE
+        self.engine = chosen if self.choice.specs else RESIZE  # the name of the engine that runs
         has_latency_hint = options.hint == "latency"
         self.concurrency = 1 if has_latency_hint else min(count_threads(options.threads), MAX_STREAMS)  # frames upscaled side by side
-        self._opener = opener
+        self._cache = EngineCache(self.engine, options, opener)
+        self._planes = PlaneUpscaler(self._cache)
         # one more than run side by side: no thread waits while a frame is being encoded (3 % of the time on two cores)
         self._lookahead = 0 if has_latency_hint else self.concurrency + 1
-        self._engines: dict[tuple[str, int, int], Engine] = {}
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._stream = Stream(self)
-        self._to_network = ChromaResampler(LINEAR)
         self.notes: list[str] = []  # warnings, without repetitions
         self.num_upscaled = 0  # frames given back
         self.num_reused = 0  # of these, how many had the luma of the frame before
-        self.engine_seconds = 0.0  # time inside the engine, summed over threads; of frames that stay on a GPU, how long one was on its way
+
+    @property
+    def model(self) -> str:
+        """The name of the model that runs, which may be a variant of the one that was asked for."""
+        return self.choice.model
+
+    @property
+    def scale(self) -> float:
+        return self.choice.scale
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        return self.choice.size
 
     @property
     def spec(self) -> ModelSpec | None:
         """The model at the scale that is asked for first; None for "resize"."""
-        if not self._specs:
-            return None
-        passes = plan_passes([spec.scale for spec in self._specs], self.scale if self.size is None else 2)
-        return next(spec for spec in self._specs if spec.scale == (passes or (self._specs[0].scale,))[0])
+        return self.choice.spec
 
     @property
     def specs(self) -> list[ModelSpec]:
         """The model at each scale that it is trained for; [] for "resize"."""
-        return list(self._specs)
+        return list(self.choice.specs)
 
     @property
     def is_recurrent(self) -> bool:
         """Whether the model carries a state from frame to frame (Note [State] of streamsr.upscaling.frame_sequence)."""
-        return any(spec.states for spec in self._specs)
+        return self.choice.is_recurrent
 
     @property
     def has_chroma(self) -> bool:
         """Whether the model takes chroma, at one of its scales at least."""
-        return any(spec.has_chroma for spec in self._specs)
+        return self.choice.has_chroma
 
     def condition_of(self, luma: np.ndarray, bits: int) -> Condition:
         """What networks are told about a source with this luma (h, w) in its first frame."""
-        found = estimate([luma], bits=bits)
-        strength = self.options.strength
-        return Condition(found.blur if strength is None else strength, 0.0 if self._is_clean else found.damage)
+        return self.choice.condition_of(luma, bits)
+
+    @property
+    def engine_seconds(self) -> float:
+        """Time inside the engine, summed over threads; of frames that stay on a GPU, how long one was on its way."""
+        return self._planes.busy_s
 
     @property
     def precision(self) -> str:
@@ -132,19 +133,11 @@ class Upscaler:
 
     def _any_engine(self) -> Engine:
         assert self.spec is not None
-        return next(reversed(self._engines.values()), None) or self._engine(self.spec, 8)
+        return next(reversed(self._cache.engines), None) or self._cache.find(self.spec, 8)
 
     def output_size(self, width: int, height: int, pix_fmt: str = "yuv420p") -> tuple[int, int]:
         """(width, height) of what a stream that starts with such a frame becomes."""
-        if self.size is not None:
-            return self.size
-        layout = find_layout(pix_fmt)
-        log2_chroma = (0, 0) if layout is None else layout.log2_chroma
-        sides = []
-        for side, log2 in zip((width, height), log2_chroma, strict=True):
-            target = max(math.floor(side * self.scale + 0.5), 1)
-            sides.append(target + target % 2 if log2 else target)
-        return sides[0], sides[1]
+        return self.choice.output_size(width, height, pix_fmt)
 
     def prepare(self, width: int, height: int, pix_fmt: str = "yuv420p") -> None:
         """Load and compile for frames like this now, so that the first frame does not wait."""
@@ -154,9 +147,9 @@ class Upscaler:
         bits = luma_bits(layout)
         size = zip((width, height), self.output_size(width, height, pix_fmt), layout.log2_chroma, strict=True)
         target_width, target_height = (exact_side(*side) for side in size)
-        for spec in self._plan(width, height, (target_width, target_height)):
+        for spec in self.choice.plan(width, height, (target_width, target_height)):
             shape = tile_shape(height, width, radius=spec.receptive_field, limit=max_pixels(spec))
-            self._engine(spec, bits).prepare(*padded_shape(shape, spec.size_multiple))
+            self._cache.find(spec, bits).prepare(*padded_shape(shape, spec.size_multiple))
             width, height = width * spec.scale, height * spec.scale
 
     @overload
@@ -226,70 +219,25 @@ class Upscaler:
                 self._pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="upscale")
             return self._pool.submit(task)
 
-    def _plan(self, width: int, height: int, target: tuple[int, int], *, is_picture: bool = False) -> list[ModelSpec]:
-        """The model at each pass from width x height to at least the target; [] where no network is needed."""
-        needed, specs = max(target[0] / width, target[1] / height), self._specs
-        if is_picture:
-            if needed not in self._picture_specs:
-                self._picture_specs[needed] = specs_for(self._named[1], needed, "picture")
-            specs = self._picture_specs[needed]
-        by_scale = {spec.scale: spec for spec in specs}
-        return [by_scale[scale] for scale in plan_passes(list(by_scale), needed)]
-
-    def _engine(self, spec: ModelSpec, bits: int) -> Engine:
-        with self._lock:
-            engine = self._engines.get((spec.name, spec.scale, bits))
-            if engine is None:
-                options = self.options
-                engine = self._opener(
-                    spec, bits=bits, engine=self.engine, device=options.device, precision=options.precision, threads=options.threads,
-                    hint=options.hint,
-                )  # fmt: skip
-                self._engines[spec.name, spec.scale, bits] = engine
-            return engine
-
     def enlarge(
         self, luma: np.ndarray, target: tuple[int, int], *, bits: int, states: dict[int, State], chroma: SourceChroma | None = None,
         is_picture: bool = False,
     ) -> Enlarged | None:  # fmt: skip
         """Luma (h, w) of `bits` bits through the network to exactly target (width, height); None if none is needed.
 
-        chroma: of the source, for models that take it; it comes back as it leaves the last pass.
-        states: of each pass, replaced by those for the next frame of the stream; {} for a first frame.
-        is_picture: it belongs to no stream, so a model that has a form for pictures takes that.
+        is_picture: it belongs to no stream, so a model that has a variant for pictures takes that. The rest: see PlaneUpscaler.
         """
-        passes = self._plan(luma.shape[1], luma.shape[0], target, is_picture=is_picture)
-        if not passes:
-            return None
-        planes, grid = (None, None) if chroma is None else (chroma.planes, chroma.grid)
-        for number, spec in enumerate(passes):
-            engine = self._engine(spec, bits)
-            rows, columns = luma.shape
-            padded = padded_shape(luma.shape, spec.size_multiple)
-            margin = ((0, padded[0] - rows), (0, padded[1] - columns))
-            call = None
-            if spec.has_chroma and chroma is not None and planes is not None and grid is not None:
-                wanted = network_grid(grid, spec.scale)
-                samples = self._to_network(planes, grid, wanted, (rows, columns), bits=bits)
-                samples, grid = np.pad(samples, ((0, 0), *margin), mode="edge") if padded != luma.shape else samples, wanted
-                call = Chroma(samples, np.empty_like(samples, order="C"), (chroma.condition.blur, chroma.condition.damage))
-                planes = call.out[:, :rows, :columns]
-            if padded != luma.shape:
-                luma = np.pad(luma, margin, mode="edge")
-            out = np.empty((padded[0] * spec.scale, padded[1] * spec.scale), luma.dtype)
-            start = time.perf_counter()
-            state = states[number] if number in states else zero_state(spec, *padded)
-            states[number] = infer_tiled(engine, luma, out, state, call, radius=spec.receptive_field, limit=max_pixels(spec))
-            with self._lock:
-                self.engine_seconds += time.perf_counter() - start
-            luma = out[: rows * spec.scale, : columns * spec.scale]
-            grid = grid and (grid[0].enlarged(spec.scale), grid[1].enlarged(spec.scale))
-        if luma.shape != (target[1], target[0]):
-            out = np.empty((target[1], target[0]), luma.dtype)
-            resize_plane(luma, *target, bits=bits, out=out)
-            grid = grid and (grid[0].enlarged(target[1] / luma.shape[0]), grid[1].enlarged(target[0] / luma.shape[1]))
-            luma = out
-        return Enlarged(luma, planes, grid) if any(spec.has_chroma for spec in passes) else Enlarged(luma)
+        passes = self.choice.plan(luma.shape[1], luma.shape[0], target, is_picture=is_picture)
+        return self._planes.enlarge(luma, target, passes, bits=bits, states=states, chroma=chroma) if passes else None
+
+    def open_queue(self) -> UpscaleQueue:
+        return HostQueue(self)
+
+    def deliver_surfaces(self, wanted: bool) -> None:
+        """Results are in host memory, whatever is wanted."""
+
+    def allow_fallback(self, wanted: bool) -> None:
+        """There is nothing to fall back from."""
 
     def restart(self) -> None:
         """The next single frame does not follow on the last one (a source came back): forget what was kept of it."""
@@ -303,33 +251,30 @@ class Upscaler:
             such sources takes that.
         Raises UsageError as the constructor does. Nothing may be in flight.
         """
-        check_scale(scale, size)
-        self.scale, self.size = scale, size
-        self._is_clean = form == "clean"
-        named, specs = self._named
-        self._specs = specs_for(specs, scale, form)
-        self.model = named if self._specs is specs else self._specs[0].name
+        self.choice.turn_to(scale, size, form)
         self.restart()
         self.notes = []
         self.num_upscaled = self.num_reused = 0
-        self.engine_seconds = 0.0
+        self._planes.busy_s = 0.0
 
     def close(self) -> None:
         """Stop the threads and free the engines. The upscaler can be used again; it then starts afresh."""
         with self._lock:
             pool, self._pool = self._pool, None
-            engines, self._engines = list(self._engines.values()), {}
             self._stream = Stream(self)
         if pool is not None:
             pool.shutdown(cancel_futures=True)
-        for engine in engines:
-            engine.close()
+        self._cache.close()
 
     def __enter__(self) -> Upscaler:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def add_engine_time(self, seconds: float) -> None:
+        """Count time of a network that runs elsewhere."""
+        self._planes.add_busy(seconds)
 
     def count(self, *, reused: bool) -> None:
         """Count one frame given back."""

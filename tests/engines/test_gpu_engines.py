@@ -159,7 +159,7 @@ def test_auto_starts_on_the_cpu_and_goes_over_in_the_middle_of_a_video(
             if index == 3:
                 assert "tensorrt is being built" in upscaler.reason
                 may.set()
-                (handover,) = upscaler._engines.values()
+                (handover,) = upscaler._cache.engines
                 assert isinstance(handover, Handover)
                 while handover._succession.sizes[24, 32].status == "building":
                     threading.Event().wait(0.01)
@@ -179,7 +179,7 @@ def test_kept_plan_is_used_at_once(spec: ModelSpec, fake_gpu: FakeDevice, monkey
     monkeypatch.setattr(gpu_engines, "build_aside", None)
     with Upscaler(spec.path, precision="f32") as upscaler:
         upscaler(np.zeros((24, 32, 3), np.uint8))
-        (handover,) = upscaler._engines.values()
+        (handover,) = upscaler._cache.engines
         assert isinstance(handover, Handover)
         assert handover._running is None
         assert handover.name == "tensorrt"

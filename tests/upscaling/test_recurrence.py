@@ -191,7 +191,7 @@ def test_a_frame_that_fails_lets_the_next_start_anew(model: Path, monkeypatch: p
     lumas = moving(6)
     with plain(model) as upscaler:
         upscaler.prepare(WIDTH, HEIGHT, "gray")
-        (engine,) = upscaler._engines.values()
+        (engine,) = upscaler._cache.engines
         infer, calls = engine.infer, []
 
         def fail_once(*given: object) -> object:

@@ -223,7 +223,7 @@ def test_engine_error_reaches_the_caller(model: Path, monkeypatch: pytest.Monkey
         def fail(luma: np.ndarray, out: np.ndarray, state: tuple[np.ndarray, ...] = (), chroma: object = None) -> None:
             raise EngineError("out of memory")
 
-        for engine in upscaler._engines.values():
+        for engine in upscaler._cache.engines:
             monkeypatch.setattr(engine, "infer", fail)
         with pytest.raises(EngineError, match="out of memory"):
             list(upscaler([picture(pts=i) for i in range(8)]))

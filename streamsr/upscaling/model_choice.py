@@ -1,0 +1,88 @@
+"""ModelChoice: which model runs, in which variant and at which scales, for a source and a target size."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from streamsr.engines import describe_model
+from streamsr.errors import UsageError
+from streamsr.frame import find_layout
+from streamsr.models import Form, ModelSpec, find_models
+from streamsr.options import UpscaleOptions, check_scale
+from streamsr.upscaling.scale_plan import plan_passes, specs_for
+from streamsr.upscaling.source_condition import Condition, estimate
+
+
+class ModelChoice:
+    """The model of some options; `turn_to` selects its variant for a source. Raises UsageError and EngineError."""
+
+    def __init__(self, options: UpscaleOptions) -> None:
+        path = Path(options.model)
+        if path.suffix == ".onnx" and path.is_file() and not path.with_suffix(".json").is_file():
+            self._named = [describe_model(path, engine=options.engine)]
+        else:
+            self._named = find_models(options.model, look=options.look)
+        self._options = options
+        self._picture_specs: dict[float, list[ModelSpec]] = {}  # for single pictures, by how many times larger they become
+        self._is_clean = False  # of the source: it is known to have no compression artefacts
+        self.specs = self._named  # of the selected variant, by scale; [] for "resize"
+        self.model = options.model  # name of the selected variant
+        self.scale, self.size = options.scale, options.size
+        check_scale(self.scale, self.size)
+        if options.strength is not None and not self.has_chroma:
+            raise UsageError(f"Model {options.model!r} takes no strength: it is not told how soft its source is.")
+
+    def turn_to(self, scale: float, size: tuple[int, int] | None, form: Form | None) -> None:
+        """Select the variant for a source of this form. Raises UsageError."""
+        check_scale(scale, size)
+        self.scale, self.size = scale, size
+        self._is_clean = form == "clean"
+        self.specs = specs_for(self._named, scale, form)
+        self.model = self._options.model if self.specs is self._named else self.specs[0].name
+
+    @property
+    def spec(self) -> ModelSpec | None:
+        """The model at the scale of the first pass; None for "resize"."""
+        if not self.specs:
+            return None
+        passes = plan_passes([spec.scale for spec in self.specs], self.scale if self.size is None else 2)
+        return next(spec for spec in self.specs if spec.scale == (passes or (self.specs[0].scale,))[0])
+
+    @property
+    def is_recurrent(self) -> bool:
+        return any(spec.states for spec in self.specs)
+
+    @property
+    def has_chroma(self) -> bool:
+        return any(spec.has_chroma for spec in self.specs)
+
+    def condition_of(self, luma: np.ndarray, bits: int) -> Condition:
+        """What networks are told about a source with this luma (h, w) in its first frame."""
+        found = estimate([luma], bits=bits)
+        strength = self._options.strength
+        return Condition(found.blur if strength is None else strength, 0.0 if self._is_clean else found.damage)
+
+    def output_size(self, width: int, height: int, pix_fmt: str) -> tuple[int, int]:
+        """(width, height) of what a stream that starts with such a frame becomes."""
+        if self.size is not None:
+            return self.size
+        layout = find_layout(pix_fmt)
+        log2_chroma = (0, 0) if layout is None else layout.log2_chroma
+        sides = []
+        for side, log2 in zip((width, height), log2_chroma, strict=True):
+            target = max(math.floor(side * self.scale + 0.5), 1)
+            sides.append(target + target % 2 if log2 else target)
+        return sides[0], sides[1]
+
+    def plan(self, width: int, height: int, target: tuple[int, int], *, is_picture: bool = False) -> list[ModelSpec]:
+        """The model at each pass from width x height to at least the target; [] where no network is needed."""
+        needed, specs = max(target[0] / width, target[1] / height), self.specs
+        if is_picture:
+            if needed not in self._picture_specs:
+                self._picture_specs[needed] = specs_for(self._named, needed, "picture")
+            specs = self._picture_specs[needed]
+        by_scale = {spec.scale: spec for spec in specs}
+        return [by_scale[scale] for scale in plan_passes(list(by_scale), needed)]
