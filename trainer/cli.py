@@ -195,6 +195,33 @@ class Export:
 
 
 @dataclasses.dataclass(frozen=True)
+class Ship:
+    """Train what ships, stage by stage, on scenes as people find them, and export it. Ctrl-C saves; the same command goes on."""
+
+    data: pathlib.Path  # folder of photographs
+    stages: tuple[str, ...] = ()  # names, such as lite_x2 lite_int8_x2; default: all, in their order
+    out: pathlib.Path = pathlib.Path("runs/ship/weights")  # where the models go; streamsr/weights is the package's own
+    runs: pathlib.Path = pathlib.Path("runs/ship")
+    scenes: pathlib.Path = pathlib.Path(".cache/trainer/scenes")  # prepared scenes, shared by runs
+    rounds: int = 2  # scenes of each photograph
+    threads: int = 1  # torch threads
+    extend: float = 1.0  # factor on the steps of every stage
+    seed_from: pathlib.Path | None = pathlib.Path("streamsr/weights")  # exported models that a stage without a run starts from
+    trained_on: str = "photographs of the trainer's user"  # data sets and licences, for the descriptions
+    hardware: str = "CPU"
+
+    def run(self) -> None:
+        from trainer.ship import ShipOptions, ship
+
+        facts = (("trained_on", self.trained_on), ("hardware", self.hardware))
+        options = ShipOptions(
+            self.data, self.runs, self.scenes, self.out, self.rounds, self.threads, self.extend, self.seed_from, facts
+        )
+        self.out.mkdir(parents=True, exist_ok=True)
+        ship(self.stages, options)
+
+
+@dataclasses.dataclass(frozen=True)
 class Distort:
     """Build the metric's pretraining set: distorted photographs in order of severity, with pseudo-labels."""
 
@@ -263,6 +290,7 @@ Command = (
     | Annotated[Ablate, tyro.conf.subcommand("ablate")]
     | Annotated[Eval, tyro.conf.subcommand("eval")]
     | Annotated[Export, tyro.conf.subcommand("export")]
+    | Annotated[Ship, tyro.conf.subcommand("ship")]
     | Annotated[Distort, tyro.conf.subcommand("distort")]
     | Annotated[MetricCommand, tyro.conf.subcommand("metric")]
 )

@@ -17,6 +17,7 @@ from trainer.data.scene_crops import Batches, cut
 from trainer.data.scene_pool import Scene
 from trainer.losses.training_loss import charbonnier
 from trainer.nets.luma_chroma import LumaChroma, split
+from trainer.nets.quantised_luma_chroma import LumaChromaInt8
 from trainer.soap import Soap
 from trainer.stages import Stage
 from trainer.trainer_error import TrainerError
@@ -34,7 +35,22 @@ def learning_rate(step: int, stage: Stage) -> float:
 
 def build(stage: Stage) -> LumaChroma:
     """An untrained network as the stage wants it."""
-    return LumaChroma(stage.scale, stage.channels, stage.layers, residual=stage.residual)
+    kind = LumaChromaInt8 if stage.quantised else LumaChroma
+    return kind(stage.scale, stage.channels, stage.layers, residual=stage.residual)
+
+
+def seed(net: LumaChroma, weights: dict[str, Tensor], batches: Batches) -> None:
+    """Start from another stage's weights where the shapes agree: all of them, but for steps of int8 and the phases of another scale.
+
+    Raises TrainerError where the body does not fit.
+    """
+    own = net.state_dict()
+    fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
+    if any(name.startswith(("head", "body")) and name not in fitting for name in own):
+        raise TrainerError(f"The weights to start from do not fit {net.channels} channels and {net.layers} layers.")
+    net.load_state_dict(fitting, strict=False)
+    if isinstance(net, LumaChromaInt8):
+        net.measure(batches.draw()[0])
 
 
 def fidelity(made: Tensor, target: Tensor, stage: Stage) -> Tensor:
@@ -54,11 +70,11 @@ def train(
     """
     torch.manual_seed(stage.seed)
     net = build(stage).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    batches = Batches(training, scale=stage.scale, batch=stage.batch, crop=stage.crop, seed=stage.seed)
     if seed_weights is not None:
-        net.load_state_dict(seed_weights)
+        seed(net, seed_weights, batches)
     average = copy.deepcopy(net)
     optimiser = Soap(net.parameters(), lr=stage.lr)
-    batches = Batches(training, scale=stage.scale, batch=stage.batch, crop=stage.crop, seed=stage.seed)
     step, seconds, last = 0, 0.0, run / "last.ckpt"
     if last.is_file():
         state = read_state(last, FORMAT, "this trainer")

@@ -33,6 +33,17 @@ class Stage:
     seed: int = 1
 
 
+def _quantised(stage: Stage, *, steps: int) -> Stage:
+    """The same network with the arithmetic of its int8 file, from the float32 one."""
+    stem, size = stage.name.rsplit("_", 1)
+    return replace(stage, name=f"{stem}_int8_{size}", seed_from=stage.name, quantised=True, steps=steps, lr=stage.lr / 4, decay=0.6)
+
+
+def _larger(stage: Stage, scale: int) -> Stage:
+    """The same network for a larger scale, from that for x2: all but its last convolution fits."""
+    return replace(stage, name=f"{stage.model}_x{scale}", scale=scale, seed_from=stage.name, crop=32, steps=stage.steps // 4)
+
+
 _LITE = Stage("lite_x2", "lite", 2, "natural", steps=300_000)
 _BASE = Stage("base_x2", "base", 2, "natural", steps=120_000, channels=32, layers=6, residual=True, lr=2e-3)
 STAGES: dict[str, Stage] = {
@@ -40,6 +51,9 @@ STAGES: dict[str, Stage] = {
     for stage in (
         _LITE,
         _BASE,
+        _quantised(_LITE, steps=20_000),
+        _quantised(_BASE, steps=12_000),
+        *(part for scale in (3, 4) for whole in [_larger(_LITE, scale)] for part in (whole, _quantised(whole, steps=8_000))),
         replace(_LITE, name="lite_faithful_x2", look="faithful", steps=100_000, seed_from="lite_x2", lr=2e-3, eps=0.02),
     )
 }

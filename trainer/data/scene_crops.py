@@ -6,12 +6,13 @@ Axes: N batch, H rows and W columns of small luma. x (N, 5, H, W) and y (N, s * 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from trainer.data.as_found import MAX_BLUR
 from trainer.data.crops import oriented
 from trainer.data.scene_pool import Scene
-from trainer.data.yuv_planes import rounded, to_luma_grid
+from trainer.data.yuv_planes import Site, rounded, to_luma_grid
 
 # standard deviations of what a network is told wrongly: an estimate of a source is no better, and people set what they like
 BLUR_ERROR, DAMAGE_ERROR = 0.25 / MAX_BLUR, 0.06
@@ -65,10 +66,21 @@ def cut(scene: Scene, way: int, frame: int, scale: int, top: int, left: int, cro
 
 
 def _target_chroma(scene: Scene, frame: int, scale: int, top: int, left: int, crop: int) -> NDArray:
-    """At x2 the target's own samples; at other scales those brought to the input's luma grid."""
+    """At x2 the target's own samples; at other scales the target's chroma at the places of the input's luma."""
+    rows, columns = slice(top, top + crop), slice(left, left + crop)
     if scale == 2:
-        return scene.hc[frame][:, top : top + crop, left : left + crop]
-    raise NotImplementedError(f"chroma targets at x{scale}")
+        return scene.hc[frame][:, rows, columns]
+    height, width = scene.ly.shape[2:]
+    return np.stack([on_luma_grid(plane, scene.site, scale, (height, width))[rows, columns] for plane in scene.hc[frame]])
+
+
+def on_luma_grid(plane: NDArray, site: Site, scale: int, size: tuple[int, int]) -> NDArray:
+    """Chroma of a 4:2:0 target `scale` times as large as `size` (rows, columns) -> its samples at the small picture's luma places."""
+    # the middle of small pixel k lies at ((k + 1/2) scale - 1/2 - place) / 2 of the target's chroma samples
+    top, left = (1.25 - place / 2 for place in site)  # one sample of padding
+    box = (left, top, left + size[1] * scale / 2, top + size[0] * scale / 2)
+    padded = Image.fromarray(np.pad(plane, 1, mode="edge"))
+    return np.asarray(padded.resize((size[1], size[0]), Image.Resampling.BICUBIC, box=box))
 
 
 def turned(x_CHW: NDArray[np.float32], turn: int) -> NDArray[np.float32]:

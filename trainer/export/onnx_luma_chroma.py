@@ -7,6 +7,8 @@ luma (n, 1, h, w), chroma (n, 2, h, w), condition (1, 2, 1, 1) -> planes (n, 5, 
 Of a quantised network every tensor that a convolution reads goes through QuantizeLinear and DequantizeLinear, and weights come in int8.
 """
 
+import pathlib
+import re
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from trainer.nets.luma_chroma import CHROMA_GAIN, MIDDLE, PLANES, LumaChroma
 from trainer.nets.quantised_lite import weight_step
 from trainer.nets.quantised_luma_chroma import CODE, LumaChromaInt8
+from trainer.trainer_error import TrainerError
 
 OPSET = 17
 IR_VERSION = 8  # the IR that came with opset 17: older runtimes refuse newer ones
@@ -110,3 +113,17 @@ def onnx_of(net: LumaChroma, metadata: dict[str, str] | None = None) -> onnx.Mod
     helper.set_model_props(model, metadata or {})
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def weights_of_onnx(file: pathlib.Path) -> dict[str, torch.Tensor]:
+    """The float32 weights of a file that `onnx_of` made, by their names in the network. Raises TrainerError for any other file."""
+    try:
+        graph = onnx.load(file).graph
+        stored = {tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in graph.initializer}
+        gain = torch.tensor([1.0, CHROMA_GAIN, CHROMA_GAIN, 1.0, 1.0]).view(1, PLANES, 1, 1)
+        weights = {"head.weight": stored["head.weight"] / gain, "head.bias": stored["head.bias"]}
+        for part in ("weight", "bias"):
+            weights[f"tail.{part}"] = torch.cat([stored[f"tail.{part}"], stored[f"chroma_tail.{part}"] * CHROMA_GAIN])
+    except Exception as error:  # whatever protobuf says of a foreign file
+        raise TrainerError(f"{str(file)!r} is not an exported network of luma and chroma: {error}") from error
+    return weights | {re.sub(r"^body(\d+)", r"body.\1", name): value for name, value in stored.items() if name.startswith("body")}

@@ -1,0 +1,106 @@
+"""A trained stage -> NAME_xSCALE.onnx, NAME_xSCALE_int8.onnx and NAME_xSCALE.json, each checked against the network that was trained."""
+
+import json
+import pathlib
+import tempfile
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import openvino
+import torch
+
+from trainer.checkpoint import read_state
+from trainer.export.export_run import sha256_of
+from trainer.export.onnx_luma_chroma import onnx_of
+from trainer.nets.luma_chroma import LumaChroma, split
+from trainer.stage_loop import FORMAT, build
+from trainer.stages import Stage
+from trainer.trainer_error import TrainerError
+
+FLOAT_TOLERANCE = 2e-5  # of the [0, 1] range: summation order of float32 convolutions
+INT8_TOLERANCE = 0.02  # codes of 255, mean absolute difference to the quantised network in torch: sums that round the other way
+CONDITION = (0.3, 0.4)
+
+
+def file_stem(stage: Stage) -> str:
+    """What the files of a stage's model are called, without an ending."""
+    return f"{stage.model}{'' if stage.look == 'natural' else f'-{stage.look}'}_x{stage.scale}"
+
+
+def load_stage(run: pathlib.Path) -> tuple[Stage, LumaChroma, dict[str, Any]]:
+    """The stage of a run folder, its averaged network, and its checkpoint. Raises TrainerError where there is none."""
+    state = read_state(run / "last.ckpt", FORMAT, "this trainer")
+    stage = Stage(**state["stage"])
+    net = build(stage)
+    net.load_state_dict(state["average"])
+    return stage, net.eval(), state
+
+
+def export_stage(run: pathlib.Path, int8_run: pathlib.Path | None, out: pathlib.Path, facts: dict[str, Any]) -> dict[str, Any]:
+    """Write the model's files into `out`, over those of an earlier export, when all are made and checked; returns the description.
+
+    int8_run: of the quantised stage of the same network; None: no int8 file. facts: further entries of the description.
+    """
+    stage, net, state = load_stage(run)
+    name = file_stem(stage)
+    with tempfile.TemporaryDirectory(dir=out, prefix=".export-") as temporary:
+        folder = pathlib.Path(temporary)
+        file = folder / f"{name}.onnx"
+        error = _write(net, file, FLOAT_TOLERANCE)
+        card: dict[str, Any] = {
+            "name": stage.model, "look": stage.look, "scale": stage.scale, "file": file.name, "sha256": sha256_of(file), "int8": None,
+            "input": "luma", "output": "luma_hr", "chroma": True, "channels": stage.channels, "layers": stage.layers,
+            "macs_per_pixel": net.macs_per_pixel, "receptive_field": net.receptive_radius, "size_multiple": 1,
+            "padding": "mid-grey, in every convolution", "license": "Apache-2.0", "training": _training(stage, state),
+            "onnx_max_abs_error": error,
+        }  # fmt: skip
+        if int8_run is not None:
+            small_stage, small, small_state = load_stage(int8_run)
+            if (small_stage.scale, small.macs_per_pixel) != (stage.scale, net.macs_per_pixel) or not small_stage.quantised:
+                raise TrainerError(f"{str(int8_run)!r} is no quantised run of the network in {str(run)!r}.")
+            small_file = folder / f"{name}_int8.onnx"
+            _write(small, small_file, INT8_TOLERANCE / 255)
+            card["int8"] = {"file": small_file.name, "sha256": sha256_of(small_file), "training": _training(small_stage, small_state)}
+        (folder / f"{name}.json").write_text(json.dumps(card | facts, indent=2) + "\n")
+        for path in sorted(folder.iterdir(), key=lambda path: path.suffix, reverse=True):  # the description last
+            path.replace(out / path.name)
+    if int8_run is None:
+        (out / f"{name}_int8.onnx").unlink(missing_ok=True)  # one of an earlier export is of other weights
+    return card | facts
+
+
+def _training(stage: Stage, state: dict[str, Any]) -> dict[str, Any]:
+    return {"stage": stage.name, "steps": state["step"], "seconds": round(state["seconds"]), "batch": stage.batch, "crop": stage.crop}
+
+
+def _write(net: LumaChroma, file: pathlib.Path, tolerance: float) -> float:
+    """Write the graph and compare it with the network in torch; returns the difference: mean for int8, largest for float32."""
+    onnx.save(onnx_of(net), file)
+    rng = np.random.default_rng(0)
+    worst = 0.0
+    quantised = hasattr(net, "log_step")
+    literal = onnxruntime.SessionOptions()  # integer kernels round sums in their own ways
+    if quantised:
+        literal.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(str(file), literal, providers=["CPUExecutionProvider"])
+    compiled = openvino.Core().compile_model(openvino.Core().read_model(file), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    for height, width in ((48, 64), (33, 47), (7, 5)):
+        planes = torch.from_numpy(rng.integers(0, 256, (1, 5, height, width)).astype(np.float32) / 255)
+        for index, value in enumerate(CONDITION):
+            planes[:, 3 + index] = round(value * 255) / 255
+        given = {"luma": planes[:, :1].numpy(), "chroma": planes[:, 1:3].numpy(), "condition": planes[:, 3:, :1, :1].numpy()}
+        with torch.no_grad():
+            expected = [part.numpy() for part in split(net(planes), net.scale)]
+        results = [session.run(["luma_hr", "chroma_hr"], given)]
+        if not quantised:
+            made = compiled(given)
+            results.append([made["luma_hr"], made["chroma_hr"]])
+        for result in results:
+            for got, wanted in zip(result, expected, strict=True):
+                gap = np.abs(got - wanted)
+                worst = max(worst, float(gap.mean() if quantised else gap.max()))
+    if not worst <= tolerance:
+        raise TrainerError(f"{file.name!r} is {worst:.2e} off the trained network, more than {tolerance:.0e}.")
+    return worst

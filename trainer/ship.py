@@ -1,0 +1,74 @@
+"""Everything that ships, trained by one command, stage by stage: each goes on where it was stopped, and is exported when it is done."""
+
+import pathlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from streamsr.models import load_spec
+from trainer.condition_fit import fit
+from trainer.data.photos import list_photos
+from trainer.data.scene_pool import load_pool, make_pool
+from trainer.export.export_stage import export_stage, file_stem, load_stage
+from trainer.export.onnx_luma_chroma import weights_of_onnx
+from trainer.stage_loop import train
+from trainer.stages import STAGES, Stage, stage_named
+
+ESTIMATOR = "condition.npz"
+
+
+@dataclass(frozen=True)
+class ShipOptions:
+    """How to run, as opposed to what to train."""
+
+    photos: pathlib.Path  # folder of photographs
+    runs: pathlib.Path  # a run folder a stage
+    scenes: pathlib.Path  # prepared scenes, a folder a scale
+    out: pathlib.Path  # where the models go
+    rounds: int = 2  # scenes of each photograph
+    threads: int = 1
+    extend: float = 1.0  # factor on the steps of every stage
+    seed_from: pathlib.Path | None = None  # exported models that a stage without a run starts from, where it holds one
+    facts: tuple[tuple[str, Any], ...] = ()  # further entries of the descriptions, such as what they were trained on
+
+
+def ship(names: Sequence[str], options: ShipOptions) -> None:
+    """Train and export the stages of these names, or all; Ctrl-C saves."""
+    torch.set_num_threads(options.threads)
+    for name in names or STAGES:
+        stage = stage_named(name)
+        stage = replace(stage, steps=round(stage.steps * options.extend))
+        scenes = options.scenes / f"x{stage.scale}"
+        make_pool(list_photos(options.photos), scenes, scale=stage.scale, rounds=options.rounds)
+        training, validation = load_pool(scenes)
+        estimator = options.out / ESTIMATOR
+        if not estimator.is_file():
+            print(f"{ESTIMATOR}: errors {fit(training, validation, estimator)}", flush=True)
+        weights = None if (options.runs / stage.name / "last.ckpt").is_file() else _first_weights(stage, options)
+        train(stage, training, validation, options.runs / stage.name, seed_weights=weights)
+        export(stage, options)
+
+
+def _first_weights(stage: Stage, options: ShipOptions) -> dict[str, torch.Tensor] | None:
+    """Those of the stage that it is seeded from, or of an earlier export; None: it starts from chance."""
+    if stage.seed_from:
+        return load_stage(options.runs / stage.seed_from)[1].state_dict()
+    if options.seed_from is None:
+        return None
+    file = options.seed_from / f"{file_stem(stage)}.onnx"
+    if not file.is_file() or not load_spec(file.with_suffix(".json")).has_chroma:
+        return None
+    print(f"{stage.name}: starts from {file}", flush=True)
+    return weights_of_onnx(file)
+
+
+def export(stage: Stage, options: ShipOptions) -> None:
+    """The files of the model that a stage belongs to, with int8 where its quantised stage has been trained."""
+    whole = stage.seed_from if stage.quantised else stage.name
+    small = next((name for name, other in STAGES.items() if other.quantised and other.seed_from == whole), None)
+    small_run = options.runs / small if small else None
+    has_small = small_run is not None and (small_run / "last.ckpt").is_file()
+    card = export_stage(options.runs / whole, small_run if has_small else None, options.out, dict(options.facts))
+    print(f"exported {card['file']}, {card['training']['steps']} steps" + (", with int8" if has_small else ""), flush=True)
