@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from types import TracebackType
 
 import uvicorn
@@ -14,10 +16,12 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .connections import IDLE_S, Crowd, sparse_logs
 from .endpoint import Endpoint, bound, is_loopback, listen
 
 STOP_S = 2.0  # viewers get this long to finish when the stream ends
-MAX_CONNECTIONS = 64
+_ACCEPT_AT_ONCE = 16  # connections: asyncio takes so many before it tells us of the first, each a descriptor
+_WAITING = 1024  # connections that the system keeps, without a descriptor
 HEADERS = {
     b"cache-control": b"no-store",
     b"cross-origin-opener-policy": b"same-origin",
@@ -39,16 +43,18 @@ class Server:
     def __init__(self, routes: Iterable[Route], endpoint: Endpoint, *, option: str, gate: Middleware | None = None) -> None:
         self._listener = listen(endpoint, option=option)
         self.endpoint = bound(self._listener, endpoint)
+        self._crowd = Crowd()
         guard = Middleware(Guard, local=gate is None and is_loopback(endpoint, option=option))
         app = Starlette(routes=list(routes), middleware=[guard] if gate is None else [guard, gate])
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app, log_config=None, log_level="error", access_log=False, lifespan="off", server_header=False, date_header=False,
-                ws="none", loop="asyncio", http="h11", limit_concurrency=MAX_CONNECTIONS, timeout_graceful_shutdown=1,
-                timeout_keep_alive=30,
+                ws="none", loop="asyncio", http=self._crowd.protocol,  # type: ignore[arg-type]
+                timeout_graceful_shutdown=1, backlog=_ACCEPT_AT_ONCE,
+                timeout_keep_alive=round(IDLE_S),
             )
         )  # fmt: skip
-        self._thread = threading.Thread(target=self._server.run, args=([self._listener],), name=f"{option[2:]} server", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"{option[2:]} server", daemon=True)
 
     @property
     def url(self) -> str:
@@ -56,6 +62,20 @@ class Server:
 
     def start(self) -> None:
         self._thread.start()
+
+    def _run(self) -> None:
+        with sparse_logs():
+            asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        sweeping = asyncio.create_task(self._crowd.sweep())
+        serving = asyncio.create_task(self._server.serve([self._listener]))
+        while not self._server.started and not serving.done():
+            await asyncio.sleep(0.005)
+        with suppress(OSError):  # closed already
+            self._listener.listen(_WAITING)  # asyncio has set it to what it takes at once
+        await serving
+        sweeping.cancel()
 
     def close(self) -> None:
         """End the server; waits up to STOP_S for answers under way."""

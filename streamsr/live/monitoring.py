@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
-from .endpoint import Endpoint, check_access
+from .endpoint import Endpoint, check_access, is_loopback
 from .telemetry import PreviewTap, StreamTelemetry
 
 if TYPE_CHECKING:
     from .http_server import Server
     from .preview import Preview
+
+_log = logging.getLogger("streamsr.live.monitoring")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,9 @@ class Watch:
 
 def _check(options: WatchOptions) -> None:
     """Raise UsageError for what cannot be, before a port is bound."""
+    if options.metrics is not None and not is_loopback(options.metrics, option="--metrics"):
+        _log.warning("--metrics %s tells everybody who reaches %s the names and counts of all streams; 127.0.0.1 is this machine only.",
+                     options.metrics, options.metrics.host)  # fmt: skip
     if options.preview is None:
         return
     check_access(options.preview, options.preview_token, option="--preview")
