@@ -32,10 +32,11 @@ def read_card(description: Path = METRIC) -> dict[str, Any]:
 class Judge:
     """Scores pictures; picks OpenVINO, else ONNX Runtime.
 
-    threads: of the engine, 0 = all. Raises EngineError when the file is missing or damaged, or neither engine is installed.
+    threads: of the engine, 0 = all. device: "cpu", or a GPU: "cuda:0".
+    Raises EngineError when the file is missing or damaged, or neither engine is installed.
     """
 
-    def __init__(self, description: Path = METRIC, *, engine: str = "auto", threads: int = 0) -> None:
+    def __init__(self, description: Path = METRIC, *, engine: str = "auto", device: str = "cpu", threads: int = 0) -> None:
         self.card: Mapping[str, Any] = read_card(description)
         self.min_side = int(self.card["min_side"])
         path = description.parent / self.card["file"]
@@ -45,6 +46,9 @@ class Judge:
             raise EngineError(f"Cannot read the metric {path}: {error.strerror}.") from error
         if hashlib.sha256(model).hexdigest() != self.card["sha256"]:
             raise EngineError(f"{path} is damaged or was changed: its sha256 is not its description's.", hint="install streamsr again")
+        if device != "cpu":
+            self.engine, self._run = "tensorrt", open_on_gpu(model, device)
+            return
         openers = {"openvino": _openvino, "onnxruntime": _onnxruntime}
         names = [name for name in openers if engine in ("auto", name) and is_installed(name)]
         if not names:
@@ -63,6 +67,14 @@ class Judge:
         if pictures[0].shape != pictures[1].shape:
             raise ValueError(f"Result and original differ in shape: {result.shape} and {original.shape}.")
         return float(self._run(pictures[0], pictures[1])[0])
+
+
+def open_on_gpu(model: bytes, device: str) -> Run:
+    """The metric on "cuda:N". Raises UsageError for another name, EngineError for what is missing."""
+    from ..engines.gpus import find_gpu
+    from .pban_gpu import MetricOnGpu
+
+    return MetricOnGpu(model, gpu=find_gpu(device))
 
 
 Run = Callable[[np.ndarray, np.ndarray], np.ndarray]

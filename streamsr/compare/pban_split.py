@@ -138,7 +138,8 @@ def find_attentions(graph: onnx.GraphProto) -> list[_Attention]:
                 break
             result = reader.output[0]
         else:
-            found.append(_Attention(*by_direction["rows"], result))
+            query, key, value = by_direction["rows"]
+            found.append(_Attention(query, key, value, result))
     return found
 
 
@@ -191,9 +192,12 @@ def _part(
     asked = {name for node in nodes for name in node.input}
     weights = [tensor for tensor in whole.graph.initializer if tensor.name in asked]
     kinds = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16}
-    ends = [[helper.make_tensor_value_info(port.name, kinds[port.dtype], port.shape) for port in ports] for ports in (inputs, outputs)]
+    given, made = (
+        [helper.make_tensor_value_info(port.name, kinds[port.dtype], port.shape) for port in ports] for ports in (inputs, outputs)
+    )
     opsets = [opset for opset in whole.opset_import if opset.domain in ("", "ai.onnx")]
-    model = helper.make_model(helper.make_graph(nodes, "metric", *ends, [*weights, *extra]), opset_imports=opsets, producer_name="streamsr")
+    graph = helper.make_graph(nodes, "metric", given, made, [*weights, *extra])
+    model = helper.make_model(graph, opset_imports=opsets, producer_name="streamsr")
     model.ir_version = min(whole.ir_version, 10)
     onnx.checker.check_model(model)
     return MetricPart(model, inputs, outputs)

@@ -64,6 +64,7 @@ class DeviceUpscaler(Upscaler):
         self._flight_words = ""
         self._rings: dict[tuple[Any, ...], Rings] = {}  # by what they hold
         self.surfaces = False
+        self._has_fallen_back = False
         self.may_fall_back = False  # to the CPU, where the GPU cannot: the user did not ask for the GPU
 
     @property
@@ -201,7 +202,7 @@ class DeviceUpscaler(Upscaler):
     def fall_back(self, error: EngineError) -> None:
         """The CPU goes on from here, and says why."""
         self.note(f"{error.message.rstrip('.')}: the CPU goes on")
-        self.may_fall_back = False
+        self.may_fall_back, self._has_fallen_back = False, True
         self.options = replace(self.options, device="cpu", engine="auto", precision=_on_cpu(self.options.precision))
         self.engine = choose_engine("auto", "cpu")
         self._cache.name, self._cache.options = self.engine, self.options
@@ -216,7 +217,7 @@ class DeviceUpscaler(Upscaler):
         assert layout is not None
         why = find_reason_for_host(layout)
         passes = self.choice.plan(video.width, video.height, size)
-        if why is None and passes and self.options.device != "cpu":
+        if why is None and passes and not self._has_fallen_back:
             return describe_picture(video, size, passes)
         if why is not None:
             self.note(f"{why}: only the network runs on {self.options.device}, FFmpeg does the rest on the CPU")

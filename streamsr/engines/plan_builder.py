@@ -79,7 +79,7 @@ def build_plan(
         raise EngineError(f"{spec.path} is no ONNX model: {error}") from error
     cut_steps = cut(model, spec)
     num_parts = sum(not isinstance(step, Attention) for step in cut_steps)
-    watch = _Watch(say, stop, f"building {key.model} for {key.usual[2]}x{key.usual[1]} with {flavour.name} {flavour.version}", num_parts)
+    watch = Watch(say, stop, f"building {key.model} for {key.usual[2]}x{key.usual[1]} with {flavour.name} {flavour.version}", num_parts)
     for step in cut_steps:
         if isinstance(step, Attention):
             steps.append(step)
@@ -93,14 +93,39 @@ def build_plan(
     return plan
 
 
-def _build(part: Any, key: PlanKey, flavour: Flavour, cache: PlanCache, watch: _Watch) -> bytes:
+def _build(part: Any, key: PlanKey, flavour: Flavour, cache: PlanCache, watch: Watch) -> bytes:
     """One part of a model as a serialized engine."""
     from streamsr.engines.onnx_split import halved, sized
 
-    trt = flavour.trt
     model = part.model if key.is_dynamic else sized(part.model, part.inputs, key.usual)
     if key.precision == "f16":
         model = halved(model)
+
+    def configure(builder: Any, config: Any, network: Any) -> None:
+        _check_ends(network, part, key, flavour.trt)
+        if key.is_dynamic:
+            share_profiles(config, flavour.trt)
+            profile = builder.create_optimization_profile()
+            for tensor in part.inputs:
+                profile.set_shape(tensor.name, *(tensor.shape(*shape) for shape in (key.smallest, key.usual, key.largest)))
+            config.add_optimization_profile(profile)
+
+    return build_engine(
+        model.SerializeToString(), flavour, name=f"{key.model} for {key.usual[2]}x{key.usual[1]}", capability=key.capability,
+        precision=key.precision, cache=cache, timings=timing_name(key), watch=watch, configure=configure,
+    )  # fmt: skip
+
+
+def build_engine(
+    model: bytes, flavour: Flavour, *, name: str, capability: str, precision: str, cache: PlanCache, timings: str, watch: Watch,
+    configure: Callable[[Any, Any, Any], None] = lambda builder, config, network: None,
+) -> bytes:  # fmt: skip
+    """An ONNX file as a serialized engine. timings: the cache's name of what was measured on that GPU. configure: is given the builder,
+    its configuration and the network before it is built.
+
+    Raises EngineError for what TensorRT refuses, Interrupted where `watch` says so.
+    """
+    trt = flavour.trt
     logger = make_logger(trt)
     try:
         builder = trt.Builder(logger)
@@ -108,34 +133,28 @@ def _build(part: Any, key: PlanKey, flavour: Flavour, cache: PlanCache, watch: _
         raise EngineError(f"TensorRT does not start: {logger.words() or error}") from error
     network = builder.create_network(network_flags(trt))
     parser = trt.OnnxParser(network, logger)
-    if not parser.parse(model.SerializeToString()):
+    if not parser.parse(model):
         said = "; ".join(str(parser.get_error(index)) for index in range(parser.num_errors))
-        raise EngineError(f"TensorRT cannot read {key.model}: {said or logger.words()}")
-    _check_ends(network, part, key, trt)
+        raise EngineError(f"TensorRT cannot read {name}: {said or logger.words()}")
     config = builder.create_builder_config()
-    if key.precision == "f16" and not flavour.is_rtx and not is_typed(trt):
+    if precision == "f16" and not flavour.is_rtx and not is_typed(trt):
         config.set_flag(trt.BuilderFlag.FP16)
-    if key.precision == "f32" and hasattr(trt.BuilderFlag, "TF32"):
+    if precision == "f32" and hasattr(trt.BuilderFlag, "TF32"):
         config.clear_flag(trt.BuilderFlag.TF32)  # on by default: 10 bits of mantissa
     if flavour.is_rtx:
         config.num_compute_capabilities = 1
-        config.set_compute_capability(getattr(trt.ComputeCapability, f"SM{key.capability.replace('.', '')}"), 0)
-    if key.is_dynamic:
-        share_profiles(config, trt)
-        profile = builder.create_optimization_profile()
-        for tensor in part.inputs:
-            profile.set_shape(tensor.name, *(tensor.shape(*shape) for shape in (key.smallest, key.usual, key.largest)))
-        config.add_optimization_profile(profile)
-    timings = None if flavour.is_rtx else _load_timings(config, cache, key)
+        config.set_compute_capability(getattr(trt.ComputeCapability, f"SM{capability.replace('.', '')}"), 0)
+    configure(builder, config, network)
+    kept = None if flavour.is_rtx else _load_timings(config, cache, timings)
     if hasattr(trt, "IProgressMonitor"):
         config.progress_monitor = watch.monitor(trt)
     data = builder.build_serialized_network(network, config)
     if watch.stop():
-        raise Interrupted(f"The build of {key.model} was stopped; nothing was kept.")
+        raise Interrupted(f"The build of {name} was stopped; nothing was kept.")
     if data is None:
-        raise EngineError(f"TensorRT cannot build {key.model} for {key.usual[2]}x{key.usual[1]}: {logger.words() or 'it does not say why'}")
-    if timings is not None:
-        cache.write_blob(timing_name(key), bytes(timings.serialize()))
+        raise EngineError(f"TensorRT cannot build {name}: {logger.words() or 'it does not say why'}")
+    if kept is not None:
+        cache.write_blob(timings, bytes(kept.serialize()))
     return bytes(data)
 
 
@@ -174,9 +193,9 @@ def _check_ends(network: Any, part: Any, key: PlanKey, trt: Any) -> None:
             raise EngineError(f"TensorRT finds {', '.join(found)} in {key.model}, which is no end of it.")
 
 
-def _load_timings(config: Any, cache: PlanCache, key: PlanKey) -> Any:
+def _load_timings(config: Any, cache: PlanCache, name: str) -> Any:
     """What earlier builds measured on this GPU, which makes the next one faster: TensorRT adds to it."""
-    timings = config.create_timing_cache(cache.read_blob(timing_name(key)))
+    timings = config.create_timing_cache(cache.read_blob(name))
     if timings is None:  # not of this version, or damaged
         timings = config.create_timing_cache(b"")
     config.set_timing_cache(timings, ignore_mismatch=False)
@@ -185,8 +204,13 @@ def _load_timings(config: Any, cache: PlanCache, key: PlanKey) -> Any:
 
 def timing_name(key: PlanKey) -> str:
     """The cache file of a GPU's timings."""
-    gpu = re.sub(r"[^A-Za-z0-9]+", "-", f"{key.gpu} {key.capability}").strip("-").lower()
-    return f"timing-{key.flavour}-{key.version}-{gpu}.cache"
+    return timings_of(key.flavour, key.version, key.gpu, key.capability)
+
+
+def timings_of(flavour: str, version: str, gpu: str, capability: str) -> str:
+    """The same, by what it depends on."""
+    name = re.sub(r"[^A-Za-z0-9]+", "-", f"{gpu} {capability}").strip("-").lower()
+    return f"timing-{flavour}-{version}-{name}.cache"
 
 
 def make_logger(trt: Any) -> Any:
@@ -219,7 +243,7 @@ _LOGGERS: dict[int, tuple[Any, Any]] = {}  # by the id of the module, which is k
 
 
 @dataclass
-class _Watch:
+class Watch:
     """Says how far a build is, a line a second at most, and lets it be stopped."""
 
     say: Say
