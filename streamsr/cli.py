@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from ._version import __version__
-from .commands import compare, doctor, engine, info, jobs, live, models, preview, run, verify
+from .commands import compare, doctor, engine, info, jobs, live, models, preview, run, verify, vote
 from .commands.log_output import log_to_stderr
 from .errors import StreamsrError
 
@@ -28,7 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"streamsr {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (run, preview, live, jobs, verify, compare, info, models, engine, doctor):
+    for command in (run, preview, live, jobs, verify, compare, vote, info, models, engine, doctor):
         added = commands.add_parser(
             command.__name__.rpartition(".")[2], help=command.HELP, description=command.HELP, epilog=command.EPILOG + _EXIT_CODES,
             formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,

@@ -36,6 +36,13 @@ def to_rgb(frame: av.VideoFrame, *, width: int | None = None, height: int | None
     )  # fmt: skip
 
 
+def ruin(frame: av.VideoFrame) -> av.VideoFrame:
+    """The frame as anybody would call it bad: a sixth of its resolution, in blocks."""
+    small = max(2, frame.width // 6), max(2, frame.height // 6)
+    little = VideoReformatter().reformat(frame, *small, "rgb24", interpolation=Interpolation.AREA)
+    return VideoReformatter().reformat(little, frame.width, frame.height, "rgb24", interpolation=Interpolation.POINT)
+
+
 def data_url(data: bytes, kind: str) -> str:
     """The file as a URL that holds it."""
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"

@@ -28,8 +28,10 @@ def policy_of(page: str, *, server: bool = True) -> str:
 def content_policy(*, style: str, script: str = "", server: bool = True) -> str:
     """A Content-Security-Policy for one <style> and one <script>. server: of a page that talks to where it came from."""
     allowed = [f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in (style, script)]
-    policy = f"default-src 'none'; style-src {allowed[0]}; script-src {allowed[1]}; img-src data: blob:; base-uri 'none'"
-    return f"{policy}; connect-src 'self'; form-action 'self'; frame-ancestors 'none'" if server else f"{policy}; form-action 'none'"
+    policy = f"default-src 'none'; style-src {allowed[0]}; script-src {allowed[1]}; base-uri 'none'"
+    if not server:
+        return f"{policy}; img-src data: blob:; form-action 'none'"
+    return f"{policy}; img-src 'self' data: blob:; media-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'"
 
 
 def with_data(page: str, title: str, data: Any) -> str:
