@@ -19,6 +19,7 @@ WEIGHTS = Path(__file__).parent.parent / "weights" / "condition.npz"
 MAX_BLUR = 2.0  # pixels of the result at x2: standard deviation of the blur that 1 stands for
 BLOCK = 16  # pixels a side
 GROUPS = ((0.0, 0.1), (0.1, 0.35), (0.35, 0.7), (0.7, 1.0))  # of blocks, sorted by structure, most first
+SHARPNESS, QUIETNESS = (0.1, 0.5, 0.9, 0.98), (0.02, 0.1, 0.3)  # quantiles over blocks
 MAX_BLOCKS = 4096  # of a frame: more make no difference
 
 
@@ -58,13 +59,21 @@ def measure(luma: NDArray, *, bits: int = 8) -> NDArray:
     second = energy(rows1[:, 1:] - rows1[:, :-1]) + energy(columns1[:, :, 1:] - columns1[:, :, :-1])
     cross = rows1[:, :, 1:] - rows1[:, :, :-1]
     third = energy(cross[:, 1:, 1:] - cross[:, 1:, :-1] - cross[:, :-1, 1:] + cross[:, :-1, :-1])
-    inner = (columns1[:, :, 7] ** 2).mean(1) + (rows1[:, 7] ** 2).mean(1)  # across the borders of 8x8 transforms
-    statistics = [lag1, lag2, lag4, second, energy(cross), third, inner]
+    border, middle = ((columns1[:, :, at] ** 2).mean(1) + (rows1[:, at] ** 2).mean(1) for at in (7, 3))  # of the 8x8 blocks of codecs
+    statistics = [lag1, lag2, lag4, second, energy(cross), third, border]
     order = np.argsort(-lag4)
     found = []
     for first, last in GROUPS:
         chosen = order[int(first * len(order)) : max(int(last * len(order)), int(first * len(order)) + 1)]
         found += [np.log2(float(value[chosen].mean()) + 0.05) for value in statistics]
+    # how sharp the sharpest places are, and how quiet the quietest: an out-of-focus background says nothing of the lens
+    with_structure = order[: max(len(order) // 2, 1)]
+    for one, other in ((lag1, lag4), (lag1, lag2), (second, lag1), (third, second)):
+        share = np.log2((one[with_structure] + 0.05) / (other[with_structure] + 0.05))
+        found += [float(value) for value in np.quantile(share, SHARPNESS)]
+    for one in (lag1, second, third):
+        found += [float(value) for value in np.log2(np.quantile(one, QUIETNESS) + 0.02)]
+    found.append(float(np.log2((border[with_structure].mean() + 0.05) / (middle[with_structure].mean() + 0.05))))
     return np.array(found, np.float32)
 
 

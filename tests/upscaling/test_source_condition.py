@@ -15,7 +15,7 @@ def draw_scene(side: int = 192) -> np.ndarray:
     picture = np.full((2 * side, 2 * side), 120.0)
     for _ in range(60):
         y, x, h, w = (int(v) for v in (*rng.integers(0, 2 * side - 20, 2), *rng.integers(8, 90, 2)))
-        picture[y : y + h, x : x + w] = rng.uniform(20, 230) + rng.normal(0, rng.choice([0, 8, 20]), picture[y : y + h, x : x + w].shape)
+        picture[y : y + h, x : x + w] = rng.uniform(20, 230) + rng.normal(0, rng.choice([0, 0, 12]), picture[y : y + h, x : x + w].shape)
     return np.clip(picture, 16, 235)
 
 
@@ -33,7 +33,7 @@ def test_more_blur_is_estimated_as_more() -> None:
 
 
 def test_more_noise_is_estimated_as_more() -> None:
-    found = [estimate([small(draw_scene(), noise=noise)]).damage for noise in (0.0, 3.0, 8.0)]
+    found = [estimate([small(draw_scene(), noise=noise)]).damage for noise in (0.0, 6.0, 14.0)]
     assert found == sorted(found)
     assert found[-1] - found[0] > 0.2
 
