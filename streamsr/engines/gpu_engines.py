@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,8 @@ from streamsr.engines.gpus import Gpu, list_gpus
 from streamsr.errors import EngineError
 
 if TYPE_CHECKING:
-    from streamsr.engines import Engine
     from streamsr.engines.device_engine import DeviceEngine
+    from streamsr.engines.engine import Engine
     from streamsr.engines.handover import DeviceHandover
     from streamsr.engines.tensorrt_engine import TensorRtEngine
     from streamsr.models import ModelSpec
@@ -69,8 +69,14 @@ def choose_for_gpu(device: str) -> str | None:
     raise EngineError(f"No engine for {gpu.device} ({gpu.name}) is installed.", hint=f"{hint}; or {INSTALL_TORCH}")
 
 
-def open_auto(spec: ModelSpec, *, bits: int, device: str, precision: Precision, threads: int, say: Say | None = None) -> Engine:
-    """TensorRT on planes in host memory, without waiting for it: Note [No waiting]."""
+def open_auto(
+    spec: ModelSpec, *, bits: int, device: str, precision: Precision, threads: int, engines: Mapping[str, Callable[..., Engine]],
+    cpu_engine: Callable[[], str], say: Say | None = None,
+) -> Engine:  # fmt: skip
+    """TensorRT on planes in host memory, without waiting for it: Note [No waiting].
+
+    engines: what opens each by its name. cpu_engine: the name of the one for the CPU.
+    """
     from streamsr.engines.cupy_arrays import CupyArrays
     from streamsr.engines.gpus import find_gpu
     from streamsr.engines.handover import Handover
@@ -80,19 +86,17 @@ def open_auto(spec: ModelSpec, *, bits: int, device: str, precision: Precision, 
     gpu = find_gpu(device)
     chosen, reason = choose_precision(precision, bits)
     say = say or tell
-    first = _first_engine()
+    first = "torch" if has_torch_for_gpus() else cpu_engine()
     arrays = CupyArrays(gpu.index)
 
     def open_tensorrt() -> TensorRtEngine:
         return TensorRtEngine(spec, gpu=gpu, precision=chosen, reason=reason, arrays=arrays, say=say)
 
     def open_running() -> Engine:
-        from streamsr.engines import ENGINES
-
         options: dict[str, Any] = {"bits": bits, "threads": threads, "scale": spec.scale, "hint": "latency"}
         if first == "torch":
-            return ENGINES["torch"](spec, device=gpu.device, precision=chosen, is_compiled=False, **options)
-        return ENGINES[first](spec, device="cpu", precision="auto", **options)
+            return engines["torch"](spec, device=gpu.device, precision=chosen, is_compiled=False, **options)
+        return engines[first](spec, device="cpu", precision="auto", **options)
 
     def build(size: tuple[int, ...], stop: threading.Event) -> Engine:
         height, width = size
@@ -176,15 +180,6 @@ def build_aside(spec: ModelSpec, shape: tuple[int, int, int], precision: str, gp
     from streamsr.engines.plan_process import Order, build_in_process
 
     build_in_process(Order.of(spec, shape, precision, gpu), stop=stop, say=say)
-
-
-def _first_engine() -> str:
-    """What runs until TensorRT does."""
-    if has_torch_for_gpus():
-        return "torch"
-    from streamsr.engines import choose_engine
-
-    return choose_engine("auto")
 
 
 def _torch_version_file() -> str:

@@ -16,9 +16,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from streamsr.engines import Chroma, Engine, State
 from streamsr.engines.cupy_arrays import Arrays
 from streamsr.engines.device_engine import DeviceArray, DeviceEngine, DeviceState
+from streamsr.engines.engine import Chroma, Engine, State
 from streamsr.engines.succession import Candidate, Say, Size, Succession
 from streamsr.errors import StreamsrError
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from streamsr.engines import Chroma, State
 from streamsr.engines.cupy_arrays import Arrays
 from streamsr.engines.device_engine import DeviceArray, DeviceEngine, DeviceState, Lane
+from streamsr.engines.engine import Chroma, State
 from streamsr.errors import EngineError
 
 CONCURRENCY = 2  # planes on the device at once: one is computed while the other comes or goes

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from streamsr.engines.engine import Engine
 from streamsr.errors import EngineError
 from streamsr.models import ModelSpec
 
@@ -17,14 +19,12 @@ CHANNELS = 64  # assumed for the memory estimate
 NUM_DRAWS = 4
 
 
-def inspect_model(path: Path, *, engine: str) -> ModelSpec:
+def inspect_model(path: Path, *, engine: str, open_engine: Callable[..., Engine]) -> ModelSpec:
     """The ModelSpec of an ONNX file without a description. See `streamsr.engines.describe_model`.
 
     The radius is how far a changed pixel is seen, on noise: some draws may miss a weak connection, so one more pixel is
     added for each draw that saw less than the widest.
     """
-    from streamsr.engines import open_engine
-
     try:
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamsr.engines import CHROMA_OUTPUT, MAX_STREAMS, Chroma, State, check_states
+from streamsr.engines.engine import CHROMA_OUTPUT, MAX_STREAMS, Chroma, State, check_states
 from streamsr.errors import EngineError
 from streamsr.models import ModelSpec
 

@@ -17,7 +17,7 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as opset
 
-from streamsr.engines import CHROMA_INPUTS, CHROMA_OUTPUT, MAX_STREAMS, Chroma, State, check_states
+from streamsr.engines.engine import CHROMA_INPUTS, CHROMA_OUTPUT, MAX_STREAMS, Chroma, State, check_states
 from streamsr.engines.openvino_attention import ATTENTION
 from streamsr.engines.openvino_tail import widen
 from streamsr.errors import EngineError

@@ -6,7 +6,7 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation
 
-from streamsr.engines import Chroma, State
+from streamsr.engines.engine import Chroma, State
 from streamsr.errors import EngineError
 
 FLAGS = Interpolation.LANCZOS | Interpolation.ACCURATE_RND

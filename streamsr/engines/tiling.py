@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from streamsr.engines import Chroma, Engine, State
+from streamsr.engines.engine import Chroma, Engine, State
 from streamsr.models import ModelSpec
 
 # for activations of one plane. 1920x1080 x2 with 16 channels needs 398 MB by the estimate below and stays whole

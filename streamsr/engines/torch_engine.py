@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamsr.engines import CHROMA_INPUTS, CHROMA_OUTPUT, Chroma, Engine, State, check_states
+from streamsr.engines.engine import CHROMA_INPUTS, CHROMA_OUTPUT, Chroma, Engine, State, check_states
 from streamsr.errors import EngineError
 from streamsr.models import ModelSpec
 

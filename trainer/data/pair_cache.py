@@ -17,7 +17,6 @@ import numpy as np
 
 from streamsr.engines import count_threads
 from trainer.data.photos import Plane
-from trainer.recipes import Degradation
 from trainer.trainer_error import TrainerError
 
 FORMAT = 8  # raise it when a degradation changes: older caches are then rebuilt
@@ -48,25 +47,6 @@ class PairCache:
 
 
 MakePairs = Callable[[pathlib.Path, int, int], list[Pair]]
-
-
-def pair_maker(degradation: Degradation) -> MakePairs:
-    """What makes the pairs of a recipe's degradation."""
-    if degradation in ("clean", "picture"):
-        from trainer.data.stills import clean_pairs, picture_pairs
-
-        return clean_pairs if degradation == "clean" else picture_pairs
-    if degradation == "compressed":
-        from trainer.data.codec import coded_pairs
-
-        return coded_pairs
-    if degradation == "colour":
-        from trainer.data.rgb_pairs import colour_pairs
-
-        return colour_pairs
-    from trainer.data.motion import clean_sequence_pairs, sequence_pairs
-
-    return clean_sequence_pairs if degradation == "moving clean" else sequence_pairs
 
 
 def open_cache(

@@ -10,7 +10,8 @@ from typing import Literal
 from trainer.data.dali_loader import Photographs, check_recipe, find_dali
 from trainer.data.file_listing import Listing, open_folder
 from trainer.data.footage import is_video
-from trainer.data.pair_cache import PairCache, open_cache, pair_maker
+from trainer.data.pair_cache import PairCache, open_cache
+from trainer.data.pair_makers import pair_maker
 from trainer.data.pair_pool import Pool
 from trainer.recipes import Degradation, Recipe
 

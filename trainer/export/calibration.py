@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.codec import NUM_FRAMES
-from trainer.data.pair_cache import pair_maker
+from trainer.data.pair_makers import pair_maker
 from trainer.data.photos import Plane, list_photos, split_photos
 from trainer.export.recurrent_int8 import Run
 from trainer.recipes import Degradation

@@ -9,6 +9,7 @@ import onnx
 import pytest
 import torch
 
+from trainer.metric import EfficientPBAN
 from trainer.metric.ensemble import Jury
 from trainer.metric.experiment import load_metric
 from trainer.metric.metric_export import score_error
@@ -55,3 +56,17 @@ def test_a_file_with_other_arithmetic_is_refused(tmp_path: pathlib.Path) -> None
     onnx.save(model, tmp_path / "metric.onnx")
     with pytest.raises(TrainerError, match=r"metric\.onnx'"):
         open_shipped(tmp_path / "metric.onnx")
+
+
+def test_a_training_loop_lowers_it() -> None:
+    """The example of its docstring: a step along the slope brings the result closer to the original, by the metric."""
+    criterion = EfficientPBAN()
+    original = torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    assert criterion(original, original).item() == pytest.approx(0, abs=1e-5)
+    result = (0.7 * original + 0.15).requires_grad_()
+    before = criterion(result, original)
+    before.backward()
+    assert result.grad is not None
+    after = criterion((result - 0.02 * result.grad.sign()).clamp(0, 1), original)
+    assert 0 < after.item() < before.item() < 1
+    assert torch.equal(1 - criterion.score(original, original), criterion(original, original)[None])
