@@ -8,16 +8,18 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 from ._version import __version__
 from .commands import compare, doctor, engine, info, jobs, live, models, preview, run, verify, vote
 from .commands.log_output import log_to_stderr
-from .errors import StreamsrError
+from .errors import EngineError, StreamsrError
 
 _log = logging.getLogger("streamsr.cli")
 _EXIT_CODES = """exit codes:
-  0 done   2 usage   3 input   4 frame account   5 engine   6 encoder or output   130 interrupted"""
+  0 done   1 a bug in streamsr   2 usage   3 input   4 frame account   5 engine   6 encoder or output   130 interrupted"""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -34,6 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
         )  # fmt: skip
         command.add_arguments(added)
+        added.add_argument("--debug", action="store_true", help="show where an error comes from")
         added.set_defaults(command=command.main)
     return parser
 
@@ -58,6 +61,8 @@ def _run(options: argparse.Namespace) -> int:
         sys.stdout.flush()
         return code
     except StreamsrError as error:
+        if options.debug:
+            _log.error("%s", "".join(traceback.format_exception(error)))
         hint = f"\n  {error.hint}" if error.hint else ""
         _log.error("streamsr: %s%s", error.message, hint)
         return error.exit_code
@@ -67,3 +72,27 @@ def _run(options: argparse.Namespace) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of stdout has gone; Python would complain on exit
         return 6
+    except MemoryError:
+        _log.error("streamsr: The memory is not enough.\n  try a smaller --scale, fewer --workers, or another model")
+        return EngineError.exit_code
+    except Exception as error:
+        if options.debug:
+            _log.error("%s", "".join(traceback.format_exception(error)))
+        _log.error("%s", _bug(options, error))
+        return StreamsrError.exit_code
+
+
+def _bug(options: argparse.Namespace, error: Exception) -> str:
+    """Words for an error that nobody has foreseen."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    name = options.command.__module__.rpartition(".")[2]
+    keys = ("inputs", "output", "config", "file", "before", "after", "result")
+    given = [getattr(options, key, None) for key in keys]
+    about = [str(word) for value in given if value for word in (value if isinstance(value, list) else [value])]
+    lines = [
+        f"streamsr: This is a bug in streamsr: {type(error).__name__}: {error} ({Path(last.filename).name} line {last.lineno}).",
+        f"  it happened in `streamsr {name}` of {', '.join(about) or 'this machine'}",
+        *(f"  {note}" for note in getattr(error, "__notes__", ())),
+        "  please report it with what the same command says with --debug",
+    ]
+    return "\n".join(lines)

@@ -230,5 +230,10 @@ def give_up(error: BaseException, sink: Sink | None) -> None:
     if sink is None:
         return
     kept = sink.abandon(keep=not isinstance(error, KeyboardInterrupt))  # a second Ctrl-C: at once
-    if kept is not None and isinstance(error, StreamsrError) and not isinstance(error, AccountError):
-        error.hint = f"{error.hint + '; ' if error.hint else ''}the first {sink.num_encoded} frames are in {kept}"
+    if kept is None or isinstance(error, AccountError):
+        return
+    words = f"the first {sink.num_encoded} frames are in {kept}"
+    if isinstance(error, StreamsrError):
+        error.hint = f"{error.hint}; {words}" if error.hint else words
+    else:
+        error.add_note(words)  # a bug: the command line says it

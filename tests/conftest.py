@@ -57,7 +57,7 @@ def clips() -> Path:
 @pytest.fixture(autouse=True)
 def _signals() -> Iterator[None]:
     """`streamsr run` installs handlers of its own."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from media import STREAMSR, describe, make_clip, sound, times, upscale
 
+from streamsr.commands.signals import AGAIN_S, stop_on_signals
+
 pytestmark = pytest.mark.slow
 
 WAIT_S = 30  # long past anything that ends by itself, on a busy machine
@@ -36,8 +38,9 @@ def wait_for(path: Path, run: subprocess.Popen[bytes], size: int = 20_000) -> No
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+@pytest.mark.parametrize(
+    ("number", "suffix"), [(signal.SIGINT, "mp4"), (signal.SIGINT, "mkv"), (signal.SIGTERM, "mp4"), (signal.SIGHUP, "mkv")]
+)
 def test_signal_leaves_a_partial_file_that_plays(clip: Path, tmp_path: Path, number: int, suffix: str) -> None:
     partial = tmp_path / f"out.partial.{suffix}"
     run = start(clip, tmp_path / f"out.{suffix}")
@@ -66,7 +69,8 @@ def test_killed_run_leaves_no_final_file_and_can_be_run_again(clip: Path, tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
 
-def test_second_signal_ends_at_once(clip: Path, tmp_path: Path) -> None:
+def test_two_signals_within_a_moment_are_one(clip: Path, tmp_path: Path) -> None:
+    """`timeout -s INT` sends one to the process and one to its group."""
     run = start(clip, tmp_path / "out.mkv")
     wait_for(tmp_path / "out.partial.mkv", run)
     run.send_signal(signal.SIGINT)
@@ -75,7 +79,34 @@ def test_second_signal_ends_at_once(clip: Path, tmp_path: Path) -> None:
     _, words = run.communicate(timeout=WAIT_S)
     assert run.returncode == 130, words
     assert b"Traceback" not in words
-    assert not (tmp_path / "out.mkv").exists()
+    assert f"first {len(times(tmp_path / 'out.partial.mkv'))} frames".encode() in words
+
+
+def test_second_signal_a_second_later_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop = stop_on_signals()
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert stop.is_set()
+    os.kill(os.getpid(), signal.SIGINT)  # too soon
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 2 * AGAIN_S)
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_nohup_keeps_its_promise() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    stop_on_signals()
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+def test_live_stream_that_is_stopped_before_its_first_picture_ends_well(tmp_path: Path) -> None:
+    run = subprocess.Popen([*STREAMSR, "run", "tcp://127.0.0.1:1", str(tmp_path / "out.ts")], stderr=subprocess.PIPE)
+    assert run.stderr is not None
+    assert b"source lost" in run.stderr.readline()
+    run.send_signal(signal.SIGTERM)
+    _, words = run.communicate(timeout=WAIT_S)
+    assert run.returncode == 0, words
+    assert b"stopped before its first picture" in words
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import threading
 from collections.abc import Callable
@@ -11,6 +10,8 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ..report_file import write_report
 
 if TYPE_CHECKING:
     from ..errors import StreamsrError
@@ -101,7 +102,7 @@ def main(options: argparse.Namespace, settings: RunOptions, stop: threading.Even
             "num_others": batch.num_others,
             "interrupted": interrupted is not None,
         }  # fmt: skip
-        options.report.write_text(json.dumps(facts, indent=2, default=str) + "\n")
+        write_report(options.report, facts)
     if interrupted is not None:
         raise interrupted
     return failures[0][1].exit_code if failures else 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
-from ..live.redaction import redact
+from ..live.redaction import redact, redact_text
+from .terminal import show
 
 HELP = "show what streamsr sees in a file"
 EPILOG = ""
@@ -25,20 +26,20 @@ def main(options: argparse.Namespace) -> int:
         facts = describe_source(source)
     facts["file"] = redact(facts["file"])
     if options.json:
-        print(json.dumps(facts, indent=2, default=str))
+        print(redact_text(json.dumps(facts, indent=2, default=str)))
         return 0
     video = facts["video"]
     length = "unknown length" if facts["duration_s"] is None else f"{facts['duration_s']:.3f} s"
-    print(f"{facts['file']}: {facts['format']}, {length}, starts at {facts['start_s']:.3f} s")
-    print(f"  video #{video['index']}: {video['codec']} {video['width']}x{video['height']} {video['pix_fmt']}, {video['rate']} fps, "
+    show(f"{facts['file']}: {facts['format']}, {length}, starts at {facts['start_s']:.3f} s")
+    show(f"  video #{video['index']}: {video['codec']} {video['width']}x{video['height']} {video['pix_fmt']}, {video['rate']} fps, "
           f"time base {video['time_base']}, pixel aspect {video['sar']}")  # fmt: skip
-    print(f"    colour: matrix {video['matrix']}, primaries {video['primaries']}, transfer {video['transfer']}, range {video['range']}, "
+    show(f"    colour: matrix {video['matrix']}, primaries {video['primaries']}, transfer {video['transfer']}, range {video['range']}, "
           f"chroma {video['chroma_location']}")  # fmt: skip
     for name in ("mastering", "light_level", "rotation", "interlaced"):
         if video[name]:
-            print(f"    {name}: {video[name]}")
+            show(f"    {name}: {video[name]}")
     for stream in facts["streams"]:
-        print(f"  {stream['type']} #{stream['index']}: {stream['codec']}{' (' + stream['language'] + ')' if stream['language'] else ''}")
+        show(f"  {stream['type']} #{stream['index']}: {stream['codec']}{' (' + stream['language'] + ')' if stream['language'] else ''}")
     if facts["num_chapters"]:
-        print(f"  {facts['num_chapters']} chapters")
+        show(f"  {facts['num_chapters']} chapters")
     return 0

@@ -7,6 +7,8 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from .terminal import show
+
 HELP = "list unfinished jobs and how far they are"
 EPILOG = """The `streamsr run` command that began a job goes on with it. To give a job up, delete its folder OUTPUT.streamsr.
 
@@ -32,12 +34,12 @@ def main(options: argparse.Namespace) -> int:
         return 0
     for job in found:
         if job.trouble is not None:
-            print(f"{job.output}: its journal cannot be read: {job.trouble}")
+            show(f"{job.output}: its journal cannot be read: {job.trouble}")
             continue
         share = job.num_frames_done / job.num_frames if job.num_frames else 0
         state = "stopped" if job.running is None else f"running, {job.running}"
-        print(f"{job.output}: {share:.0%}, {job.num_done} of {job.num_segments} segments, "
+        show(f"{job.output}: {share:.0%}, {job.num_done} of {job.num_segments} segments, "
               f"{job.num_frames_done} of {job.num_frames} frames, {job.bytes_done / 2**20:.1f} MiB, from {job.input}, {state}")  # fmt: skip
     if not found:
-        print(f"no unfinished jobs in {folder}")
+        show(f"no unfinished jobs in {folder}")
     return 0

@@ -8,7 +8,8 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import monitoring_arguments, run, toml_config
+from . import monitoring_arguments, toml_config
+from .signals import stop_on_signals
 
 if TYPE_CHECKING:
     from ..live.event_log import EventLog
@@ -50,6 +51,7 @@ def main(options: argparse.Namespace) -> int:
     from ..live.fleet import Fleet
     from ..live.monitoring import Watch
 
+    stop = stop_on_signals(("SIGINT", "SIGTERM"))
     reload = threading.Event()
     if hasattr(signal, "SIGHUP"):  # first: one that comes before the streams run must not end the process
         signal.signal(signal.SIGHUP, lambda *_: reload.set())
@@ -60,7 +62,6 @@ def main(options: argparse.Namespace) -> int:
         if options.check:
             print(f"{options.config}: {len(configs)} streams, nothing wrong: {', '.join(config.name for config in configs)}")
             return 0
-        stop = run.stop_on_signals()
         with Watch(monitoring_arguments.watch_options(options)) as watch:
             for name, url in watch.urls.items():
                 log.event(f"{name} served", url=url)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..options import JobOptions
+from ..report_file import write_report
 from . import monitoring_arguments, option_table
 
 if TYPE_CHECKING:
@@ -19,11 +19,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger("streamsr.commands.live_run")
 
 def resolve_ends(src: str, dst: str) -> tuple[str, str]:
-    """Input and output with `env:NAME` read; passwords in either disappear from `ps`. Raises UsageError for what cannot be."""
-    from ..live.address import check_input, hide_arguments, resolve
+    """Input and output with `env:NAME` read; Raises UsageError for what cannot be."""
+    from ..live.address import check_input, resolve
 
     resolved = resolve(src), resolve(dst)
-    hide_arguments(src, dst)
     check_input(resolved[0])
     return resolved
 
@@ -50,7 +49,7 @@ def applies(options: argparse.Namespace, src: str, dst: str) -> bool:
 
 def main(options: argparse.Namespace, src: str, dst: str, settings: RunOptions, stop: threading.Event) -> int:
     """Run the stream and print its account."""
-    from ..errors import StreamsrError, UsageError
+    from ..errors import Interrupted, StreamsrError, UsageError
     from ..live.api import run_live
     from ..live.event_log import EventLog
     from ..live.monitoring import Watch
@@ -72,9 +71,12 @@ def main(options: argparse.Namespace, src: str, dst: str, settings: RunOptions, 
                 log.event(f"{name} served", url=url)
             report = run_live(src, dst, options=replace(settings, job=JobOptions()), live=live, observers=observers, stop=stop)
         if options.report is not None:
-            options.report.write_text(json.dumps(report.as_dict(), indent=2, default=str) + "\n")
+            write_report(options.report, report.as_dict())
         if options.log_json:
             log.event("ended", exit_code=0, reason=report.ended_by, account=report.line(), notes=report.notes)
+    except Interrupted:
+        log.event("ended", exit_code=0, reason="stopped before its first picture")
+        return 0
     except StreamsrError as error:
         if not options.log_json:
             raise

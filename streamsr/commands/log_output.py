@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from ..live.redaction import redact_text
+from .terminal import UNSEEN, printable
 
 ROOT = logging.getLogger("streamsr")
 _STYLES = {logging.WARNING: "yellow", logging.ERROR: "red"}
@@ -23,7 +24,7 @@ class PeopleFormatter(logging.Formatter):
     """The message alone; warnings say so; events of a stream have the time in front."""
 
     def format(self, record: logging.LogRecord) -> str:
-        text = redact_text(record.getMessage())
+        text = printable(redact_text(record.getMessage()))
         if hasattr(record, "stream_event"):
             return f"{datetime.fromtimestamp(record.created):%H:%M:%S} {text}".replace("\n", " ").replace("\r", " ")
         return f"warning: {text}" if record.levelno == logging.WARNING else text
@@ -37,7 +38,7 @@ class JsonFormatter(logging.Formatter):
         line: dict[str, Any] = {"time": now, "level": record.levelname.lower()}
         event = getattr(record, "stream_event", None)
         line |= event if event is not None else {"logger": record.name, "message": redact_text(record.getMessage())}
-        return json.dumps(line, ensure_ascii=False)
+        return UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(line, ensure_ascii=False))
 
 
 class StderrHandler(logging.Handler):

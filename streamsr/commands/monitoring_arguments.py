@@ -38,7 +38,8 @@ def refuse(options: argparse.Namespace) -> None:
 def watch_options(options: argparse.Namespace) -> WatchOptions:
     """The options as Watch takes them; the token disappears from `ps`. Raises UsageError for what cannot be."""
     from ..errors import UsageError
-    from ..live.address import hide_arguments, resolve
+    from ..live.address import resolve
+    from ..live.command_line import hide_arguments
     from ..live.monitoring import WatchOptions
 
     token = options.preview_token

@@ -75,10 +75,11 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace, studio: Studio, desk: Desk) -> int:
-    from ..live.address import hide_arguments, resolve
+    from ..live.address import resolve
+    from ..live.command_line import hide_arguments
     from ..live.endpoint import check_access
     from ..trial.page import serve_trial
-    from .run import stop_on_signals
+    from .signals import stop_on_signals
 
     token = options.token
     if token is not None:

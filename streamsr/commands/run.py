@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
-import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -13,7 +11,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..live.redaction import redact
+from ..report_file import check_report, write_report
 from . import batch, live_run, monitoring_arguments, option_table
+from .signals import stop_on_signals
 
 if TYPE_CHECKING:
     from ..options import RunOptions, UpscaleOptions
@@ -53,11 +53,10 @@ def main(options: argparse.Namespace) -> int:
     from ..errors import UsageError
     from ..jobs.batch_items import is_batch
 
+    stop = stop_on_signals()
     src = options.inputs[0]
     settings = option_table.run_options(vars(options), src)
-    if options.report is not None and not options.report.parent.is_dir():
-        raise UsageError(f"--report {options.report}: the folder {options.report.parent} does not exist.")
-    stop = stop_on_signals()
+    check_report(options.report)
     if is_batch(options.inputs, options.output):
         if options.live:
             raise UsageError("--live takes one input and one output.", hint="run one streamsr for each stream")
@@ -72,7 +71,7 @@ def main(options: argparse.Namespace) -> int:
     report = upscale(src, dst, settings, stop, quiet=options.quiet)
     if options.report is not None:
         facts = report.as_dict() | {"input": redact(report.input)}
-        options.report.write_text(json.dumps(facts, indent=2, default=str) + "\n")
+        write_report(options.report, facts)
     return 0
 
 
@@ -140,17 +139,3 @@ def _parts(report: Report) -> str:
     workers = f" by {report.num_workers} workers" if report.num_workers > 1 else ""
     resumed = f", {report.num_resumed} of them from an earlier run" if report.num_resumed else ""
     return f", {report.num_segments} segments{workers}{resumed}"
-
-
-def stop_on_signals() -> threading.Event:
-    """The first Ctrl-C or SIGTERM ends the run in order, the second at once."""
-    stop = threading.Event()
-
-    def handle(number: int, _: object) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    for name in ("SIGINT", "SIGTERM"):
-        signal.signal(getattr(signal, name), handle)
-    return stop

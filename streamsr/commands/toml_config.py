@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..report_file import check_report
 from .option_table import DEFAULTS, OPTIONS, live_options, read_value, run_options, show_value
 
 if TYPE_CHECKING:
@@ -89,8 +90,7 @@ def _read_stream(path: Path, name: str, table: Any, defaults: dict[str, Any]) ->
     values = DEFAULTS | inherited | own
     try:
         src, dst, report = resolve(values["input"]), resolve(values["output"]), values["report"]
-        if report is not None and not report.parent.is_dir():
-            raise UsageError(f"report: the folder {report.parent} does not exist.")
+        check_report(report, option="report")
         return StreamConfig(name, src, dst, run_options(values, src), live_options(values), report)
     except StreamsrError as error:
         raise UsageError(f"{where}: {error.message}", hint=error.hint) from error

@@ -6,6 +6,9 @@ import argparse
 import json
 from dataclasses import asdict
 
+from ..live.redaction import redact_text
+from .terminal import show
+
 HELP = "compare frames, timestamps and tags of two files"
 EPILOG = ""
 
@@ -22,5 +25,8 @@ def main(options: argparse.Namespace) -> int:
     from ..errors import AccountError
 
     account = verify(options.before, options.after)
-    print(json.dumps(asdict(account) | {"ok": account.ok}, indent=2) if options.json else account.line())
+    if options.json:
+        print(redact_text(json.dumps(asdict(account) | {"ok": account.ok}, indent=2)))
+    else:
+        show(account.line())
     return 0 if account.ok else AccountError.exit_code

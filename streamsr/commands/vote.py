@@ -103,13 +103,14 @@ def read_try(text: str) -> tuple[str, UpscaleOptions]:
 
 def ask(options: argparse.Namespace, candidates: Candidates) -> int:
     """Serve the page until Ctrl-C."""
-    from ..live.address import hide_arguments, resolve
+    from ..live.address import resolve
+    from ..live.command_line import hide_arguments
     from ..live.endpoint import check_access
     from ..vote.page import serve_vote
     from ..vote.poll import Poll
     from ..vote.store import FILE, VoteStore
     from .preview import announce
-    from .run import stop_on_signals
+    from .signals import stop_on_signals
 
     token = options.token
     if token is not None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 import socket
-import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,7 +12,7 @@ from ..errors import UsageError
 from ..io.input_container import open_input
 from ..io.remote import is_store
 from ..options import LiveOptions, SourceOptions
-from .redaction import MASK, redact
+from .redaction import redact
 from .srt import parse_srt
 
 _SECOND_US = 1_000_000
@@ -77,33 +75,6 @@ def is_paced(url: str) -> bool:
     """Whether the source hands over as fast as it is read, in pieces or whole: HLS segments, files."""
     scheme = scheme_of(url)
     return scheme in ("http", "https", "hls", "file") or (scheme is None and url != "-" and Path(url).is_file())
-
-
-def hide_arguments(*urls: str, token: str | None = None) -> None:
-    """Overwrite the secrets of these URLs, and the token, in this process's command line, so that `ps` shows them no longer; Linux only.
-
-    Between the start and this call they can be seen: env:NAME never shows them.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    try:
-        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-        start, end = int(fields[45]), int(fields[46])  # arg_start and arg_end, proc(5)
-        line = Path("/proc/self/cmdline").read_bytes()
-    except (OSError, ValueError, IndexError):
-        return
-    if start == 0 or len(line) > end - start:
-        return
-    secrets = [(url, redact(url)) for url in urls] + ([(token, MASK)] if token else [])
-    for secret, shown in secrets:
-        if shown == secret:
-            continue
-        old = os.fsencode(secret)
-        new = os.fsencode(shown)[: len(old)].ljust(len(old), b"*")
-        at = line.find(old)
-        while at >= 0:
-            ctypes.memmove(start + at, new, len(new))
-            at = line.find(old, at + 1)
 
 
 def check_host(url: str) -> str | None:

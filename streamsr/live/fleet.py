@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Sequence
 
 from ..device.device_selection import deal, find_devices
 from ..errors import Interrupted, SinkError, SourceError, StreamsrError
 from ..options import FOREVER
+from ..report_file import write_report
 from .engine_pool import EnginePool
 from .event_log import EventLog
 from .live_report import LiveReport
@@ -102,9 +102,9 @@ class Member:
         self._log.event("ended", exit_code=0, reason=self.report.ended_by, account=self.report.line(), notes=self.report.notes)
         if config.report is not None:
             try:
-                config.report.write_text(json.dumps(self.report.as_dict(), indent=2, default=str) + "\n")
-            except OSError as error:
-                self._log.event("report not written", level="error", file=config.report, reason=error.strerror)
+                write_report(config.report, self.report.as_dict())
+            except SinkError as error:
+                self._log.event("report not written", level="error", file=config.report, reason=error.message)
 
     def _wants_again(self) -> bool:
         """A camera that was off, or a password that is set right later: asked again, but not so often that an account is locked."""

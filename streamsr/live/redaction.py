@@ -16,13 +16,16 @@ SHOWN = frozenset({
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 _KEY_IN_PATH = re.compile(r"(?i)((?:pass|pwd|psw|key|token|secret|auth|user)[a-z]*[=:])[^/]*")
 
+_KEY_BEFORE = re.compile(r"(?i)(pass|passw(or)?d|pwd|key|apikey|token|secret|auth|signature|sig|streamkey)s?")
+
 
 def redact(url: str) -> str:
     """The URL without its secrets, for logs, reports, metrics and process titles. What is no URL comes back as it is.
 
     Masked as ***: everything before the last @ (user and password, whatever characters they hold); the values of all query
     parameters but those in SHOWN (tokens, keys, an SRT streamid or passphrase); the last part of an RTMP path (the stream
-    key); `password=...` within a path (some cameras want it there); a password where a port should be; whatever follows a space.
+    key); `password=...` within a path (some cameras want it there); parts of a path that look like keys, or follow a part called
+    key, token and the like; a password where a port should be; whatever follows a space.
     The result says nothing of the masked parts, not even their length.
     """
     scheme, found, rest = url.partition("://")
@@ -36,7 +39,7 @@ def redact(url: str) -> str:
     host, slash, path = place.partition("/")
     if not re.fullmatch(r"[^:\[\]]*(:\d*)?|\[[0-9A-Fa-f:.%a-z]*\](:\d*)?", host):
         host = MASK
-    path = _KEY_IN_PATH.sub(rf"\1{MASK}", path)
+    path = _redact_path(_KEY_IN_PATH.sub(rf"\1{MASK}", path))
     if scheme.lower().rpartition(":")[2].startswith("rtmp") and path.strip("/"):
         path = "/".join([*path.rstrip("/").split("/")[:-1], MASK])
     shown = f"{scheme}://{MASK + '@' if found else ''}{host}{slash}{path}{asked}{_redact_query(query)}"
@@ -57,6 +60,25 @@ def redact_text(text: str, *urls: str) -> str:
 def _redact_match(match: re.Match[str]) -> str:
     url = match[0].rstrip("'\",;:)]>.")  # the sentence's, not the URL's
     return redact(url) + match[0][len(url) :]
+
+
+def _redact_path(path: str) -> str:
+    """A path whose parts are shown where they are words: http://host/live/3fa85f6457174562b3fc2c963f66afa6/index.m3u8 holds a key."""
+    parts = path.split("/")
+    for index, part in enumerate(parts):
+        if part and (_looks_random(part) or (index and _KEY_BEFORE.fullmatch(parts[index - 1]))):
+            parts[index] = MASK
+    return "/".join(parts)
+
+
+def _looks_random(part: str) -> bool:
+    """Long, of one piece, and letters and digits mixed: no name of a camera or a file."""
+    stem = part.partition(".")[0] if part.count(".") == 1 else part
+    if len(stem) < 16 or not re.fullmatch(r"[A-Za-z0-9_~%=.-]+", stem):
+        return False
+    num_digits = sum(letter.isdigit() for letter in stem)
+    mixed = stem.lower() != stem != stem.upper()
+    return num_digits < len(stem) and (num_digits >= 4 or (num_digits >= 1 and mixed and len(stem) >= 20))
 
 
 def _redact_query(query: str) -> str:

@@ -79,7 +79,7 @@ def test_mistakes_are_told_before_anything_connects(arguments: list[str], words:
 def test_passwords_leave_the_command_line() -> None:
     url = "rtsp://admin:hunter2@cam/stream"
     code = (
-        "import sys, pathlib; from streamsr.live.address import hide_arguments\n"
+        "import sys, pathlib; from streamsr.live.command_line import hide_arguments\n"
         "hide_arguments(*sys.argv[1:]); print(pathlib.Path('/proc/self/cmdline').read_bytes()); print(sys.argv[1])"
     )
     shown = subprocess.run([sys.executable, "-c", code, url, str(Path("out.mkv"))], capture_output=True, check=True, text=True).stdout

@@ -87,3 +87,20 @@ def test_known_forms(url: str, shown: str) -> None:
 def test_a_sentence_keeps_its_words_and_punctuation() -> None:
     text = "[Errno 111] Connection refused: 'rtsp://u:p@cam/x'; tried rtmp://h/live/key, then http://h/a."
     assert redact_text(text) == "[Errno 111] Connection refused: 'rtsp://***@cam/x'; tried rtmp://h/live/***, then http://h/a."
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "rtsp"])
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("live/3fa85f6457174562b3fc2c963f66afa6/index.m3u8", "live/***/index.m3u8"),
+        ("live/3fa85f64-5717-4562-b3fc-2c963f66afa6.m3u8", "live/***"),
+        ("token/hunter2/stream", "token/***/stream"),
+        ("hls/eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N/a.ts", "hls/***/a.ts"),
+        ("Streaming/Channels/101", "Streaming/Channels/101"),
+        ("videos/summer-holiday-in-the-mountains.mp4", "videos/summer-holiday-in-the-mountains.mp4"),
+        ("cam/realmonitor?channel=1&subtype=0&auth=hunter2#hunter2", "cam/realmonitor?channel=1&subtype=0&auth=***"),
+    ],
+)
+def test_keys_in_paths_do_not_show(scheme: str, path: str, shown: str) -> None:
+    assert redact(f"{scheme}://host/{path}") == f"{scheme}://host/{shown}"

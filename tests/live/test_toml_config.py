@@ -99,7 +99,7 @@ OTHER = GOOD.replace("gate", "yard")
         (GOOD + "encoder-option = 3", "encoder-option: 3 is not a table"), (GOOD + "encoder-option = ['x']", "'x' is not KEY=VALUE"),
         (GOOD + "scale = 2\nsize = '4k'", "scale and size exclude each other"),
         (GOOD + "slate = 'a.png'", r"\[streams.gate\]: --slate needs --on-loss slate"),
-        (GOOD + "report = 'no/report.json'", r"\[streams.gate\]: report: the folder no does not exist"),
+        (GOOD + "report = 'no/report.json'", r"\[streams.gate\]: report no/report.json: the folder no does not exist"),
         (GOOD + OTHER, r"\[streams.yard\] output: udp://127.0.0.1:2 is the output of \[streams.gate\] too"),
         (GOOD.replace("udp://127.0.0.1:2", "a.mkv") + OTHER.replace("udp://127.0.0.1:2", "./a.mkv"), "is the output of"),
         (GOOD.replace("gate", "'a\\nb'"), "is no name"), (GOOD.replace("gate", "''"), "is no name"),
