@@ -39,6 +39,7 @@ class UpscaleOptions:
     size: tuple[int, int] | None = None  # (width, height) in pixels instead of a scale: a box for files and streams, 0 leaves a side free
     look: Look = "natural"  # what people like to see, or as close to the original as can be known
     strength: float | None = None  # how much softness counts as damage, 0 to 1; None: estimated from the source
+    damage: float | None = None  # by noise and compression, 0 to 1 (streamsr.upscaling.source_condition); None: estimated
     engine: str = "auto"  # see streamsr.engines
     device: str = "auto"  # "auto", "cpu", "cuda:0", "cuda:0,cuda:1", "cuda:all", "mps"
     precision: Precision = "auto"
@@ -53,6 +54,8 @@ class UpscaleOptions:
         check_choice("look", self.look, get_args(Look))
         if self.strength is not None and not 0 <= self.strength <= 1:
             raise UsageError(f"strength is {self.strength:g}; it must be 0 (the source is as soft as it is meant to be) to 1.")
+        if self.damage is not None and not 0 <= self.damage <= 1:
+            raise UsageError(f"damage is {self.damage:g}; it must be 0 (a clean source) to 1.")
         check_choice("precision", self.precision, get_args(Precision))
         check_choice("hint", self.hint, get_args(Hint))
         if self.threads < 0:
@@ -183,6 +186,7 @@ class UpscaleKeywords(TypedDict, total=False):
     device: str
     look: Look
     strength: float | None
+    damage: float | None
     precision: Precision
     threads: int
     hint: Hint

@@ -20,10 +20,14 @@ from ._version import __version__
 from .account import Account, align, check_counts, check_pts, check_tags, read_facts
 from .errors import AccountError, Interrupted, SourceError, StreamsrError
 from .flow import prefetch
+from .frame import Frame
+from .io.frame_samples import sample_frames
 from .io.sink import Sink
 from .io.source import Source
 from .options import SinkOptions, SourceOptions
+from .resample import to_planar
 from .stream_account import check_streams, facts_of
+from .upscaling.source_condition import Condition, estimate
 from .upscaling.upscaler import Upscaler
 
 AHEAD = 4  # decoded frames that wait for the upscaler
@@ -142,6 +146,18 @@ def open_in_thread(url: str, options: SourceOptions, stop: threading.Event) -> S
     if source is None:
         raise Interrupted("Interrupted before the first frame.")
     return source
+
+
+def find_condition(source: Source) -> Condition | None:
+    """What networks are told about the whole file; None where only its first frame can tell (`sample_frames`)."""
+    lumas = []
+    for frame in sample_frames(source):
+        planar = Frame(to_planar(frame))
+        if planar.layout.kind == "rgb":
+            return None
+        # of interlaced pictures one field: two moments between each other's rows are no structure
+        lumas.append((planar.luma[::2] if frame.interlaced_frame else planar.luma, planar.layout.bits))
+    return estimate([luma for luma, _ in lumas], bits=lumas[0][1]) if lumas else None
 
 
 def fit_size(source: Source, box: tuple[int, int]) -> tuple[int, int]:

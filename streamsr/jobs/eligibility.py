@@ -49,6 +49,8 @@ def make_spec(
     if not has_constant_quality(encoding):
         raise Uncut("a bit rate is spread over the whole video, so its encoder cannot start anew at each segment")
     upscale = replace(options.upscale, model=upscaler.model, scale=upscaler.scale, size=upscaler.size, engine=upscaler.engine)
+    if upscaler.condition is not None:
+        upscale = replace(upscale, strength=upscaler.condition.blur, damage=upscaler.condition.damage)
     return Spec(
         url if is_url else str(Path(url).absolute()), source.options, folder, target, options.sink.format, options.sink.encode,
         source.tags, source.time_base, source.rate, shape, upscale, tuple(devices), warmup_frames(upscaler.specs),

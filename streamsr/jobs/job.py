@@ -25,7 +25,7 @@ from ..io.encoder_settings import Encoding, explain_disk, reason_of
 from ..io.sink import Sink
 from ..io.source import Source
 from ..options import RunKeywords, RunOptions, SinkOptions, gather
-from ..pipeline import Progress, Report, balance, fill, fit_scale, fit_size, open_in_thread, upscale_source
+from ..pipeline import Progress, Report, balance, fill, find_condition, fit_scale, fit_size, open_in_thread, upscale_source
 from ..resample import planar_format
 from ..upscaling.upscaler import Upscaler
 from .eligibility import make_plan, make_spec
@@ -91,6 +91,9 @@ def run(
         box = upscale.size
         factor, size = (upscale.scale, None) if box is None else (fit_scale(opened, box), fit_size(opened, box))
         upscaler.turn_to(factor, size=size, form=form_of(opened))
+        if upscaler.has_chroma:
+            # one look at the whole file: every segment, on whatever machine, is told the same
+            upscaler.turn_to(factor, size=size, form=form_of(opened), condition=find_condition(opened))
         try:
             place = segment_folder(target, job.work_folder)
             spec = make_spec(opened, upscaler, options, target=target, folder=place, devices=devices)

@@ -28,6 +28,7 @@ class ModelChoice:
         self._options = options
         self._picture_specs: dict[float, list[ModelSpec]] = {}  # for single pictures, by how many times larger they become
         self._is_clean = False  # of the source: it is known to have no compression artefacts
+        self._known: Condition | None = None  # of the source; None: each stream's first frame tells
         self.specs = self._named  # of the selected variant, by scale; [] for "resize"
         self.model = options.model  # name of the selected variant
         self.scale, self.size = options.scale, options.size
@@ -35,12 +36,13 @@ class ModelChoice:
         if options.strength is not None and not self.has_chroma:
             raise UsageError(f"Model {options.model!r} takes no strength: it is not told how soft its source is.")
 
-    def turn_to(self, scale: float, size: tuple[int, int] | None, form: Form | None) -> None:
-        """Select the variant for a source of this form. Raises UsageError."""
+    def turn_to(self, scale: float, size: tuple[int, int] | None, form: Form | None, condition: Condition | None) -> None:
+        """Select the variant for a source of this form; what is told for models that are told a strength. Raises UsageError."""
         check_scale(scale, size)
         self.scale, self.size = scale, size
-        self._is_clean = form == "clean"
-        self.specs = specs_for(self._named, scale, form)
+        self._is_clean, self._known = form == "clean", condition
+        # who sets the strength wants the network that is told it
+        self.specs = specs_for(self._named, scale, form if self._options.strength is None else None)
         self.model = self._options.model if self.specs is self._named else self.specs[0].name
 
     @property
@@ -59,11 +61,21 @@ class ModelChoice:
     def has_chroma(self) -> bool:
         return any(spec.has_chroma for spec in self.specs)
 
+    @property
+    def condition(self) -> Condition | None:
+        """What networks are told of a source that is known."""
+        return None if self._known is None else self._settled(self._known)
+
     def condition_of(self, luma: np.ndarray, bits: int) -> Condition:
         """What networks are told about a source with this luma (h, w) in its first frame."""
-        found = estimate([luma], bits=bits)
-        strength = self._options.strength
-        return Condition(found.blur if strength is None else strength, 0.0 if self._is_clean else found.damage)
+        return self._settled(self._known or estimate([luma], bits=bits))
+
+    def _settled(self, found: Condition) -> Condition:
+        options = self._options
+        damage = 0.0 if self._is_clean else found.damage
+        return Condition(
+            found.blur if options.strength is None else options.strength, damage if options.damage is None else options.damage
+        )
 
     def output_size(self, width: int, height: int, pix_fmt: str) -> tuple[int, int]:
         """(width, height) of what a stream that starts with such a frame becomes."""
@@ -82,7 +94,8 @@ class ModelChoice:
         needed, specs = max(target[0] / width, target[1] / height), self.specs
         if is_picture:
             if needed not in self._picture_specs:
-                self._picture_specs[needed] = specs_for(self._named, needed, "picture")
+                form: Form | None = "picture" if self._options.strength is None else None
+                self._picture_specs[needed] = specs_for(self._named, needed, form)
             specs = self._picture_specs[needed]
         by_scale = {spec.scale: spec for spec in specs}
         return [by_scale[scale] for scale in plan_passes(list(by_scale), needed)]

@@ -108,6 +108,11 @@ class Upscaler:
         """Whether the model takes chroma, at one of its scales at least."""
         return self.choice.has_chroma
 
+    @property
+    def condition(self) -> Condition | None:
+        """What networks are told of the source; None where each stream's first frame decides, or the model is told nothing."""
+        return self.choice.condition if self.has_chroma else None
+
     def condition_of(self, luma: np.ndarray, bits: int) -> Condition:
         """What networks are told about a source with this luma (h, w) in its first frame."""
         return self.choice.condition_of(luma, bits)
@@ -244,14 +249,17 @@ class Upscaler:
         with self._lock:
             self._stream = Stream(self)
 
-    def turn_to(self, scale: float, *, size: tuple[int, int] | None = None, form: Form | None = None) -> None:
+    def turn_to(
+        self, scale: float, *, size: tuple[int, int] | None = None, form: Form | None = None, condition: Condition | None = None
+    ) -> None:
         """Serve another video, to another scale or size perhaps: engines stay as they are, counts start at 0.
 
         form: "clean" where it has hardly been compressed, "picture" where it is one picture alone; a model that has a form for
             such sources takes that.
+        condition: of the source, where it is known; None: the first frame of each stream tells.
         Raises UsageError as the constructor does. Nothing may be in flight.
         """
-        self.choice.turn_to(scale, size, form)
+        self.choice.turn_to(scale, size, form, condition)
         self.restart()
         self.notes = []
         self.num_upscaled = self.num_reused = 0
