@@ -99,6 +99,8 @@ def check_tags(account: Account, before: Tags, after: Tags, *, rotation: bool = 
         a, b = getattr(before, name), getattr(after, name)
         if a == b or (name in unsaid and a == unsaid[name]) or (name == "mastering" and _close(a, b)):
             continue
+        if name == "sar" and abs(a - b) * before.width <= 1:
+            continue  # WebM says how many pixels wide the picture is shown
         if name == "range" and {a, b} == {0, 1} and not before.pix_fmt.startswith(("gbr", "rgb")):
             continue  # YUV of unknown range is limited (ITU-T H.264 table E-2: the flag's default); x264 leaves it out
         differences.append(f"{name} {_word(before, name)} became {_word(after, name)}")

@@ -18,9 +18,12 @@ import av
 
 from ._version import __version__
 from .account import Account, align, check_counts, check_pts, check_tags, read_facts
-from .errors import AccountError, Interrupted, SourceError, StreamsrError
+from .errors import AccountError, Interrupted, SinkError, SourceError, StreamsrError
 from .flow import prefetch
 from .frame import Frame
+from .io import rehearsal
+from .io.containers import find_format
+from .io.encoder_settings import Encoding
 from .io.frame_samples import sample_frames
 from .io.sink import Sink
 from .io.source import Source
@@ -136,6 +139,23 @@ def upscale_source(
     except BaseException as error:
         give_up(error, result)
         raise
+
+
+def rehearse(url: str, source: Source, size: tuple[int, int], pix_fmt: str, options: SinkOptions) -> None:
+    """Find out before any work what the encoder, the container or a track of the source would be refused for at the end.
+
+    size, pix_fmt: (width, height) in pixels and format of the upscaled frames. Raises SinkError.
+    """
+    found = rehearsal.rehearse(url, source, size, pix_fmt, options)
+    output = find_format(url, options.format)
+    if found is None or not output.tags:
+        return
+    encoding = Encoding.choose(source, size, pix_fmt, output=output, wanted=options.encode)
+    trial = Account()
+    check_tags(trial, encoding.tags, found, rotation=output.rotation)
+    if not trial.ok:
+        hint = "try another --encoder, or a container such as .mkv"
+        raise SinkError(f"{url}: {encoding.encoder} in {output.muxer} would lose tags: {'; '.join(trial.problems)}.", hint=hint)
 
 
 def open_in_thread(url: str, options: SourceOptions, stop: threading.Event) -> Source:

@@ -158,6 +158,10 @@ def test_wrong_colour_word_is_caught(clip: Path, tmp_path: Path, monkeypatch: py
         return stream
 
     monkeypatch.setattr(Encoding, "add_stream", recolour)
+    outcome = streamsr("run", clip, tmp_path / "early.mkv", "--model", "resize")
+    assert outcome.code == 6  # before any work
+    assert "would lose tags: matrix bt709 became bt470bg" in outcome.err
+    monkeypatch.setattr("streamsr.jobs.job.rehearse", lambda *_: None)
     assert_unbalanced(clip, tmp_path / "out.mkv", "matrix bt709 became bt470bg")
 
 

@@ -138,24 +138,31 @@ def find_nvenc(encoder: str, tags: Tags, wanted: EncoderOptions) -> str | None:
     return next((name for name in found if max(tags.width, tags.height) <= ENCODERS[name].max_side), None)
 
 
-# the speed of a CPU's preset as NVENC's p1 (fastest) to p7: x264's and x265's names, SVT-AV1's numbers
+_X26X = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
+_PRESETS = {
+    "libx264": _X26X, "libx264rgb": _X26X, "libx265": _X26X, "libsvtav1": tuple(map(str, range(13, -2, -1))),
+    "libvpx-vp9": tuple(map(str, range(8, -1, -1))), "libvpx": tuple(map(str, range(16, -1, -1))),
+    **dict.fromkeys(("h264_nvenc", "hevc_nvenc", "av1_nvenc"), tuple(f"p{speed}" for speed in range(1, 8))),
+}  # from the fastest on
+# what a CPU's preset is as NVENC's p1 to p7, and on the scale of each of the others: the share of the way to the slowest
 _SPEEDS = {
-    "ultrafast": 1, "superfast": 1, "veryfast": 2, "faster": 3, "fast": 4, "medium": 5, "slow": 6, "slower": 7, "veryslow": 7, "placebo": 7,
-    **dict(zip(map(str, range(-1, 14)), (7, 7, 7, 7, 7, 6, 6, 5, 5, 5, 4, 4, 3, 2, 1), strict=True)),
-}  # fmt: skip
-NVENC_PRESETS = tuple(f"p{speed}" for speed in range(1, 8))
+    **dict(zip(_X26X, (0, 1 / 6, 1 / 6, 1 / 3, 1 / 2, 2 / 3, 5 / 6, 1, 1, 1), strict=True)),
+    **{str(number): share / 6 for number, share in zip(range(-1, 14), (6, 6, 6, 6, 6, 5, 5, 4, 4, 4, 3, 3, 2, 1, 0), strict=True)},
+    **{f"p{speed}": (speed - 1) / 6 for speed in range(1, 8)},
+}
 
 
-def nvenc_preset(encoder: str, preset: str, *, is_auto: bool) -> str:
-    """NVENC's preset for `--preset`. is_auto: the user named no encoder, so a preset of the CPU's stands for one as fast.
+def closest_preset(encoder: str, preset: str) -> str:
+    """`preset` where the encoder has it; else the one of its own that is about as fast as another encoder's of that name.
 
-    Raises UsageError for one that NVENC does not have.
+    Raises UsageError for a name that no encoder has.
     """
-    if preset in NVENC_PRESETS:
+    own = _PRESETS.get(encoder)
+    if own is None or preset in own:
         return preset
-    if is_auto and preset in _SPEEDS:
-        return f"p{_SPEEDS[preset]}"
-    raise UsageError(f"{encoder} has no preset {preset!r}.", hint=f"it has {', '.join(NVENC_PRESETS)}, from the fastest on")
+    if preset not in _SPEEDS:
+        raise UsageError(f"{encoder} has no preset {preset!r}.", hint=f"it has {', '.join(own)}, from the fastest on")
+    return own[round(_SPEEDS[preset] * (len(own) - 1))]
 
 
 def surface_format(encoder: str, pix_fmt: str, wanted: EncoderOptions) -> str | None:
@@ -187,6 +194,10 @@ def choose_pix_fmt(encoder: str, pix_fmt: str, wanted: str | None, output: Outpu
             raise SinkError(f"{encoder} cannot encode pixel format {wanted!r}.", hint=f"it takes {', '.join(known)}")
         return wanted, _losses(pix_fmt, wanted)
     source = find_layout(pix_fmt)
+    if encoder == "libvpx-vp9":  # it lists formats with alpha that it refuses then
+        known = [name for name in known if "a" not in name or name == "yuva420p"]
+        if source is not None and source.alpha:
+            known = ["yuva420p"]
     if encoder == "wrapped_avframe":  # y4m
         grids = ("yuv420p", "yuv422p", "yuv444p")
         known = [*grids, "yuv411p", "gray", *(f"{grid}{bits}le" for grid in grids for bits in (10, 12, 16))]
@@ -222,8 +233,8 @@ def encoder_options(encoder: str, tags: Tags, wanted: EncoderOptions, *, rate: F
     if wanted.preset is not None and row.preset is None:
         raise UsageError(f"{encoder} has no presets for --preset {wanted.preset}.", hint="use --encoder-option instead")
     preset = wanted.preset
-    if preset is not None and encoder.endswith("_nvenc"):
-        preset = nvenc_preset(encoder, preset, is_auto=wanted.encoder == "auto")
+    if preset is not None:
+        preset = closest_preset(encoder, preset)
     if row.crf:
         quality = row.quality + (LIVE_CRF if wanted.live else 0)
         options[row.crf] = f"{quality if wanted.crf is None else wanted.crf:g}"
@@ -240,7 +251,7 @@ def encoder_options(encoder: str, tags: Tags, wanted: EncoderOptions, *, rate: F
         options["chroma_sample_location"] = tags.chroma_location
     user = dict(wanted.options or {})
     if row.params:
-        pairs = row.hdr(tags) if row.hdr and tags.hdr else {}
+        pairs = row.hdr(tags) if row.hdr and (tags.hdr or tags.mastering or tags.light_level) else {}
         pairs |= dict(row.live_params) if wanted.live else {}
         if encoder.startswith("libx264") and -(-tags.width // 16) % 8 and options.get("preset") != "ultrafast" and _has_avx512():
             pairs["asm"] = _NO_AVX512  # Note [x264 and AVX-512]

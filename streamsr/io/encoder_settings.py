@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
@@ -61,6 +61,10 @@ class Encoding:
         recoloured = encoder in JFIF and (encoded.matrix, encoded.range) != (tags.matrix, tags.range)
         check_size(encoder, *size)
         losses += find_lost(tags.kinds, encoder, output)
+        mastering = encoded.mastering
+        if mastering is not None and None in (mastering.primaries, mastering.luminance) and output.muxer not in ("matroska", "webm"):
+            encoded = replace(encoded, mastering=None)
+            losses.append(f"mastering display metadata dropped: it is not complete, and {output.muxer} holds it whole or not at all")
         return cls(encoder, encoded, recoloured, tuple(losses), closest_rate(source.rate), source.time_base, output, wanted)
 
     @property
@@ -120,7 +124,9 @@ class Encoding:
         if is_on_device(frame):
             return frame
         if frame.format.name != self.tags.pix_fmt or self.recoloured:
-            return convert(frame, self.tags, recoloured=self.recoloured)
+            frame = convert(frame, self.tags, recoloured=self.recoloured)
+            # ProRes asks the frame, not the encoder
+            frame.color_primaries, frame.color_trc = self.tags.primaries, self.tags.transfer
         return frame
 
     def explain(self, error: Exception, url: str) -> SinkError:

@@ -31,7 +31,7 @@ from .source import Source
 from .stills import UPRIGHT
 from .tags import Tags
 from .text_track import TextTrack
-from .tracks import Track
+from .tracks import Track, codec_name
 
 _MP4_TAGS = {"title", "artist", "album_artist", "album", "date", "comment", "genre", "copyright", "composer", "description", "synopsis",
              "show", "episode_id", "network", "lyrics", "track", "disc", "compilation", "keywords", "grouping", "encoder",
@@ -47,13 +47,17 @@ class Sink:
     """
 
     def __init__(
-        self, url: str | Path, source: Source, first: av.VideoFrame, options: SinkOptions | None = None, *, lock: OutputLock | None = None
-    ) -> None:
-        """lock: to be given up at the end; the caller holds it where it is None."""
+        self, url: str | Path, source: Source, first: av.VideoFrame, options: SinkOptions | None = None, *, lock: OutputLock | None = None,
+        target: str | None = None,
+    ) -> None:  # fmt: skip
+        """lock: to be given up at the end; the caller holds it where it is None.
+
+        target: the file to write into for a rehearsal; it gets frames, but no packets of other streams.
+        """
         self.url = str(url)
         self.options = options or SinkOptions()
         self.format = find_format(self.url, self.options.format)
-        self.path = partial_path(self.url, self.format)
+        self.path = target or partial_path(self.url, self.format)
         self.num_encoded = 0
         self.pts: array[int] = array("q")  # of every frame encoded, in ticks of time_base
         self.muxed_pts: array[int] = array("q")  # of every packet muxed, in ticks of time_base
@@ -113,12 +117,21 @@ class Sink:
                 track = self._by_index.get(packet.stream.index)
                 if track is not None:
                     seconds = packet_seconds(packet)
-                    track.mux(packet)
+                    self._mux_track(track, packet)
                     for text in self._texts:
                         text.advance(seconds or Fraction(0))
             self._disk.check()
         except (av.error.FFmpegError, OSError) as error:
             raise self._sink_error(error) from error
+
+    def _mux_track(self, track: Track, packet: av.Packet) -> None:
+        try:
+            track.mux(packet)
+        except (av.error.FFmpegError, ValueError) as error:
+            hint = "choose another container, such as .mkv"
+            raise explain_disk(error, self.url) or SinkError(
+                f"{self.url}: {track.kind} #{track.source.index} ({codec_name(track.source)}) was refused: {reason_of(error)}.", hint=hint
+            ) from error
 
     def finish(self) -> None:
         """Flush the encoders and write the trailer; the file keeps its partial name."""
@@ -131,6 +144,16 @@ class Sink:
                 track.finish()
             if self.options.strict and any(track.errors for track in self.tracks):
                 raise strict_error([track.trouble() for track in self.tracks if track.errors])
+            self.container.close()
+            self._disk.settle()
+            self._finished = True
+        except (av.error.FFmpegError, OSError) as error:
+            raise self._sink_error(error) from error
+
+    def close_rehearsal(self) -> None:
+        """Flush the encoder and close the file, the tracks left as they are. Raises SinkError."""
+        try:
+            self._encode(None)
             self.container.close()
             self._disk.settle()
             self._finished = True

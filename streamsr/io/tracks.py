@@ -94,7 +94,11 @@ class AudioTrack(Track):
         except av.error.FFmpegError as error:
             self.errors.append(f"a packet near {float(seconds or 0):.3f} s could not be decoded: {error.strerror}")
             return
+        first_s = self.first_s
         self.count(packet, seconds)
+        if first_s is None:  # some decoders (WMA) give nothing for the first packet
+            times = [frame.pts * frame.time_base for frame in frames if frame.pts is not None and frame.time_base]
+            self.first_s = times[0] if times else None
         for frame in frames:
             self._resample(frame)
 

@@ -25,7 +25,7 @@ from ..io.encoder_settings import Encoding, explain_disk, reason_of
 from ..io.sink import Sink
 from ..io.source import Source
 from ..options import RunKeywords, RunOptions, SinkOptions, gather
-from ..pipeline import Progress, Report, balance, fill, find_condition, fit_scale, fit_size, open_in_thread, upscale_source
+from ..pipeline import Progress, Report, balance, fill, find_condition, fit_scale, fit_size, open_in_thread, rehearse, upscale_source
 from ..resample import planar_format
 from ..upscaling.upscaler import Upscaler
 from .eligibility import make_plan, make_spec
@@ -94,6 +94,8 @@ def run(
         if upscaler.has_chroma:
             # one look at the whole file: every segment, on whatever machine, is told the same
             upscaler.turn_to(factor, size=size, form=form_of(opened), condition=find_condition(opened))
+        pix_fmt = planar_format(opened.tags.pix_fmt)
+        rehearse(target, opened, upscaler.output_size(opened.tags.width, opened.tags.height, pix_fmt), pix_fmt, options.sink)
         try:
             place = segment_folder(target, job.work_folder)
             spec = make_spec(opened, upscaler, options, target=target, folder=place, devices=devices)
