@@ -22,7 +22,7 @@ from typing import Any
 import machine
 import numpy as np
 
-from streamsr.engines import open_engine, zero_state
+from streamsr.engines import Chroma, open_engine, zero_state
 from streamsr.engines.gpus import list_gpus
 from streamsr.errors import StreamsrError
 from streamsr.models import ModelSpec, find_model
@@ -41,13 +41,15 @@ def open_host(spec: ModelSpec, engine: str, precision: Precision, device: str, s
     opened = open_engine(spec, engine=engine, precision=precision, device=device, threads=threads, hint="latency")
     planes = [np.random.default_rng(seed).integers(0, 256, (height, width)).astype(np.uint8) for seed in range(4)]
     out = np.empty((spec.scale * height, spec.scale * width), np.uint8)
+    samples = np.random.default_rng(9).integers(0, 256, (2, height, width)).astype(np.uint8)
+    chroma = Chroma(samples, np.empty_like(samples), (0.3, 0.4)) if spec.has_chroma else None
     opened.prepare(height, width)
 
     def run() -> float:
         state = zero_state(spec, height, width)
         at = time.perf_counter()
         for index in range(num_planes):
-            state = opened.infer(planes[index % len(planes)], out, state)
+            state = opened.infer(planes[index % len(planes)], out, state, chroma)
         return (time.perf_counter() - at) / num_planes
 
     return run

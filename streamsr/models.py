@@ -154,7 +154,7 @@ def load_spec(description: Path) -> ModelSpec:
 
 def list_models(folder: Path = WEIGHTS) -> list[ModelSpec]:
     """The models in `folder` (those that are shipped, by default), sorted by name and scale."""
-    return sorted((load_spec(path) for path in folder.glob("*.json")), key=lambda spec: (spec.name, spec.scale))
+    return sorted((load_spec(path) for path in folder.glob("*.json")), key=lambda spec: (spec.name, spec.scale, spec.look != "natural"))
 
 
 def find_models(model: str | Path, folder: Path = WEIGHTS, *, look: Look = "natural") -> list[ModelSpec]:

@@ -23,6 +23,7 @@ def main(options: argparse.Namespace) -> int:
         print(json.dumps([asdict(spec) for spec in specs], indent=2, default=str))
         return 0
     for spec in specs:
-        print(f"{spec.name:12s} x{spec.scale}  {spec.macs_per_pixel / 1000:5.1f}k multiply-adds a pixel  {spec.description}")
-    print(f"{'resize':12s} any                                 Lanczos through FFmpeg, the baseline")
+        look = spec.look if spec.has_chroma else ""
+        print(f"{spec.name:12s} x{spec.scale} {look:8s}  {spec.macs_per_pixel / 1000:5.1f}k multiply-adds a pixel  {spec.description}")
+    print(f"{'resize':12s} any                                          Lanczos through FFmpeg, the baseline")
     return 0

@@ -86,7 +86,8 @@ def _flag(name: str, field: str, help: str, *, is_config: bool = True) -> Option
 PICTURE = (
     _value("model", "upscale.model", "M", "see `streamsr models`, or PATH.onnx (default: lite)"),
     _choice("look", "upscale.look", Look, "as people like it, or as close to the original as can be (default: natural)"),
-    _value("strength", "upscale.strength", "S", "how much softness counts as damage, 0 to 1 (default: estimated)", values.strength),
+    _value("strength", "upscale.strength", "S", "how much softness counts as damage, 0 to 1 (default: estimated)", values.share),
+    _value("damage", "upscale.damage", "D", "how noisy or compressed the source is, 0 to 1 (default: estimated)", values.share),
     _choice("deinterlace", "source.deinterlace", Deinterlace, "default: what the frames say"),
     _value("start", "source.start_s", "T", "first time wanted: seconds or h:mm:ss", values.seconds, is_config=False),
     _value("end", "source.end_s", "T", "first time not wanted", values.seconds, is_config=False),

@@ -168,7 +168,7 @@ def test_slots_run_side_by_side() -> None:
 def test_a_pool_opens_each_engine_once_and_closes_it_with_its_last_user() -> None:
     pool = EnginePool()
     pool.num_members = 2
-    spec = find_model("lite", 2)
+    spec = find_model("lite-clean", 2)
     first, second = pool.member(), pool.member()
     engines = [opener(spec, bits=8, hint="latency") for opener in (first, second)]
     wide = first(spec, bits=10, hint="latency")
@@ -189,7 +189,7 @@ def test_a_pool_opens_each_engine_once_and_closes_it_with_its_last_user() -> Non
 
 @pytest.mark.parametrize(("bits", "precision"), [(8, "f32"), (8, "int8"), (10, "f32")])
 def test_a_batch_gives_what_single_planes_give(bits: int, precision: str) -> None:
-    engine = open_engine(find_model("lite", 2), bits=bits, engine="openvino", precision=precision)  # type: ignore[arg-type]
+    engine = open_engine(find_model("lite-clean", 2), bits=bits, engine="openvino", precision=precision)  # type: ignore[arg-type]
     assert isinstance(engine, OpenVinoEngine)
     rng = np.random.default_rng(2)
     dtype = np.uint8 if bits == 8 else np.uint16
