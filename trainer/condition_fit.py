@@ -1,13 +1,14 @@
 """Fits what estimates a source's condition (streamsr.upscaling.source_condition) on the pool's pairs, whose condition is known."""
 
 import pathlib
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from streamsr.upscaling.source_condition import measure
+from streamsr.upscaling.source_condition import estimate, measure
 from trainer.data.scene_pool import Scene
 
 HIDDEN, STEPS, NOISE, DECAY = 64, 6000, 0.2, 0.3  # of 6 settings tried, the one with the smallest errors on validation scenes
@@ -22,6 +23,15 @@ def statistics(scenes: list[Scene]) -> tuple[NDArray[np.float32], NDArray[np.flo
                 x.append(measure(luma))
                 y.append(condition)
     return np.stack(x), np.stack(y)
+
+
+def with_estimates(scenes: list[Scene], file: pathlib.Path) -> list[Scene]:
+    """The scenes with what the fitted estimator takes their conditions for."""
+    estimates = [[estimate(list(way), weights=file) for way in scene.ly] for scene in scenes]
+    return [
+        replace(scene, estimated=np.array([(one.blur, one.damage) for one in told], np.float32))
+        for scene, told in zip(scenes, estimates, strict=True)
+    ]
 
 
 def fit(training: list[Scene], validation: list[Scene], file: pathlib.Path) -> dict[str, float]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from streamsr.models import load_spec
-from trainer.condition_fit import fit
+from trainer.condition_fit import fit, with_estimates
 from trainer.data.photos import list_photos
 from trainer.data.scene_pool import load_pool, make_pool
 from trainer.export.export_stage import export_stage, file_stem, load_stage
@@ -46,6 +46,7 @@ def ship(names: Sequence[str], options: ShipOptions) -> None:
         estimator = options.out / ESTIMATOR
         if not estimator.is_file():
             print(f"{ESTIMATOR}: errors {fit(training, validation, estimator)}", flush=True)
+        training = with_estimates(training, estimator)
         weights = None if (options.runs / stage.name / "last.ckpt").is_file() else _first_weights(stage, options)
         train(stage, training, validation, options.runs / stage.name, seed_weights=weights)
         export(stage, options)

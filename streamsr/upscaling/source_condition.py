@@ -78,17 +78,17 @@ def measure(luma: NDArray, *, bits: int = 8) -> NDArray:
 
 
 @functools.cache
-def _weights() -> list[NDArray]:
-    with np.load(WEIGHTS) as arrays:
+def _weights(file: Path) -> list[NDArray]:
+    with np.load(file) as arrays:
         return [arrays[name] for name in ("mean", "scale", "w0", "b0", "w1", "b1")]
 
 
-def estimate(lumas: Sequence[NDArray], *, bits: int = 8) -> Condition:
+def estimate(lumas: Sequence[NDArray], *, bits: int = 8, weights: Path = WEIGHTS) -> Condition:
     """The condition that a source's frames are most likely in: the median over some of its luma planes, all (h, w).
 
-    Planes that are too small to say are taken for a clean source.
+    weights: of the fitted network. Planes that are too small to say are taken for a clean source.
     """
-    mean, scale, w0, b0, w1, b1 = _weights()
+    mean, scale, w0, b0, w1, b1 = _weights(weights)
     told = []
     for luma in lumas:
         if min(luma.shape) < 3 * BLOCK:

@@ -16,6 +16,7 @@ from trainer.data.yuv_planes import Site, rounded, to_luma_grid
 
 # standard deviations of what a network is told wrongly: an estimate of a source is no better, and people set what they like
 BLUR_ERROR, DAMAGE_ERROR = 0.25 / MAX_BLUR, 0.06
+ESTIMATED_SHARE = 0.5  # of crops that are told the estimate, where there is one
 
 
 class Batches:
@@ -43,9 +44,17 @@ class Batches:
         if rng.random() < 0.25:
             _to_full_range(x[:3])
             _to_full_range(y, num_chroma=2)
-        x[3] = np.clip(x[3] + rng.normal(0, BLUR_ERROR), 0, 1) if x[3, 0, 0] or rng.random() < 0.5 else x[3]
-        x[4] = np.clip(x[4] + rng.normal(0, DAMAGE_ERROR), 0, 1) if x[4, 0, 0] or rng.random() < 0.5 else x[4]
+        x[3], x[4] = self._told(scene, way)
         return x, y
+
+    def _told(self, scene: Scene, way: int) -> NDArray[np.float32]:
+        """The true condition, more or less, or what the estimator takes for it."""
+        rng = self.rng
+        if scene.estimated is not None and rng.random() < ESTIMATED_SHARE:
+            return scene.estimated[way]
+        true = scene.condition[way]
+        errors = rng.normal(0, (BLUR_ERROR, DAMAGE_ERROR)) * [value > 0 or rng.random() < 0.5 for value in true]
+        return np.clip(true + errors, 0, 1).astype(np.float32)
 
 
 def cut(scene: Scene, way: int, frame: int, scale: int, top: int, left: int, crop: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -32,6 +32,7 @@ class Scene:
     lc: NDArray[np.uint8]
     condition: NDArray[np.float32]
     site: tuple[float, float]
+    estimated: NDArray[np.float32] | None = None  # (V, 2): the condition that an estimator takes them to be in
 
 
 def make_pool(photos: Sequence[pathlib.Path], folder: pathlib.Path, *, scale: int, rounds: int, part: int = 0, parts: int = 1) -> None:
