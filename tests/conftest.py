@@ -1,4 +1,4 @@
-"""Shared fixtures: real clips where STREAMSR_DATA names them, a browser, and signal handlers put back after each run in this process."""
+"""What plain `pytest` runs, and shared fixtures: real clips where STREAMSR_DATA names them, and signal handlers that are put back."""
 
 from __future__ import annotations
 
@@ -25,7 +25,40 @@ FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1200,800",
 )  # fmt: skip
 
+# What plain `pytest` leaves out, beside the marks slow, network and gpu: it takes minutes, gigabytes, or programs and packages of the
+# extra `test-all`. `STREAMSR_TESTS=all pytest`, as .ci/run does it, runs everything; so does naming files, or -m.
+OPTIONAL = {
+    "browsers": (
+        "trial", "vote", "compare/test_html_report.py", "live/test_hls_browser.py", "live/test_page.py", "live/test_watched_run.py",
+    ),
+    "CUDA kernels built for the CPU": ("kernels", "device/test_cupy_kernels.py"),
+    "Ray": ("jobs/test_ray_cluster.py",),
+    "servers": ("live/test_prometheus.py", "live/test_preview.py", "live/test_crowds.py", "live/test_monitoring.py"),
+    "TensorRT": ("engines/test_tensorrt.py", "engines/test_plan_builder.py", "compare/test_pban_gpu.py"),
+    "the trainer and torch": ("trainer", "engines/test_torch.py", "engines/test_onnx_file.py"),
+}
+TESTS = Path(__file__).parent
 CLIPS = Path(os.environ["STREAMSR_DATA"]) / "clips" if "STREAMSR_DATA" in os.environ else None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    is_plain = config.args_source is not pytest.Config.ArgsSource.ARGS and not config.option.markexpr
+    if is_plain and "STREAMSR_TESTS" not in os.environ:
+        os.environ["STREAMSR_TESTS"] = "core"  # for the processes of pytest-xdist too
+        config.option.markexpr = "not slow and not network and not gpu"
+
+
+def pytest_report_header() -> str:
+    if os.environ.get("STREAMSR_TESTS") != "core":
+        return "tests: all"
+    return f"tests: the core; STREAMSR_TESTS=all adds {', '.join(OPTIONAL)}, and what is slow or opens sockets"
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    if os.environ.get("STREAMSR_TESTS") != "core":
+        return None
+    left_out = {TESTS / name for names in OPTIONAL.values() for name in names}
+    return True if collection_path in left_out else None
 
 
 def real_clips() -> list[str]:

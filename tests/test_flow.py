@@ -95,7 +95,9 @@ def test_close_ends_the_producer() -> None:
 
     ahead = prefetch(endless(), depth=2)
     next(ahead)
+    assert not ended.is_set()
     ahead.close()
+    assert ended.wait(WAIT_S)  # what the generator holds is freed
     wait_until(lambda: not any(thread.name == "streamsr-prefetch" and thread.is_alive() for thread in threading.enumerate()))
 
 

@@ -17,7 +17,7 @@ from ..engines.cupy_arrays import Arrays, CupyArrays
 from ..engines.device_engine import DeviceArray, DeviceMemoryError
 from ..engines.distributions import Flavour, load_flavour
 from ..engines.gpus import Gpu
-from ..engines.plan_builder import Say, Watch, build_engine, make_logger, timings_of
+from ..engines.plan_builder import BuildRequest, Say, Watch, build_engine, make_logger, timings_of
 from ..engines.plan_cache import ANY_GPU, PlanCache
 from ..engines.tensorrt_engine import launch_part, tell
 from ..errors import EngineError
@@ -144,6 +144,6 @@ def build_part(
                 raise EngineError(f"TensorRT reads {end.name} of the metric as {end.dtype}; it is {wanted.get(end.name)}.")
 
     return build_engine(
-        part.model.SerializeToString(), flavour, name=name, capability=capability, precision="f32", cache=cache, timings=timings,
-        watch=watch, configure=check_ends,
+        part.model.SerializeToString(), flavour, BuildRequest(name, capability, "f32", timings), cache=cache, watch=watch,
+        configure=check_ends,
     )  # fmt: skip

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,11 +61,7 @@ def split_metric(model: bytes, height: int, width: int) -> tuple[MetricPart, Met
     if not found:
         raise EngineError("The metric's file has no attention that the kernel knows.", hint="--device cpu runs it as it is")
     shapes = {value.name: _shape(value) for value in (*graph.value_info, *graph.input, *graph.output)}
-    alike = {shapes.get(name) for each in found for name in (each.query, each.key, each.value, each.result)}
-    if len(alike) != 1 or None in alike:
-        raise EngineError(f"The metric's attentions have shapes {sorted(map(str, alike))}; they have to be one.")
-    (one,) = alike
-    assert one is not None
+    one = _one_shape(found, shapes)
     stacked = (len(found) * one[0], *one[1:])
     first_nodes = _needed(graph, {name for each in found for name in (each.query, each.key, each.value)}, stop=set())
     second_nodes = _needed(graph, {graph.output[0].name}, stop={each.result for each in found})
@@ -73,10 +70,7 @@ def split_metric(model: bytes, height: int, width: int) -> tuple[MetricPart, Met
     second_nodes = [node for node in second_nodes if node.output[0] not in made_first]
     asked = {name for node in second_nodes for name in node.input}
     shared = sorted({output for node in repeated for output in node.output} & asked)
-    pack = []
-    for name, part in ((QUERY, "query"), (KEY, "key"), (VALUE, "value")):
-        pack.append(helper.make_node("Concat", [getattr(each, part) for each in found], [f"{name}_f32"], axis=0))
-        pack.append(helper.make_node("Cast", [f"{name}_f32"], [name], to=TensorProto.FLOAT16))
+    pack = _packing(found)
     unpack = [helper.make_node("Cast", [ATTENDED], [f"{ATTENDED}_f32"], to=TensorProto.FLOAT)]
     sizes = helper.make_tensor("attended_sizes", TensorProto.INT64, [len(found)], [one[0]] * len(found))
     unpack.append(helper.make_node("Split", [f"{ATTENDED}_f32", "attended_sizes"], [each.result for each in found], axis=0))
@@ -88,6 +82,25 @@ def split_metric(model: bytes, height: int, width: int) -> tuple[MetricPart, Met
     first = _part(folded, [*first_nodes, *pack], pictures, (*asking, *through), [])
     second = _part(folded, [*unpack, *second_nodes], (Port(ATTENDED, stacked, "float16"), *through, *used), (score,), [sizes])
     return first, second
+
+
+def _packing(found: Sequence[_Attention]) -> list[onnx.NodeProto]:
+    """Nodes that stack the queries, keys and values of all attentions, in half precision."""
+    pack = []
+    for name, part in ((QUERY, "query"), (KEY, "key"), (VALUE, "value")):
+        pack.append(helper.make_node("Concat", [getattr(each, part) for each in found], [f"{name}_f32"], axis=0))
+        pack.append(helper.make_node("Cast", [f"{name}_f32"], [name], to=TensorProto.FLOAT16))
+    return pack
+
+
+def _one_shape(found: Sequence[_Attention], shapes: Mapping[str, tuple[int, ...] | None]) -> tuple[int, ...]:
+    """The shape that all attentions have. Raises EngineError."""
+    alike = {shapes.get(name) for each in found for name in (each.query, each.key, each.value, each.result)}
+    if len(alike) != 1 or None in alike:
+        raise EngineError(f"The metric's attentions have shapes {sorted(map(str, alike))}; they have to be one.")
+    (one,) = alike
+    assert one is not None
+    return one
 
 
 def fold(model: bytes, height: int, width: int) -> onnx.ModelProto:

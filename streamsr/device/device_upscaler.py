@@ -30,7 +30,7 @@ from .device_selection import FRAMES_IN_FLIGHT
 from .frame_plan import Picture, describe_picture, find_reason_for_host, picture_format
 from .frame_slot import Rings
 from .gpu_stream import Course
-from .inflight import Flight
+from .inflight import Flight, HandoverHooks
 from .kernel_chain import Planes
 from .oom_fallback import Rung
 
@@ -246,7 +246,7 @@ class DeviceUpscaler(Upscaler):
 
         flight = Flight(
             self.gpu, picture, engines, rung=rung, rings=self._rings_of(picture), continuity=continuity, tell=self.note,
-            succeed=succeed if self._handovers else None, retire=self._retire,
+            handover=HandoverHooks(succeed, self._retire) if self._handovers else None,
         )  # fmt: skip
         self._flights.append(flight)
         return flight

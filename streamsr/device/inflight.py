@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from ..engines.device_engine import DeviceEngine, DeviceMemoryError
@@ -34,21 +35,26 @@ class Succeed(Protocol):
     ) -> DeviceEngine | None: ...  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class HandoverHooks:
+    succeed: Succeed
+    retire: Callable[[], None]  # called once the engines that another one took over from have nothing of this flight's any more
+
+
 class Flight:
     """continuity: of the stream, for a network with a state; None without one. tell: what is told when less fits than asked for.
 
-    retire: called once engines that another one took over from have nothing of this flight's any more.
+    handover: where another engine may take over in the middle.
 
     Raises DeviceTooSmallError where not even the smallest fits.
     """
 
     def __init__(
         self, device: Device, picture: Picture, engines: Sequence[DeviceEngine], *, rung: Rung, rings: Rings,
-        continuity: Continuity | None, tell: Callable[[str], None], succeed: Succeed | None = None,
-        retire: Callable[[], None] = lambda: None,
+        continuity: Continuity | None, tell: Callable[[str], None], handover: HandoverHooks | None = None,
     ) -> None:  # fmt: skip
         self._device, self.picture, self._engines = device, picture, list(engines)
-        self._succeed, self._retire = succeed, retire
+        self._handover = handover
         self.rung, self._rings, self._tell = rung, rings, tell
         self.ready: deque[Ticket] = deque()  # finished, in order; whoever takes them out gives them on
         self.unfinished: list[Ticket] = []  # in order; after DeviceTooSmallError whoever takes them out can make them elsewhere
@@ -93,7 +99,7 @@ class Flight:
         why = self._load(self._filling, ticket)
         if why:
             self._again(why)
-        elif self._filling is None and self._succeed is not None:
+        elif self._filling is None and self._handover is not None:
             self._hand_over()
         while self._flying and self._device.is_past(self._flying[0].end):
             self._finish_first()
@@ -182,7 +188,7 @@ class Flight:
 
     def _hand_over(self) -> None:
         """Where another engine takes over: let what is in flight end, and go on with it. Nothing is reset."""
-        assert self._succeed is not None
+        assert self._handover is not None
         slot = self._last
         if slot is None or slot.tickets[0].relation == "repeats":
             return
@@ -191,7 +197,7 @@ class Flight:
         for number in range(len(engines)):
             planes = slot.chain.planes_of(number)
             if planes is not None:
-                successor = self._succeed(number, *planes, state[number], following[number], stream=slot.stream.ptr)
+                successor = self._handover.succeed(number, *planes, state[number], following[number], stream=slot.stream.ptr)
                 engines[number] = successor or engines[number]
         if engines == self._engines:
             return
@@ -208,7 +214,7 @@ class Flight:
             self._device.synchronise(self._device.record(stream))
             del before, old, new, olds, news, source, out
         self._close_slots()
-        self._retire()  # before the new one takes memory
+        self._handover.retire()  # before the new one takes memory
         self._open()
 
     def _clear(self, state: States, slot: Slot) -> None:

@@ -111,21 +111,31 @@ def _build(part: Any, key: PlanKey, flavour: Flavour, cache: PlanCache, watch: W
             config.add_optimization_profile(profile)
 
     return build_engine(
-        model.SerializeToString(), flavour, name=f"{key.model} for {key.usual[2]}x{key.usual[1]}", capability=key.capability,
-        precision=key.precision, cache=cache, timings=timing_name(key), watch=watch, configure=configure,
+        model.SerializeToString(), flavour,
+        BuildRequest(f"{key.model} for {key.usual[2]}x{key.usual[1]}", key.capability, key.precision, timing_name(key)),
+        cache=cache, watch=watch, configure=configure,
     )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class BuildRequest:
+    """What is built, and for which GPU."""
+
+    name: str  # for people
+    capability: str
+    precision: str
+    timings: str  # the cache's name of what was measured on that GPU
+
+
 def build_engine(
-    model: bytes, flavour: Flavour, *, name: str, capability: str, precision: str, cache: PlanCache, timings: str, watch: Watch,
+    model: bytes, flavour: Flavour, request: BuildRequest, *, cache: PlanCache, watch: Watch,
     configure: Callable[[Any, Any, Any], None] = lambda builder, config, network: None,
 ) -> bytes:  # fmt: skip
-    """An ONNX file as a serialized engine. timings: the cache's name of what was measured on that GPU. configure: is given the builder,
-    its configuration and the network before it is built.
+    """An ONNX file as a serialized engine. configure: is given the builder, its configuration and the network before it is built.
 
     Raises EngineError for what TensorRT refuses, Interrupted where `watch` says so.
     """
-    trt = flavour.trt
+    trt, name, precision = flavour.trt, request.name, request.precision
     logger = make_logger(trt)
     try:
         builder = trt.Builder(logger)
@@ -143,9 +153,9 @@ def build_engine(
         config.clear_flag(trt.BuilderFlag.TF32)  # on by default: 10 bits of mantissa
     if flavour.is_rtx:
         config.num_compute_capabilities = 1
-        config.set_compute_capability(getattr(trt.ComputeCapability, f"SM{capability.replace('.', '')}"), 0)
+        config.set_compute_capability(getattr(trt.ComputeCapability, f"SM{request.capability.replace('.', '')}"), 0)
     configure(builder, config, network)
-    kept = None if flavour.is_rtx else _load_timings(config, cache, timings)
+    kept = None if flavour.is_rtx else _load_timings(config, cache, request.timings)
     if hasattr(trt, "IProgressMonitor"):
         config.progress_monitor = watch.monitor(trt)
     data = builder.build_serialized_network(network, config)
@@ -154,7 +164,7 @@ def build_engine(
     if data is None:
         raise EngineError(f"TensorRT cannot build {name}: {logger.words() or 'it does not say why'}")
     if kept is not None:
-        cache.write_blob(timings, bytes(kept.serialize()))
+        cache.write_blob(request.timings, bytes(kept.serialize()))
     return bytes(data)
 
 

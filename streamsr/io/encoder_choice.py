@@ -13,7 +13,7 @@ import av
 from av.codec.codec import PixFmtLoss, find_best_pix_fmt_of_list
 
 from ..errors import SinkError, UsageError
-from ..frame import find_layout
+from ..frame import Layout, find_layout
 from ..options import EncoderOptions
 from .containers import OutputFormat
 from .tags import Tags
@@ -194,31 +194,38 @@ def choose_pix_fmt(encoder: str, pix_fmt: str, wanted: str | None, output: Outpu
             raise SinkError(f"{encoder} cannot encode pixel format {wanted!r}.", hint=f"it takes {', '.join(known)}")
         return wanted, _losses(pix_fmt, wanted)
     source = find_layout(pix_fmt)
-    if encoder == "libvpx-vp9":  # it lists formats with alpha that it refuses then
-        known = [name for name in known if "a" not in name or name == "yuva420p"]
-        if source is not None and source.alpha:
-            known = ["yuva420p"]
-    if encoder == "wrapped_avframe":  # y4m
-        grids = ("yuv420p", "yuv422p", "yuv444p")
-        known = [*grids, "yuv411p", "gray", *(f"{grid}{bits}le" for grid in grids for bits in (10, 12, 16))]
-    if encoder == "tiff":  # its YCbCr says no matrix, and half of all readers take it for RGB
-        known = [name for name in known if av.VideoFormat(name).is_rgb or name.startswith("gray")]
+    known = _usable(encoder, known, has_alpha=source is not None and source.alpha)
     if not known or pix_fmt in known:
         return pix_fmt, []
-    rgb = [name for name in known if av.VideoFormat(name).is_rgb]
-    if source is not None and source.kind == "rgb" and rgb:
-        known = rgb
-    elif source is not None and source.kind == "rgb" and not output.images and "yuv420p" in known:
-        # RGB pictures become what every player shows; yuv444p would play in few
-        plain = "yuv420p" if source.bits == 8 or "yuv420p10le" not in known else "yuv420p10le"
-        known = [plain] + (["yuva420p"] if "yuva420p" in known else [])
-        if not source.alpha:
-            known = known[:1]
+    if source is not None and source.kind == "rgb":
+        known = _for_rgb(source, known, output)
     candidates = [name for name in known if not name.startswith("yuvj")]
     best, _ = find_best_pix_fmt_of_list(candidates, pix_fmt, source is not None and source.alpha)
     if best is None:
         raise SinkError(f"{encoder} has no pixel format for {pix_fmt}.", hint=f"give --pix-fmt, one of {', '.join(known)}")
     return best.name, _losses(pix_fmt, best.name)
+
+
+def _usable(encoder: str, known: list[str], *, has_alpha: bool) -> list[str]:
+    """The pixel formats of an encoder that it takes, and that players read as they are meant."""
+    if encoder == "libvpx-vp9":  # it lists formats with alpha that it refuses then
+        return ["yuva420p"] if has_alpha else [name for name in known if "a" not in name or name == "yuva420p"]
+    if encoder == "wrapped_avframe":  # y4m
+        grids = ("yuv420p", "yuv422p", "yuv444p")
+        return [*grids, "yuv411p", "gray", *(f"{grid}{bits}le" for grid in grids for bits in (10, 12, 16))]
+    if encoder == "tiff":  # its YCbCr says no matrix, and half of all readers take it for RGB
+        return [name for name in known if av.VideoFormat(name).is_rgb or name.startswith("gray")]
+    return known
+
+
+def _for_rgb(source: Layout, known: list[str], output: OutputFormat) -> list[str]:
+    """Of these formats, those for RGB pictures."""
+    rgb = [name for name in known if av.VideoFormat(name).is_rgb]
+    if rgb or output.images or "yuv420p" not in known:
+        return rgb or known
+    # what every player shows; yuv444p would play in few
+    plain = "yuv420p" if source.bits == 8 or "yuv420p10le" not in known else "yuv420p10le"
+    return [plain, "yuva420p"] if source.alpha and "yuva420p" in known else [plain]
 
 
 def encoder_options(encoder: str, tags: Tags, wanted: EncoderOptions, *, rate: Fraction = Fraction(25)) -> dict[str, str]:
@@ -227,22 +234,11 @@ def encoder_options(encoder: str, tags: Tags, wanted: EncoderOptions, *, rate: F
     rate: frames per second, for what is counted in frames.
     """
     row = ENCODERS.get(encoder, _Encoder())
-    options = dict(row.fixed)
     if wanted.crf is not None and row.crf is None:
         raise UsageError(f"{encoder} has no constant quality for --crf {wanted.crf:g}.", hint="use --encoder-option instead")
     if wanted.preset is not None and row.preset is None:
         raise UsageError(f"{encoder} has no presets for --preset {wanted.preset}.", hint="use --encoder-option instead")
-    preset = wanted.preset
-    if preset is not None:
-        preset = closest_preset(encoder, preset)
-    if row.crf:
-        quality = row.quality + (LIVE_CRF if wanted.live else 0)
-        options[row.crf] = f"{quality if wanted.crf is None else wanted.crf:g}"
-    fast = wanted.realtime or wanted.live
-    if row.preset:
-        options[row.preset] = preset or (row.realtime_speed if fast else row.speed)
-    if encoder.startswith("libvpx"):
-        options["deadline"] = "realtime" if fast else "good"
+    options = dict(row.fixed) | _quality_and_speed(encoder, row, wanted)
     if wanted.live:
         options |= dict(row.live) | {"g": str(max(1, round(LIVE_GOP_S * rate)))}
         if row.vbv and wanted.max_bit_rate_bps is not None:
@@ -251,12 +247,7 @@ def encoder_options(encoder: str, tags: Tags, wanted: EncoderOptions, *, rate: F
         options["chroma_sample_location"] = tags.chroma_location
     user = dict(wanted.options or {})
     if row.params:
-        pairs = row.hdr(tags) if row.hdr and (tags.hdr or tags.mastering or tags.light_level) else {}
-        pairs |= dict(row.live_params) if wanted.live else {}
-        if encoder.startswith("libx264") and -(-tags.width // 16) % 8 and options.get("preset") != "ultrafast" and _has_avx512():
-            pairs["asm"] = _NO_AVX512  # Note [x264 and AVX-512]
-        if encoder == "libx265":
-            pairs["log-level"] = "error"
+        pairs = _params(encoder, row, tags, wanted, is_fastest=options.get("preset") == "ultrafast")
         own = user.pop(row.params, None)
         text = ":".join([f"{key}={value}" for key, value in pairs.items()] + ([own] if own else []))
         if text:
@@ -266,6 +257,32 @@ def encoder_options(encoder: str, tags: Tags, wanted: EncoderOptions, *, rate: F
     if user.keys() & {"qp", "b", "cqp"} and row.crf and wanted.crf is None:
         del options[row.crf]  # a rate of the user's own replaces the default quality
     return options | user
+
+
+def _quality_and_speed(encoder: str, row: _Encoder, wanted: EncoderOptions) -> dict[str, str]:
+    options, fast = {}, wanted.realtime or wanted.live
+    if row.crf:
+        quality = row.quality + (LIVE_CRF if wanted.live else 0)
+        options[row.crf] = f"{quality if wanted.crf is None else wanted.crf:g}"
+    preset = wanted.preset
+    if preset is not None:
+        preset = closest_preset(encoder, preset)
+    if row.preset:
+        options[row.preset] = preset or (row.realtime_speed if fast else row.speed)
+    if encoder.startswith("libvpx"):
+        options["deadline"] = "realtime" if fast else "good"
+    return options
+
+
+def _params(encoder: str, row: _Encoder, tags: Tags, wanted: EncoderOptions, *, is_fastest: bool) -> dict[str, str]:
+    """What goes into the option that takes key=value pairs."""
+    pairs = row.hdr(tags) if row.hdr and (tags.hdr or tags.mastering or tags.light_level) else {}
+    pairs |= dict(row.live_params) if wanted.live else {}
+    if encoder.startswith("libx264") and -(-tags.width // 16) % 8 and not is_fastest and _has_avx512():
+        pairs["asm"] = _NO_AVX512  # Note [x264 and AVX-512]
+    if encoder == "libx265":
+        pairs["log-level"] = "error"
+    return pairs
 
 
 @cache

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -63,8 +65,17 @@ def test_tiles_see_what_the_whole_plane_sees(height: int, width: int, radius: in
 @settings(max_examples=150, deadline=None)
 def test_tiles_keep_to_the_limit_and_cover_everything_once(height: int, width: int, radius: int, limit: int) -> None:
     tiles = plan_tiles(height, width, radius=radius, limit=limit)
-    kept = sum((rows.stop - rows.start) * (columns.stop - columns.start) for rows, columns in (tile.kept for tile in tiles))
-    assert kept == height * width
+    kept = [tuple((side.start, side.stop) for side in tile.kept) for tile in tiles]
+    rows, columns = (sorted({each[axis] for each in kept}) for axis in (0, 1))
+    for pieces, length in ((rows, height), (columns, width)):  # from end to end, without a gap or an overlap
+        assert [start for start, _ in pieces] == [0, *(stop for _, stop in pieces[:-1])]
+        assert pieces[-1][1] == length
+        assert all(start < stop for start, stop in pieces)
+    assert sorted(kept) == list(itertools.product(rows, columns))
+    for tile in tiles:  # with all that the network sees around it
+        for inner, outer, length in zip(tile.kept, tile.window, (height, width), strict=True):
+            assert 0 <= outer.start <= max(0, inner.start - radius)
+            assert min(length, inner.stop + radius) <= outer.stop <= length
     rows, columns = tiles[0].window
     assert (rows.stop - rows.start) * (columns.stop - columns.start) <= max(limit, (4 * radius + 2) ** 2)
 
