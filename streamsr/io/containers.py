@@ -23,6 +23,7 @@ class OutputFormat:
     negative: bool = True  # holds times before 0
     moves: bool = False  # all streams start later, by one amount, where a packet's time is below 0
     chapters: bool = False
+    titles: bool = True  # holds metadata such as a title
     raw: str | None = None  # the only sensible video encoder
     images: bool = False
     options: tuple[tuple[str, str], ...] = ()  # muxer options
@@ -34,7 +35,7 @@ MOV = OutputFormat("mov", audio="aac", text="mov_text", rotation=True, chapters=
 MATROSKA = OutputFormat("matroska", negative=False, audio="aac", text="subrip", rotation=True, attachments=True, chapters=True)
 WEBM = OutputFormat("webm", negative=False, audio="libopus", text="webvtt", rotation=True, chapters=True)
 # without copyts the muxer moves every programme
-MPEGTS = OutputFormat("mpegts", moves=True, audio="aac", options=(("mpegts_copyts", "1"),))
+MPEGTS = OutputFormat("mpegts", moves=True, titles=False, audio="aac", options=(("mpegts_copyts", "1"),))
 NUT = OutputFormat("nut", moves=True, tags=False, audio="aac", text="ass", raw="rawvideo", chapters=True)
 Y4M = OutputFormat("yuv4mpegpipe", pts=False, tags=False, raw="wrapped_avframe")
 RAWVIDEO = OutputFormat("rawvideo", pts=False, tags=False, raw="rawvideo")

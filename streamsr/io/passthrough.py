@@ -6,11 +6,12 @@ An input stream becomes a Track: `mux(packet)` for each of its packets, `finish(
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from typing import TYPE_CHECKING
 
 import av
 import av.error
-from av.stream import AttachmentStream
+from av.stream import AttachmentStream, Disposition
 from av.subtitles.codeccontext import SubtitleCodecContext
 
 from .audio_choice import choose_audio
@@ -18,22 +19,27 @@ from .containers import OutputFormat
 from .text_track import TextTrack
 from .tracks import AudioTrack, Track, codec_name
 
+if TYPE_CHECKING:
+    from .source import Source
+
 # avformat cannot tell for mpegts (its query function knows nothing), so: ISO/IEC 13818-1, ATSC, DVB, Blu-ray. Not TrueHD: its packets are
 # closer together than the clock of the packets around them, and a sixth was lost
 _MPEGTS = {"aac", "aac_latm", "mp2", "mp3", "ac3", "eac3", "dts", "opus", "s302m", "dvb_subtitle", "dvb_teletext",
            "hdmv_pgs_subtitle", "h264", "hevc", "mpeg2video", "mpeg1video", "av1"}  # fmt: skip
 _PARTICULAR = ("mp4", "mov", "matroska", "webm")  # muxers that list codecs whose headers they then refuse
+COVERS = {"mjpeg": "jpg", "png": "png"}  # codec: ending
 _TEXT = {"subrip", "ass", "ssa", "mov_text", "webvtt", "text"}
+_TITLES = {"title", "artist", "album", "comment", "date", "description", "genre", "copyright"}
 _STALE = ("BPS", "DURATION", "NUMBER_OF_", "_STATISTICS_", "ENCODER")  # what a muxer says of the packets it wrote itself
 
 
 def open_tracks(
     streams: Iterable[av.stream.Stream], container: av.container.OutputContainer, output: OutputFormat,
-    *, write: Callable[[av.Packet], None] | None = None,
+    *, write: Callable[[av.Packet], None] | None = None, covers: Mapping[int, bytes] | None = None,
 ) -> tuple[list[Track], list[str]]:
     """Add an output stream for each input stream that the container can hold; words for each that is dropped or converted.
 
-    write: where the packets go, instead of into the container.
+    write: where the packets go, instead of into the container. covers: cover pictures by the index of their stream.
     """  # fmt: skip
     held = output.sounds if output.sounds is not None else _MPEGTS if output.muxer == "mpegts" else container.supported_codecs
     tracks: list[Track] = []
@@ -42,6 +48,14 @@ def open_tracks(
         name = codec_name(stream)
         if stream.type == "data" and _is_remade(stream, output):
             continue
+        if stream.type == "video" and stream.disposition & Disposition.attached_pic:
+            title = f"cover picture #{stream.index} ({name})"
+            if output.attachments and name in COVERS and stream.index in (covers or {}):
+                container.add_attachment(f"cover.{COVERS[name]}", f"image/{name.replace('mjpeg', 'jpeg')}", (covers or {})[stream.index])
+                continue
+            if output.muxer != "mp4" or name not in COVERS:
+                lost.append(f"{title} dropped: {output.muxer} has no place for it")
+                continue
         try:
             track, why = _open_track(stream, name, container, output, held, write or container.mux)
         except (ValueError, av.error.FFmpegError) as error:
@@ -56,6 +70,22 @@ def open_tracks(
         if isinstance(track, TextTrack | AudioTrack):
             lost.append(f"{_title(stream, name)} converted to {track.output.codec_context.name}{f', {why}' if why else ''}")
     return tracks, lost
+
+
+def lost_words(source: Source, output: OutputFormat) -> list[str]:
+    """Words for what the container has no place for beside streams: chapters, titles, names of services, a reel's name."""
+    lost = []
+    chapters, container = source.container.chapters(), source.container
+    if chapters and not output.chapters:
+        lost.append(f"{len(chapters)} chapters dropped: {output.muxer} has none")
+    if not output.titles:
+        titles = [f"{name}={container.metadata[name]!r}" for name in container.metadata if name.lower() in _TITLES]
+        if titles:
+            lost.append(f"metadata {', '.join(titles)} dropped: {output.muxer} has no place for it")
+    reel = next((stream.metadata["reel_name"] for stream in container.streams if "reel_name" in stream.metadata), None)
+    if reel is not None and output.muxer not in ("mov", "mxf"):
+        lost.append(f"reel name {reel!r} dropped: {output.muxer} has no place for it")
+    return lost
 
 
 def copy_words(stream: av.stream.Stream, output: av.stream.Stream) -> None:
@@ -76,7 +106,8 @@ def _open_track(
         attached = container.add_attachment(stream.name or "attachment", stream.mimetype or "application/octet-stream", stream.data)
         return Track(stream, attached, container, write), ""
     if stream.type == "data":
-        if output.muxer != "mpegts" or stream.container.format.name != "mpegts":
+        same = output.muxer == "mpegts" and stream.container.format.name == "mpegts"
+        if not same and not (output.muxer in ("mp4", "mov") and stream.container.format.name.startswith("mov") and _takes(stream, output)):
             return None, f"{output.muxer} has no place for this data"
         return Track(stream, container.add_stream_from_template(stream), container, write), ""
     if stream.codec_context is None:

@@ -26,7 +26,7 @@ from .decoding import packet_seconds
 from .disk import BUFFER_BYTES, Disk, DiskFile
 from .encoder_choice import choose_encoder
 from .encoder_settings import Encoding, explain_disk, reason_of
-from .passthrough import copy_words, open_tracks
+from .passthrough import COVERS, copy_words, lost_words, open_tracks
 from .source import Source
 from .stills import UPRIGHT
 from .tags import Tags
@@ -64,6 +64,7 @@ class Sink:
         self.time_base = source.time_base
         self.losses: list[str] = []
         self._finished = False
+        self._is_rehearsal = target is not None
         self._lock = lock
         self._disk = Disk()
         try:
@@ -199,7 +200,9 @@ class Sink:
         )  # fmt: skip
         self._attached = self.encoding.attached()
         muxer_options = dict(self.format.options)
-        if self.format.muxer in ("mp4", "mov") and source.container.metadata.keys() - _MP4_TAGS - _BRANDS:
+        unnamed = {name for name in source.container.metadata if name.lower() not in _MP4_TAGS | _BRANDS}
+        has_cover = self.format.muxer == "mp4" and any(codec in COVERS for codec in source.cover_codecs())
+        if self.format.muxer in ("mp4", "mov") and unnamed and not has_cover:  # such a table of metadata has no place for a cover
             muxer_options["movflags"] = "use_metadata_tags"
         if self.format.muxer in ("mp4", "mov"):
             muxer_options["movie_timescale"] = str(movie_timescale(self.time_base))
@@ -215,10 +218,14 @@ class Sink:
             target, "w", format=self.format.muxer, container_options=muxer_options, buffer_size=BUFFER_BYTES, io_open=io_open
         )
         self.stream = self.encoding.add_stream(self.container)
-        self.tracks, lost = open_tracks(source.other_streams, self.container, self.format)
+        self.tracks, lost = open_tracks(source.other_streams, self.container, self.format, covers=source.covers())
         self._by_index: dict[int, Track] = {track.source.index: track for track in self.tracks}
         self._texts = [track for track in self.tracks if isinstance(track, TextTrack)]
-        source.copy([track.source for track in self.tracks])
+        lost += lost_words(source, self.format)
+        if has_cover and unnamed:
+            lost.append(f"metadata {', '.join(sorted(unnamed))} dropped: beside a cover picture mp4 has no place for it")
+        if not self._is_rehearsal:
+            source.copy([track.source for track in self.tracks])
         self._copy_words(source)
         if self.tags.rotation and not self.format.rotation and not (self.format.images and self.encoder in UPRIGHT):
             lost.append(f"rotation by {self.tags.rotation} degrees dropped: {self.format.muxer} cannot say it")

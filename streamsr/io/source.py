@@ -17,6 +17,7 @@ from pathlib import Path
 
 import av
 import av.error
+from av.stream import Disposition
 
 from ..errors import SourceError
 from ..frame import fetch
@@ -31,7 +32,7 @@ from .nvdec import open_decoder
 from .pcm import trim_pcm
 from .seeking import seek_key_frame
 from .tags import Tags, read_tags
-from .tracks import LONGEST_PRIMING_S
+from .tracks import LONGEST_PRIMING_S, codec_name
 
 _INTERLEAVE_S = 2  # how far streams of one file may lie apart
 
@@ -145,6 +146,17 @@ class Source:
         with self._handing:
             self._copied = {stream.index for stream in streams}
             self._packets = deque(packet for packet in self._packets if packet.stream_index in self._copied)
+
+    def covers(self) -> dict[int, bytes]:
+        """Cover pictures by the index of their stream: FFmpeg hands them out before anything else."""
+        with self._handing:
+            return {
+                packet.stream_index: bytes(packet) for packet in self._packets if packet.stream.disposition & Disposition.attached_pic
+            }  # fmt: skip
+
+    def cover_codecs(self) -> list[str]:
+        """FFmpeg's names of the codecs of cover pictures."""
+        return [codec_name(stream) for stream in self.other_streams if stream.disposition & Disposition.attached_pic]
 
     def take_packets(self) -> Iterator[av.Packet]:
         """Packets of the copied streams that were read so far, in file order."""

@@ -1,0 +1,66 @@
+"""What a container has no place for is named, and fails with --strict; covers and data tracks are kept where there is a place."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from media import ffmpeg, make_clip, metadata, packets, streamsr, upscale
+
+
+def cover(path: object) -> bytes | None:
+    """The cover picture that ffprobe sees, as it is stored."""
+    command = ["ffprobe", "-v", "error", "-show_streams", "-of", "json", str(path)]
+    for stream in json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["streams"]:
+        if stream["disposition"]["attached_pic"]:
+            return ffmpeg("-i", path, "-map", f"0:{stream['index']}", "-c", "copy", "-f", "image2pipe", "-")
+    return None
+
+
+def refused(source: Path, out: Path, words: str) -> None:
+    outcome = streamsr("run", source, out, "--model", "resize", "--strict")
+    assert outcome.code == 6, outcome.err
+    assert words in outcome.err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("name", ["cover.mp4", "cover_attachment.mkv"])
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_cover_stays_a_cover(faults: Path, tmp_path: Path, name: str, suffix: str) -> None:
+    upscale(faults / name, tmp_path / f"out.{suffix}")
+    assert cover(tmp_path / f"out.{suffix}") == cover(faults / name) is not None
+    if suffix == "mkv":
+        found = json.loads(subprocess.run(["mkvmerge", "-J", tmp_path / "out.mkv"], capture_output=True, check=True).stdout)
+        assert [(each["file_name"], each["content_type"]) for each in found["attachments"]] == [("cover.jpg", "image/jpeg")]
+        assert [track["type"] for track in found["tracks"]].count("video") == 1
+
+
+@pytest.mark.parametrize("suffix", ["mov", "webm", "ts"])
+def test_lost_cover_is_named(faults: Path, tmp_path: Path, suffix: str) -> None:
+    assert "cover picture #2 (mjpeg) dropped" in upscale(faults / "cover.mp4", tmp_path / f"out.{suffix}").err
+    refused(faults / "cover.mp4", tmp_path / f"strict.{suffix}", "cover picture")
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov"])
+def test_data_track_of_a_camera_is_kept(faults: Path, tmp_path: Path, suffix: str) -> None:
+    upscale(faults / "gpmd_track.mp4", tmp_path / f"out.{suffix}", "--strict")
+    assert packets(tmp_path / f"out.{suffix}", "d:0") == packets(faults / "gpmd_track.mp4", "d:0") != []
+
+
+def test_lost_data_track_is_named(faults: Path, tmp_path: Path) -> None:
+    refused(faults / "gpmd_track.mp4", tmp_path / "out.mkv", "data")
+
+
+def test_chapters_and_titles_that_a_transport_stream_loses_are_named(faults: Path, tmp_path: Path) -> None:
+    outcome = upscale(faults / "chapters_title.mkv", tmp_path / "out.ts")
+    assert "2 chapters dropped" in outcome.err
+    assert "title=" in outcome.err
+    assert metadata(tmp_path / "out.ts").count("[CHAPTER]") == 0
+    refused(faults / "chapters_title.mkv", tmp_path / "strict.ts", "chapters")
+
+
+def test_reel_name_is_named_where_it_is_lost(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "in.mov", "-timecode", "01:00:00:00", "-metadata:s:v:0", "reel_name=A001", num_frames=3)
+    refused(clip, tmp_path / "out.mkv", "reel name 'A001'")
