@@ -79,7 +79,7 @@ def onnx_of(net: LumaChroma, metadata: dict[str, str] | None = None) -> onnx.Mod
     planes = graph.add("Concat", ["luma", "chroma", told], "planes", axis=1)
     last = graph.add("Add", [planes, graph.constant("minus_middle", np.float32(-MIDDLE))], "centred")
     if steps is not None:
-        last = graph.rounded(last, CODE, np.int8(0))
+        last = graph.rounded(last, CODE, np.uint8(128))  # with a sign OpenVINO would run the head in float32: 41 ms in place of 33
     gain = torch.tensor([1.0, CHROMA_GAIN, CHROMA_GAIN, 1.0, 1.0]).view(1, PLANES, 1, 1)
     assert net.head.bias is not None
     assert net.tail.bias is not None
