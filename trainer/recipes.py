@@ -165,7 +165,7 @@ def lite(scale: int) -> Recipe:
 def natural(recipe: Recipe) -> Recipe:
     """The same network on the same pairs, with the metric in its loss.
 
-    The fidelity terms stay: without them the metric alone does not keep contrast (trainer/README.md, "Flavours").
+    The fidelity terms stay: without them the metric alone does not keep contrast (docs/training-log.md, "Flavours").
     """
     stem, size = recipe.name.rsplit("_", 1)
     return replace(
