@@ -20,7 +20,8 @@ from ..io.moments import origin_of, read_at
 from ..io.source import Source
 from ..models import RESIZE, Form
 from ..options import Deinterlace, SourceOptions, UpscaleOptions
-from ..pipeline import fit_box
+from ..pipeline import find_condition, fit_box
+from ..upscaling.source_condition import Condition
 from ..upscaling.upscaler import Upscaler
 from .moments import Moment
 
@@ -47,6 +48,7 @@ class Video:
     width: int
     height: int
     form: Form | None
+    condition: Condition | None  # as a run of the whole video is told
     bit_rate_bps: float | None  # of the video
     pixel_aspect: Fraction
     is_interlaced: bool
@@ -106,7 +108,8 @@ class Studio:
                 tags = source.tags
                 rate = source.stream.bit_rate or source.container.bit_rate
                 self._videos[url] = Video(
-                    origin_of(source), source.rate, source.expected_frames, tags.width, tags.height, form_of(source),
+                    origin_of(source), source.rate, source.expected_frames, tags.width, tags.height,
+                    form_of(source), find_condition(source),
                     float(rate) if rate else None, source.stream.sample_aspect_ratio or Fraction(1), source.interlaced,
                 )  # fmt: skip
         return self._videos[url]
@@ -126,7 +129,7 @@ class Studio:
         box = setting.upscale.size
         size = None if box is None else fit_box(video.width, video.height, box)
         scale = setting.upscale.scale if size is None else size[0] / video.width
-        upscaler.turn_to(scale, size=size, form=video.form)
+        upscaler.turn_to(scale, size=size, form=video.form, condition=video.condition)
         frames = self._read(moment, video, setting.deinterlace, _RUN_IN if upscaler.is_recurrent else 0)
         at = perf_counter()
         afters = list(upscaler.stream(iter(frames)))
