@@ -1,7 +1,7 @@
 """The configuration of several streams: a TOML file whose keys are the options of `streamsr run`.
 
 [defaults] holds for every stream, [streams.NAME] is one. The table of options says which keys there are and reads their values, so
-a key means what its option means.
+a key means what its option means, and its value is checked by the same parser: a schema of msgspec or pydantic would be a second table.
 """
 
 from __future__ import annotations

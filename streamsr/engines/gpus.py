@@ -1,4 +1,7 @@
-"""The NVIDIA GPUs that are here, asked of the driver itself: no package is needed for it, and none is imported."""
+"""The NVIDIA GPUs that are here, asked of the driver itself.
+
+Not by nvidia-ml-py: NVML numbers GPUs as nvidia-smi does, whatever CUDA_VISIBLE_DEVICES says, and every engine here goes by CUDA's numbers.
+"""
 
 from __future__ import annotations
 

@@ -12,16 +12,18 @@ import hashlib
 import json
 import os
 import sys
-import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import platformdirs
+from filelock import FileLock
+
 from streamsr.engines.step_lane import Attention, Tensor
 from streamsr.errors import EngineError
+from streamsr.output_file import atomic_output
 
 MAGIC = b"streamsr plan 1\n"
 FORMAT = 1  # counts up when the same key would give another plan
@@ -91,13 +93,10 @@ def cache_folder() -> Path:
     """Where streamsr keeps what it can make again: $STREAMSR_CACHE, or `streamsr` in the system's folder for such things."""
     if os.environ.get(ENVIRONMENT):
         return Path(os.environ[ENVIRONMENT]).expanduser()
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "streamsr" / "cache"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "streamsr"
-    # a relative path is to be ignored, says the XDG base directory specification
-    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (given if given.is_absolute() else Path.home() / ".cache") / "streamsr"
+    # a relative path is to be ignored, says the XDG base directory specification; platformdirs takes it
+    if sys.platform == "linux" and not Path(os.environ.get("XDG_CACHE_HOME", "/")).is_absolute():
+        return Path.home() / ".cache" / "streamsr"
+    return platformdirs.user_cache_path("streamsr", appauthor=False)
 
 
 class PlanCache:
@@ -121,7 +120,7 @@ class PlanCache:
 
     def entries(self) -> Iterator[tuple[Path, PlanKey | DamagedPlanError]]:
         """Each plan file with its key, or with what is wrong with it; the plans themselves are not read."""
-        for path in sorted(self.folder.glob("*.plan")):
+        for path in sorted(path for path in self.folder.glob("*.plan") if not path.name.startswith(".")):  # a draft
             try:
                 yield path, _read_header(path)[0]
             except DamagedPlanError as error:
@@ -138,15 +137,16 @@ class PlanCache:
     @contextmanager
     def locked(self, key: PlanKey) -> Iterator[None]:
         """Held by one process at a time, so that several do not build the same plan; the lock of a dead process is free."""
+        lock = FileLock(self.path(key).with_suffix(".lock"), poll_interval=LOCK_EVERY_S)
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            file = self.path(key).with_suffix(".lock").open("a+b")
+            lock.acquire()
         except OSError as error:
             raise _unwritable(self.folder, error) from error
-        with file:
-            while not _lock(file.fileno()):
-                time.sleep(LOCK_EVERY_S)
+        try:
             yield
+        finally:
+            lock.release()
 
     def read_blob(self, name: str) -> bytes:
         """What TensorRT kept of earlier builds or runs under this name (timing and runtime caches); b"" for nothing."""
@@ -174,7 +174,7 @@ class PlanCache:
                     continue
             gone.append(path)
         if model is None and stale is None:
-            gone += sorted(path for kind in ("*.cache", "*.lock", ".*.partial") for path in self.folder.glob(kind))
+            gone += sorted(path for kind in ("*.cache", "*.lock", ".streamsr-*") for path in self.folder.glob(kind))
         for path in gone:
             path.unlink(missing_ok=True)
         return gone
@@ -252,38 +252,14 @@ def _replacing(path: Path) -> Iterator[Any]:
     """A file that takes the place of `path` once it is complete and on the disk."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        number, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-    except OSError as error:
-        raise _unwritable(path.parent, error) from error
-    try:
-        with os.fdopen(number, "wb") as file:
+        with atomic_output(path) as draft, draft.open("wb") as file:
+            draft.chmod(0o600)  # code that runs on the GPU is nobody else's to write
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException as error:
-        with suppress(OSError):
-            os.unlink(name)
-        if isinstance(error, OSError):
-            raise _unwritable(path.parent, error) from error
-        raise
+    except OSError as error:
+        raise _unwritable(path.parent, error) from error
 
 
 def _unwritable(folder: Path, error: OSError) -> EngineError:
     return EngineError(f"Cannot write to the cache {folder}: {error.strerror}.", hint=f"set {ENVIRONMENT} to another folder")
-
-
-def _lock(number: int) -> bool:
-    """Whether this process holds the lock of an open file now."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(number, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

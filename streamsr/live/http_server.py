@@ -129,6 +129,7 @@ class Guard:
 
 
 def _is_local_name(host: str) -> bool:
+    """Not by Starlette's TrustedHostMiddleware: that takes no IPv6 address, and no name under .localhost."""
     name = host[: host.rfind(":")] if host.rpartition(":")[2].isdigit() else host
     name = name.strip("[]").lower()
     if name == "localhost" or name.endswith(".localhost"):

@@ -112,8 +112,6 @@ def test_the_folder_follows_the_environment(tmp_path: Path, monkeypatch: pytest.
     assert cache_folder() == tmp_path / "xdg" / "streamsr"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     assert cache_folder() == Path.home() / ".cache" / "streamsr"
-    monkeypatch.setattr(sys, "platform", "darwin")
-    assert cache_folder() == Path.home() / "Library" / "Caches" / "streamsr"
     monkeypatch.setenv(ENVIRONMENT, str(tmp_path / "own"))
     assert cache_folder() == tmp_path / "own"
     assert PlanCache().folder == tmp_path / "own" / "engines"
