@@ -16,8 +16,8 @@ from typing import Literal
 
 import numpy as np
 
-Filter = Literal["lanczos", "bicubic"]
-NUM_TAPS = {"lanczos": 6, "bicubic": 4}  # at the scale of the coarser side
+Filter = Literal["lanczos", "bicubic", "linear"]
+NUM_TAPS = {"lanczos": 6, "bicubic": 4, "linear": 2}  # at the scale of the coarser side
 CUTOFF = 0.002
 ONE_ACROSS, ONE_DOWN = 1 << 14, 1 << 12
 
@@ -41,14 +41,17 @@ class Taps:
 
 
 @lru_cache(maxsize=64)
-def make_taps(source: int, target: int, length: int, one: int, name: Filter = "lanczos", site: tuple[float, float] = (0.5, 0.5)) -> Taps:
-    """The first `length` results of bringing `source` samples to `target`.
+def make_taps(
+    source: int, target: int, length: int, one: int, name: Filter = "lanczos", site: tuple[float, float] = (0.5, 0.5), added: int = 0
+) -> Taps:  # fmt: skip
+    """The first `length` results of bringing `source` samples, and `added` more that are like the last one, to `target`.
 
     site: where a sample lies in its cell, before and after: 0.5 in its middle; "left" chroma of 4:2:0 is at 0.25 (`chroma_site`).
     """
     site_in, site_out = (round(256 * part) for part in site)
+    available, source = source, source + added
     step = ((source << 16) + target // 2) // target  # in 1/65536 sample
-    if abs(step - 65536) < 10 and site_in == site_out:
+    if abs(step - 65536) < 10 and site_in == site_out and length <= available:
         return Taps(np.arange(length, dtype=np.int32), np.full((length, 1), one, np.int16))
     width = 1 + (NUM_TAPS[name] if step <= 65536 else -(-NUM_TAPS[name] * source // target))
     width = max(min(width, source - 2), 1)
@@ -57,7 +60,7 @@ def make_taps(source: int, target: int, length: int, one: int, name: Filter = "l
     positions = first[:, None] + np.arange(width)
     distance = np.abs(positions - centre[:, None] / 131072) * (target / source if step > 65536 else 1.0)
     first, weights = _trimmed(first, _KERNELS[name](distance))
-    first, weights = _inside(first, weights, source)
+    first, weights = _inside(first, weights, available)
     return Taps(first[:length].astype(np.int32), _quantised(weights[:length], one).astype(np.int16))
 
 
@@ -72,7 +75,11 @@ def _bicubic(distance: np.ndarray, c: float = 0.6) -> np.ndarray:
     return np.where(distance < 1, near, np.where(distance < 2, far, 0.0))
 
 
-_KERNELS = {"lanczos": _lanczos, "bicubic": _bicubic}
+def _linear(distance: np.ndarray) -> np.ndarray:
+    return np.maximum(1 - distance, 0.0)
+
+
+_KERNELS = {"linear": _linear, "lanczos": _lanczos, "bicubic": _bicubic}
 
 
 def _trimmed(first: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

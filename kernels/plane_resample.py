@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import launch_device as devices
-from .filters import ONE_ACROSS, ONE_DOWN, Filter, make_taps
+from .filters import NUM_TAPS, ONE_ACROSS, ONE_DOWN, Filter, make_taps
 from .kernel_source import Kernel
 from .launch_device import DEFAULT_SHARED_BYTES, Device, Tables, View
 
@@ -19,7 +19,7 @@ SAMPLES = {np.dtype(np.uint8): "u8", np.dtype(np.uint16): "u16"}
 DEPTHS = (8, 9, 10, 12, 14, 16)
 MAX_SIDE = 32768  # samples
 TILE_WIDTH, TILE_HEIGHTS, BLOCK = 32, (32, 16, 8, 4, 2, 1), (32, 8)
-Line = tuple[int, int, int, int, Filter, tuple[float, float]]  # what make_taps is asked
+Line = tuple[int, int, int, int, Filter, tuple[float, float], int]  # what make_taps is asked
 # the first chroma sample of 4:2:0, in luma samples from the first of these (H.273, figure 1)
 LOCATIONS = {"left": (0, 0.5), "center": (0.5, 0.5), "topleft": (0, 0), "top": (0.5, 0), "bottomleft": (0, 1), "bottom": (0.5, 1)}
 
@@ -47,6 +47,7 @@ def resample(
     site: tuple[float, float] = (0.5, 0.5),
     out_site: tuple[float, float] | None = None,
     extent: tuple[int, int] | None = None,
+    added: tuple[int, int] = (0, 0),
     tables: Tables | None = None,
     stream: Any = None,
 ) -> Any:
@@ -59,6 +60,7 @@ def resample(
     site: where samples lie in their cells (`chroma_site`); out_site: in those of `out`, by default the same.
     extent: (width, height) that all of `samples` becomes, of which `out` is the upper left part; by default the size of `out`.
         Chroma of an odd size needs it: 81 samples of a picture 161 wide become 162 of one 322 wide, of which 161 count.
+    added: columns and rows like the last ones that count as part of `samples`, for a ratio of whole numbers.
     tables: keeps the filters on the device for as long as it lives; a CUDA graph of this needs that.
     Returns `out`. Raises ValueError for sizes, strides and options that cannot be, TypeError for wrong types, RuntimeError without
     CuPy or a GPU.
@@ -73,8 +75,8 @@ def resample(
         if max(*source.shape[:2], *full) > MAX_SIDE:
             raise ValueError(f"{source.shape[1]}x{source.shape[0]} samples to {full[0]}x{full[1]}; a side has at most {MAX_SIDE}.")
         after = site if out_site is None else out_site
-        across = (source.shape[1], full[0], width, ONE_ACROSS, kernel, (site[0], after[0]))
-        down = (source.shape[0], full[1], height, ONE_DOWN, kernel, (site[1], after[1]))
+        across = (source.shape[1], full[0], width, ONE_ACROSS, kernel, (site[0], after[0]), added[0])
+        down = (source.shape[0], full[1], height, ONE_DOWN, kernel, (site[1], after[1]), added[1])
         _launch(device, source, target, across, down, bits=bits, shifts=(shift, shift if out_shift is None else out_shift), tables=tables)
     return out
 
@@ -94,8 +96,8 @@ def _check(source: View, target: View, bits: int, shift: int, out_shift: int, ke
         raise ValueError(f"samples has shape {source.shape}, out {target.shape}: as many planes in one as in the other.")
     if source.pointer == target.pointer:
         raise ValueError("out is samples itself; a result needs memory of its own.")
-    if kernel not in ("lanczos", "bicubic"):
-        raise ValueError(f"Unknown kernel {kernel!r}. Kernels: lanczos, bicubic.")
+    if kernel not in NUM_TAPS:
+        raise ValueError(f"Unknown kernel {kernel!r}. Kernels: {', '.join(NUM_TAPS)}.")
 
 
 def _launch(

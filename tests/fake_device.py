@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import numpy as np
 
-from streamsr.engines.device_engine import DeviceMemoryError, DeviceState, DType, check_call
+from streamsr.engines.device_engine import Contract, DeviceMemoryError, DeviceState, DType, check_call
 from streamsr.errors import EngineError, UsageError
 from streamsr.models import StateShape
 
@@ -53,6 +54,7 @@ class FakeDeviceEngine:
     def __init__(self, device: FakeDevice, *, scale: int = 2, dtype: DType = "float16", recurrent: bool = True, gain: float = 1.0,
                  broken: int | None = None) -> None:  # fmt: skip
         self.fake, self.scale, self.dtype, self.gain, self.broken = device, scale, dtype, gain, broken
+        self.has_chroma = False
         self.states = (StateShape("state_0", 1),) if recurrent else ()
         self.lanes: list[FakeLane] = []
         self.closed = False
@@ -113,10 +115,12 @@ class FakeLane:
         n, h, w = self.shape
         return tuple(np.zeros((n, s.channels, s.scale * h, s.scale * w), self.engine.dtype) for s in self.engine.states)
 
-    def enqueue(self, luma: np.ndarray, out: np.ndarray, state: DeviceState = (), following: DeviceState = (), *, stream: int) -> None:
+    def enqueue(
+        self, luma: np.ndarray, out: np.ndarray, state: DeviceState = (), following: DeviceState = (), chroma: Any = None, *, stream: int
+    ) -> None:  # fmt: skip
         engine = self.engine
         assert self.is_open, "a lane was used after it was closed"
-        check_call(self, engine.scale, engine.dtype, engine.states, luma, out, state, following)
+        check_call(Contract.of(engine, self.shape), luma, out, state, following, chroma)
         if engine.broken is not None:
             engine.broken -= 1
             if engine.broken < 0:

@@ -8,6 +8,7 @@ from typing import Any
 
 from streamsr_kernels import chroma_site, compare_planes, extend_edge, join_surface, pack, resample, split_surface, unpack
 
+from ..upscaling.chroma_grid import Grid, place_on
 from .device import DeviceArray, Tables
 from .frame_plan import ChromaMap
 
@@ -48,6 +49,19 @@ class CupyKernels:
         with self._on:
             for plane, target in zip(planes, out, strict=True):
                 resample(plane, target, bits=bits, site=site, extent=chroma.extent, tables=tables, stream=stream)
+
+    def regrid_chroma(
+        self, planes: Sequence[DeviceArray], out: Sequence[DeviceArray], source: Grid, target: Grid, *, is_linear: bool, bits: int,
+        tables: Tables, stream: Any,
+    ) -> None:  # fmt: skip
+        down, across = (place_on(source[axis], target[axis], planes[0].shape[axis], out[0].shape[axis]) for axis in (0, 1))
+        site = (across[0] + 128) / 256, (down[0] + 128) / 256
+        with self._on:
+            for plane, made in zip(planes, out, strict=True):
+                resample(
+                    plane, made, bits=bits, kernel="linear" if is_linear else "lanczos", out_site=site,
+                    extent=(across[1], down[1]), added=(across[2], down[2]), tables=tables, stream=stream,
+                )  # fmt: skip
 
     def look(
         self, plane: DeviceArray, before: DeviceArray, samples: DeviceArray, differs: DeviceArray, *, step: tuple[int, int], stream: Any

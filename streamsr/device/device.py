@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import av
 import numpy as np
 
+from ..upscaling.chroma_grid import Grid
 from .frame_plan import ChromaMap
 
 DeviceArray = Any
@@ -64,6 +65,15 @@ class Kernels(Protocol):
         self, planes: Sequence[DeviceArray], out: Sequence[DeviceArray], chroma: ChromaMap, *, bits: int, tables: Tables, stream: Stream
     ) -> None:
         """Lanczos, samples staying where `chroma` says they lie. Agrees with `streamsr.resample.Resampler` within one code."""
+
+    def regrid_chroma(
+        self, planes: Sequence[DeviceArray], out: Sequence[DeviceArray], source: Grid, target: Grid, *, is_linear: bool, bits: int,
+        tables: Tables, stream: Stream,
+    ) -> None:  # fmt: skip
+        """Cb and Cr from one grid to another, by linear interpolation or by Lanczos.
+
+        Agrees with `streamsr.upscaling.chroma_grid.ChromaResampler` within one code.
+        """
 
     def look(
         self, plane: DeviceArray, before: DeviceArray, samples: DeviceArray, differs: DeviceArray, *, step: tuple[int, int], stream: Stream

@@ -15,7 +15,7 @@ import av
 import numpy as np
 
 from ..engines import choose_engine
-from ..engines.device_engine import DeviceEngine, DeviceMemoryError
+from ..engines.device_engine import DeviceChroma, DeviceEngine, DeviceMemoryError
 from ..engines.handover import DeviceHandover
 from ..errors import EngineError
 from ..frame import Frame, fetch, find_layout
@@ -27,7 +27,7 @@ from ..upscaling.upscaler import Upscaler
 from .device import Device, DeviceArray
 from .device_queue import DeviceQueue
 from .device_selection import FRAMES_IN_FLIGHT
-from .frame_plan import Picture, describe_picture, find_reason_for_host, picture_format
+from .frame_plan import Picture, Told, describe_picture, find_reason_for_host, picture_format
 from .frame_slot import Rings
 from .gpu_stream import Course
 from .inflight import Flight, HandoverHooks
@@ -106,7 +106,7 @@ class DeviceUpscaler(Upscaler):
         assert layout is not None
         size = self.output_size(width, height, pix_fmt)
         passes = self.choice.plan(width, height, size)
-        if find_reason_for_host(layout) is not None or not passes:
+        if find_reason_for_host(layout, passes) is not None or not passes:
             return super().prepare(width, height, pix_fmt)
         first = width, height
         for spec in passes:
@@ -211,14 +211,14 @@ class DeviceUpscaler(Upscaler):
         if words not in self.notes:
             self.notes.append(words)
 
-    def describe(self, video: av.VideoFrame, size: tuple[int, int]) -> Picture | None:
+    def describe(self, video: av.VideoFrame, size: tuple[int, int], told: Told = (0.0, 0.0)) -> Picture | None:
         """What the kernels are told of frames like this; None where they go by way of the host."""
         layout = find_layout(picture_format(video))
         assert layout is not None
-        why = find_reason_for_host(layout)
         passes = self.choice.plan(video.width, video.height, size)
+        why = find_reason_for_host(layout, passes)
         if why is None and passes and not self._has_fallen_back:
-            return describe_picture(video, size, passes)
+            return describe_picture(video, size, passes, told)
         if why is not None:
             self.note(f"{why}: only the network runs on {self.options.device}, FFmpeg does the rest on the CPU")
         elif self.choice.specs and not passes:
@@ -233,12 +233,12 @@ class DeviceUpscaler(Upscaler):
             rung = Rung(rung.num_slots, largest, rung.limit)
 
         def succeed(
-            number: int, luma: DeviceArray, out: DeviceArray, state: Planes, following: Planes, *, stream: int
+            number: int, luma: DeviceArray, out: DeviceArray, state: Planes, following: Planes, chroma: DeviceChroma | None, *, stream: int
         ) -> DeviceEngine | None:  # fmt: skip
             spec = picture.passes[number].spec
             key = (spec.name, spec.scale, picture.bits)
             handover = self._handovers.get(key)
-            successor = None if handover is None else handover.check(luma, out, state, following, stream=stream)
+            successor = None if handover is None else handover.check(luma, out, state, following, chroma, stream=stream)
             if successor is not None:
                 self._retired.append(self._networks[key])
                 self._networks[key] = successor

@@ -11,7 +11,9 @@ from ..frame import SURFACES, Layout, fetch, find_layout, is_on_device, sample_f
 from ..models import ModelSpec
 from ..resample import even_extension, exact_side, planar_format
 from ..siting import find_chroma_location
+from ..upscaling.chroma_grid import Grid, grid_of, network_grid
 
+Told = tuple[float, float]  # blur and damage: streamsr.upscaling.source_condition
 SURFACE_OF = {planar: surface for surface, planar in SURFACES.items()} | {"yuvj420p": "nv12"}  # what an encoder takes
 
 
@@ -49,6 +51,7 @@ class Pass:
     spec: ModelSpec
     shape: tuple[int, int]  # rows and columns of the luma that goes in
     padded: tuple[int, int]  # the same, up to the model's multiple
+    chroma: tuple[Grid, Grid] | None = None  # where chroma lies before, and where the network takes it; None: it takes none
 
     @property
     def result(self) -> tuple[int, int]:
@@ -68,6 +71,13 @@ class Picture:
     size: tuple[int, int]  # of the output
     luma_size: tuple[int, int]  # the part of it that the picture takes up: see Note [Odd sizes] of streamsr.resample
     passes: tuple[Pass, ...]
+    told: Told = (0.0, 0.0)  # what networks of luma and chroma are told about the source
+    grids: tuple[Grid, Grid] | None = None  # where the networks' chroma lies in pixels of the output, and where the output's does
+
+    @property
+    def has_chroma(self) -> bool:
+        """Whether a network makes the output's chroma."""
+        return self.grids is not None
 
     @property
     def bits(self) -> int:
@@ -83,8 +93,10 @@ class Picture:
         return [(height, width) for width, height in sides]
 
 
-def find_reason_for_host(layout: Layout) -> str | None:
+def find_reason_for_host(layout: Layout, passes: Sequence[ModelSpec] = ()) -> str | None:
     """Why frames of this layout are upscaled by way of host memory; None where they need not be."""
+    if layout.kind == "gray" and any(spec.has_chroma for spec in passes):
+        return f"{layout.name} has no chroma, which the network takes"
     if layout.alpha:
         return f"{layout.name} has alpha"
     if layout.kind == "rgb":
@@ -92,7 +104,7 @@ def find_reason_for_host(layout: Layout) -> str | None:
     return None
 
 
-def describe_picture(video: av.VideoFrame, size: tuple[int, int], passes: Sequence[ModelSpec]) -> Picture:
+def describe_picture(video: av.VideoFrame, size: tuple[int, int], passes: Sequence[ModelSpec], told: Told = (0.0, 0.0)) -> Picture:
     """The Picture of a frame, planar or a surface. size: (width, height) of the output; passes: the model at each pass."""
     pix_fmt = picture_format(video)
     layout = find_layout(pix_fmt)
@@ -101,13 +113,22 @@ def describe_picture(video: av.VideoFrame, size: tuple[int, int], passes: Sequen
     source = (video.width, video.height)
     luma_width, luma_height = (exact_side(*side) for side in zip(source, size, layout.log2_chroma, strict=True))
     rows, columns = video.height, video.width
-    steps = []
-    for spec in passes:
-        multiple = spec.size_multiple
-        steps.append(Pass(spec, (rows, columns), (rows + -rows % multiple, columns + -columns % multiple)))
-        rows, columns = steps[-1].result
-    chroma = None
+    chroma, grid, own = None, None, None
     if layout.kind == "yuv":
         location = find_chroma_location(fetch(video)) if layout.log2_chroma != (0, 0) else "unspecified"
         chroma = ChromaMap(source, size, layout.log2_chroma, location)
-    return Picture(*source, layout, is_on_device(video), chroma, size, (luma_width, luma_height), tuple(steps))
+        grid = own = grid_of(layout, location if layout.log2_chroma != (0, 0) else "center")
+    steps = []
+    for spec in passes:
+        multiple, grids = spec.size_multiple, None
+        if spec.has_chroma:
+            assert grid is not None
+            grids = grid, network_grid(grid, spec.scale)
+            grid = grids[1]
+        steps.append(Pass(spec, (rows, columns), (rows + -rows % multiple, columns + -columns % multiple), grids))
+        rows, columns = steps[-1].result
+        grid = grid and (grid[0].enlarged(spec.scale), grid[1].enlarged(spec.scale))
+    if grid is not None and (rows, columns) != (luma_height, luma_width):
+        grid = grid[0].enlarged(luma_height / rows), grid[1].enlarged(luma_width / columns)
+    ends = None if grid is None or own is None or not any(spec.has_chroma for spec in passes) else (grid, own)
+    return Picture(*source, layout, is_on_device(video), chroma, size, (luma_width, luma_height), tuple(steps), told, ends)

@@ -68,7 +68,7 @@ class Slot:
         self.sources: list[Planes] = [tuple(device.allocate(shape, dtype) for shape in shapes) for _ in range(batch)]
         self.results: list[Planes] = [tuple(device.allocate(shape, dtype) for shape in large) for _ in range(batch)]
         self._given = [] if picture.is_surface else [[device.pin(shape, dtype) for shape in shapes] for _ in range(batch)]
-        self.chain = Chain(device, picture, engines, batch=batch, limit=limit)
+        self.chain = Chain(device, picture, engines, batch=batch, limit=limit, stream=self.stream)
         self.uncaptured = "" if self.chain.is_capturable else "the engine replays its own"  # why there are no graphs
 
     @property
@@ -110,10 +110,12 @@ class Slot:
     def repeat(self, before: Slot) -> None:
         """Instead of `launch`, where the luma is that of the frame in slot `before`, which was launched last."""
         assert before.computed is not None
+        made = len(self.results[0]) if self._picture.has_chroma else 1  # planes that the network makes
         if before is not self:
             self._device.wait(self.stream, before.computed)
-            self._device.copy(before.results[0][0], self.results[0][0], self.stream)
-        if self._picture.chroma is not None:
+            for plane, copy in zip(before.results[0][:made], self.results[0], strict=False):
+                self._device.copy(plane, copy, self.stream)
+        if self._picture.chroma is not None and not self._picture.has_chroma:
             self._device.kernels.resample_chroma(
                 self.sources[0][1:3], self.results[0][1:3], self._picture.chroma, bits=self._picture.bits,
                 tables=self.chain.tables, stream=self.stream,

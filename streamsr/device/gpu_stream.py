@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import av
 
 from ..errors import EngineError, StreamsrError
-from ..frame import fetch, is_on_device
+from ..frame import Frame, fetch, is_on_device
 from ..resample import CONVERT_FLAGS, Resampler, planar_format
 from ..upscaling.frame_sequence import Stream
 from ..upscaling.scene_cuts import Continuity
-from .frame_plan import picture_format
+from .frame_plan import Told, picture_format
 from .frame_slot import Ticket
 from .inflight import Flight
 from .oom_fallback import DeviceTooSmallError, Rung
@@ -31,6 +31,7 @@ class Course:
         self._pix_fmt = planar_format(like[2])
         self._size = upscaler.output_size(like[0], like[1], self._pix_fmt)
         self._convert = Resampler(pix_fmt=self._pix_fmt, flags=CONVERT_FLAGS)
+        self._told: Told | None = None  # of the source, found in its first frame
         self._host: Stream | None = None
         self._kind: tuple[object, ...] = ()  # of the last frame; another one needs another flight
         self._flight: Flight | None = None
@@ -97,7 +98,11 @@ class Course:
         self._close_flight()
 
     def _open_flight(self, video: av.VideoFrame) -> None:
-        picture = self._upscaler.describe(video, self._size)
+        if self._told is None and self._upscaler.has_chroma:
+            frame = Frame(fetch(video))
+            found = self._upscaler.condition_of(frame.luma, frame.layout.bits)
+            self._told = found.blur, found.damage
+        picture = self._upscaler.describe(video, self._size, self._told or (0.0, 0.0))
         if picture is None:
             return
         try:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..engines.device_engine import DeviceEngine, DeviceMemoryError
+from ..engines.device_engine import DeviceChroma, DeviceEngine, DeviceMemoryError
 from ..upscaling.scene_cuts import Continuity
 from .device import Device, DeviceArray
 from .frame_plan import Picture
@@ -31,7 +31,8 @@ class Succeed(Protocol):
     """Asked after a frame was launched whether another engine takes over pass `number`: see `DeviceHandover.check`."""
 
     def __call__(
-        self, number: int, luma: DeviceArray, out: DeviceArray, state: Planes, following: Planes, *, stream: int
+        self, number: int, luma: DeviceArray, out: DeviceArray, state: Planes, following: Planes, chroma: DeviceChroma | None, *,
+        stream: int,
     ) -> DeviceEngine | None: ...  # fmt: skip
 
 
@@ -197,13 +198,14 @@ class Flight:
         for number in range(len(engines)):
             planes = slot.chain.planes_of(number)
             if planes is not None:
-                successor = self._handover.succeed(number, *planes, state[number], following[number], stream=slot.stream.ptr)
+                luma, out, chroma = planes
+                successor = self._handover.succeed(number, luma, out, state[number], following[number], chroma, stream=slot.stream.ptr)
                 engines[number] = successor or engines[number]
         if engines == self._engines:
             return
         self.land()
         before, self._engines = self._states, engines
-        del slot, planes
+        del slot, planes, luma, out, chroma
         if before:
             self._states = [self._new_states() for _ in range(2)]
             stream = self._device.open_stream()
@@ -253,9 +255,10 @@ class Flight:
     def _try_open(self) -> str:
         self._close_slots()
         try:
-            for _ in range(self.rung.num_slots):
+            rung, rings = self.rung, self._rings
+            for _ in range(rung.num_slots):
                 self._slots.append(
-                    Slot(self._device, self.picture, self._engines, batch=self.rung.batch, limit=self.rung.limit, rings=self._rings)
+                    Slot(self._device, self.picture, self._engines, batch=rung.batch, limit=rung.limit, rings=rings)
                 )
         except DeviceMemoryError as error:
             return str(error)

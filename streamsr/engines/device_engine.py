@@ -24,6 +24,7 @@ a 10-bit video at most. A state is written by a layer that computes in half, so 
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast
 
 from streamsr.errors import EngineError
@@ -39,6 +40,15 @@ DeviceArray = Any
 DeviceState = tuple[DeviceArray, ...]  # (n, channels, scale * h, scale * w) for each of `DeviceEngine.states`
 
 
+@dataclass(frozen=True, slots=True)
+class DeviceChroma:
+    """The chroma of one `Lane.enqueue`, for a model of luma and chroma (streamsr.engines.Chroma is the same in host memory)."""
+
+    samples: DeviceArray  # (n, 2, h, w), Cb and Cr on the network's grid, codes divided by the largest code
+    out: DeviceArray  # (n, 2, h, w), written whole; neither clipped nor rounded
+    condition: DeviceArray  # (1, 2, 1, 1): the source's blur and damage, of all n planes
+
+
 class Lane(Protocol):
     """Room for one frame, or a batch of them, of one shape: see Note [Lanes]."""
 
@@ -48,13 +58,17 @@ class Lane(Protocol):
     def new_state(self) -> DeviceState:
         """Zeros: the state before a first frame. Each call gives new arrays; fill one with zeros to start again."""
 
-    def enqueue(self, luma: DeviceArray, out: DeviceArray, state: DeviceState = (), following: DeviceState = (), *, stream: int) -> None:
+    def enqueue(
+        self, luma: DeviceArray, out: DeviceArray, state: DeviceState = (), following: DeviceState = (),
+        chroma: DeviceChroma | None = None, *, stream: int,
+    ) -> None:  # fmt: skip
         """Launch the model for one batch on `stream`, a cudaStream_t as an integer, and return at once.
 
         luma: (n, 1, h, w), codes divided by the largest code.
         out: (n, 1, scale * h, scale * w), written whole; neither clipped nor rounded.
         state: what the call for the frame before wrote to `following`, or `new_state`; read, left as it was.
         following: as many arrays of the same shapes, none of them one of `state`; written whole.
+        chroma: for a model that has it (`DeviceEngine.has_chroma`), and for no other.
         All are C-contiguous arrays of the engine's dtype on its device that begin where an allocation does (TensorRT wants
         256 bytes of alignment), and stay untouched until the stream has come by.
         Raises ValueError for arrays that are not so, EngineError when the launch fails.
@@ -74,6 +88,7 @@ class DeviceEngine(Protocol):
     scale: int
     dtype: DType  # of planes and states
     states: tuple[StateShape, ...]
+    has_chroma: bool  # the model takes and gives chroma
     max_batch: int  # the largest n of `open_lane`
 
     def open_lane(self, n: int, height: int, width: int) -> Lane:
@@ -106,14 +121,35 @@ def address(array: DeviceArray) -> int:
     return int(interface(array)["data"][0])
 
 
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What a lane's arrays have to be. shape: n, h, w of the luma planes."""
+
+    shape: tuple[int, int, int]
+    scale: int
+    dtype: DType
+    states: tuple[StateShape, ...]
+    has_chroma: bool
+
+    @classmethod
+    def of(cls, engine: DeviceEngine, shape: tuple[int, int, int]) -> Contract:
+        return cls(shape, engine.scale, engine.dtype, engine.states, engine.has_chroma)
+
+
 def check_call(
-    lane: Lane, scale: int, dtype: DType, states: tuple[StateShape, ...],
-    luma: DeviceArray, out: DeviceArray, state: DeviceState, following: DeviceState,
-) -> None:  # fmt: skip
+    contract: Contract, luma: DeviceArray, out: DeviceArray, state: DeviceState, following: DeviceState, chroma: DeviceChroma | None
+) -> None:
     """Raises ValueError, naming the array, where the arrays of `Lane.enqueue` are not what it asks for."""
-    n, h, w = lane.shape
+    n, h, w = contract.shape
+    scale, dtype, states, has_chroma = contract.scale, contract.dtype, contract.states, contract.has_chroma
     if not len(state) == len(following) == len(states):
         raise ValueError(f"The model has {len(states)} states; the call has {len(state)} and room for {len(following)}.")
+    if (chroma is not None) != has_chroma:
+        raise ValueError("The model takes chroma, and the call has none." if has_chroma else "The model takes no chroma.")
+    if chroma is not None:
+        _check("chroma", chroma.samples, (n, 2, h, w), dtype)
+        _check("chroma_hr", chroma.out, (n, 2, h, w), dtype)
+        _check("condition", chroma.condition, (1, 2, 1, 1), dtype)
     _check("luma", luma, (n, 1, h, w), dtype)
     _check("out", out, (n, 1, scale * h, scale * w), dtype)
     for shape, old, new in zip(states, state, following, strict=True):

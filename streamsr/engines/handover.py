@@ -17,7 +17,7 @@ from dataclasses import replace
 import numpy as np
 
 from streamsr.engines.cupy_arrays import Arrays
-from streamsr.engines.device_engine import DeviceArray, DeviceEngine, DeviceState
+from streamsr.engines.device_engine import DeviceArray, DeviceChroma, DeviceEngine, DeviceState, DType
 from streamsr.engines.engine import Chroma, Engine, State
 from streamsr.engines.succession import Candidate, Say, Size, Succession
 from streamsr.errors import StreamsrError
@@ -167,8 +167,9 @@ class DeviceHandover:
             self._succession.find((n, height, width))
 
     def check(
-        self, luma: DeviceArray, out: DeviceArray, state: DeviceState = (), following: DeviceState = (), *, stream: int
-    ) -> DeviceEngine | None:
+        self, luma: DeviceArray, out: DeviceArray, state: DeviceState = (), following: DeviceState = (),
+        chroma: DeviceChroma | None = None, *, stream: int,
+    ) -> DeviceEngine | None:  # fmt: skip
         """The successor, once it is built and agrees with what the running engine made of one frame; None before and after.
 
         The arrays are those of `Lane.enqueue` for a frame that was launched on `stream`, and are left as they are. Costs
@@ -181,10 +182,13 @@ class DeviceHandover:
             return None
         frame = (luma, out, state, following)
         return candidate.engine if self._succession.settle(
-            candidate, self._num_checks, lambda engine: self._compare(engine, frame, stream)
+            candidate, self._num_checks, lambda engine: self._compare(engine, frame, chroma, stream)
         ) else None  # fmt: skip
 
-    def _compare(self, engine: DeviceEngine, frame: tuple[DeviceArray, DeviceArray, DeviceState, DeviceState], stream: int) -> str:
+    def _compare(
+        self, engine: DeviceEngine, frame: tuple[DeviceArray, DeviceArray, DeviceState, DeviceState], chroma: DeviceChroma | None,
+        stream: int,
+    ) -> str:  # fmt: skip
         def host(array: DeviceArray) -> np.ndarray:
             return self._arrays.download(array, stream=stream)
 
@@ -198,12 +202,26 @@ class DeviceHandover:
             trial_state, trial_following = lane.new_state(), lane.new_state()
             for old, copy in zip(state, trial_state, strict=True):
                 self._arrays.upload(host(old), copy, 1.0, stream=stream)
-            lane.enqueue(trial_luma, trial, trial_state, trial_following, stream=stream)
+            trial_chroma = None if chroma is None else self._trial_of(chroma, engine.dtype, stream)
+            lane.enqueue(trial_luma, trial, trial_state, trial_following, trial_chroma, stream=stream)
+            if chroma is not None and trial_chroma is not None:
+                made, tried = (np.clip(host(plane), 0, 1) * 255 for plane in (chroma.out, trial_chroma.out))
+                why = find_difference(made, tried, (), (), precision=self.running.precision, plane="chroma")
+                if why:
+                    return why
             lumas = (np.clip(host(plane), 0, 1) * 255 for plane in (out, trial))
             states = ([host(array) for array in arrays] for arrays in (following, trial_following))
             return find_difference(*lumas, *states, precision=self.running.precision)
         finally:
             lane.close()
+
+    def _trial_of(self, chroma: DeviceChroma, dtype: DType, stream: int) -> DeviceChroma:
+        """The same chroma for another engine, with room for what it makes of it."""
+        arrays = (chroma.samples, chroma.out, chroma.condition)
+        samples, out, condition = (self._arrays.zeros(tuple(array.shape), dtype) for array in arrays)
+        for one, copy in ((chroma.samples, samples), (chroma.condition, condition)):
+            self._arrays.upload(self._arrays.download(one, stream=stream), copy, 1.0, stream=stream)
+        return DeviceChroma(samples, out, condition)
 
     def close(self) -> None:
         """Stop a build and wait until it has ended. The successors that took over belong to the pipeline; frees the others."""

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from streamsr.engines.cupy_arrays import Arrays
-from streamsr.engines.device_engine import DeviceArray, DeviceEngine, DeviceState, Lane
+from streamsr.engines.device_engine import DeviceArray, DeviceChroma, DeviceEngine, DeviceState, Lane
 from streamsr.engines.engine import Chroma, State
-from streamsr.errors import EngineError
 
 CONCURRENCY = 2  # planes on the device at once: one is computed while the other comes or goes
 MAX_SIZES = 4  # plane sizes whose lanes are kept
@@ -30,6 +29,7 @@ class _Slot:
     out: DeviceArray
     state: DeviceState
     following: DeviceState
+    chroma: DeviceChroma | None
 
 
 @dataclass
@@ -61,8 +61,6 @@ class HostedEngine:
 
     def infer(self, luma: np.ndarray, out: np.ndarray, state: State = (), chroma: Chroma | None = None) -> State:
         """luma (h, w) -> out (scale * h, scale * w): see `Engine.infer`."""
-        if chroma is not None:
-            raise EngineError(f"{self.name} on {self.device} does not run models of luma and chroma yet.", hint="use --device cpu")
         slot = self._take(*luma.shape)
         max_code = (1 << self.bits) - 1
         try:
@@ -70,8 +68,13 @@ class HostedEngine:
             arrays.upload(np.ascontiguousarray(luma)[None, None], slot.luma, 1 / max_code, stream=stream)
             for host, array in zip(state, slot.state, strict=True):
                 arrays.upload(np.ascontiguousarray(host)[None], array, 1.0, stream=stream)
-            slot.lane.enqueue(slot.luma, slot.out, slot.state, slot.following, stream=stream)
+            if chroma is not None and slot.chroma is not None:
+                arrays.upload(np.ascontiguousarray(chroma.samples)[None], slot.chroma.samples, 1 / max_code, stream=stream)
+                arrays.upload(chroma.told, slot.chroma.condition, 1.0, stream=stream)
+            slot.lane.enqueue(slot.luma, slot.out, slot.state, slot.following, slot.chroma, stream=stream)
             np.copyto(out, arrays.codes(slot.out, max_code, out.dtype, stream=stream)[0, 0])
+            if chroma is not None and slot.chroma is not None:
+                np.copyto(chroma.out, arrays.codes(slot.chroma.out, max_code, out.dtype, stream=stream)[0])
             return tuple(arrays.download(array, stream=stream)[0] for array in slot.following)
         finally:
             self._give_back(slot)
@@ -108,7 +111,11 @@ class HostedEngine:
         try:
             zeros, s = self._arrays.zeros, self.scale
             planes = zeros((1, 1, height, width), self.inner.dtype), zeros((1, 1, s * height, s * width), self.inner.dtype)
-            return _Slot(lane, self._arrays.open_stream(), *planes, lane.new_state(), lane.new_state())
+            chroma = None
+            if self.inner.has_chroma:
+                samples, made, told = (zeros(shape, self.inner.dtype) for shape in (*2 * [(1, 2, height, width)], (1, 2, 1, 1)))
+                chroma = DeviceChroma(samples, made, told)
+            return _Slot(lane, self._arrays.open_stream(), *planes, lane.new_state(), lane.new_state(), chroma)
         except BaseException:
             lane.close()
             raise

@@ -91,7 +91,7 @@ def _part(
     opsets = [opset for opset in model.opset_import if opset.domain in ("", "ai.onnx")]
     weights = [constants[source] for source in used if source in constants]
     n, h, w = PROBE
-    shaped = [helper.make_tensor_value_info(t.name, TensorProto.FLOAT, [n, t.channels, t.scale * h, t.scale * w]) for t in inputs]
+    shaped = [helper.make_tensor_value_info(t.name, TensorProto.FLOAT, t.shape(n, h, w)) for t in inputs]
     open_ends = [helper.make_empty_tensor_value_info(output) for output in outputs]
     probe = helper.make_model(helper.make_graph(nodes, name, shaped, open_ends, weights), opset_imports=opsets)
     probe.ir_version = model.ir_version
@@ -108,12 +108,14 @@ def _side_and_channels(given: onnx.ValueInfoProto, spec: ModelSpec) -> tuple[int
     for state in spec.states:
         if state.name == given.name:
             return state.channels, state.scale
-    return 1, 1
+    return {"chroma": (2, 1), "condition": (2, 0)}.get(given.name, (1, 1)) if spec.has_chroma else (1, 1)
 
 
 def _tensor_of(made: onnx.ValueInfoProto) -> Tensor:
     shape = [side.dim_value for side in made.type.tensor_type.shape.dim]
     n, h, w = PROBE
+    if len(shape) == 4 and shape[0] == 1 and shape[2:] == [1, 1]:
+        return Tensor(made.name, shape[1], 0)
     scale = shape[2] // h if len(shape) == 4 else 0
     if len(shape) != 4 or shape[0] != n or scale < 1 or shape[2:] != [scale * h, scale * w]:
         raise EngineError(f"The tensor {made.name!r} becomes {shape} for planes of {PROBE}; (n, channels, s * h, s * w) is needed.")
@@ -121,6 +123,8 @@ def _tensor_of(made: onnx.ValueInfoProto) -> Tensor:
 
 
 def _free(tensor: Tensor) -> onnx.ValueInfoProto:
+    if not tensor.scale:
+        return helper.make_tensor_value_info(tensor.name, TensorProto.FLOAT, tensor.shape(1, 1, 1))
     sides = ["h", "w"] if tensor.scale == 1 else [f"h{tensor.scale}", f"w{tensor.scale}"]
     return helper.make_tensor_value_info(tensor.name, TensorProto.FLOAT, ["n", tensor.channels, *sides])
 
@@ -131,7 +135,7 @@ def sized(model: onnx.ModelProto, inputs: tuple[Tensor, ...], shape: tuple[int, 
     fixed.CopyFrom(model)
     n, h, w = shape
     for given, tensor in zip(fixed.graph.input, inputs, strict=True):
-        for side, value in zip(given.type.tensor_type.shape.dim, (n, tensor.channels, tensor.scale * h, tensor.scale * w), strict=True):
+        for side, value in zip(given.type.tensor_type.shape.dim, tensor.shape(n, h, w), strict=True):
             side.dim_value = value
     return fixed
 

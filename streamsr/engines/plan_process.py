@@ -39,7 +39,7 @@ class Order:
     @classmethod
     def of(cls, spec: ModelSpec, shape: tuple[int, int, int], precision: str, gpu: Gpu) -> Order:
         model = {"name": spec.name, "scale": spec.scale, "path": str(spec.path), "sha256": spec.sha256, "input": spec.input,
-                 "output": spec.output, "states": [asdict(state) for state in spec.states]}  # fmt: skip
+                 "output": spec.output, "states": [asdict(state) for state in spec.states], "has_chroma": spec.has_chroma}  # fmt: skip
         return cls(model, shape, precision, asdict(gpu))
 
     def spec(self) -> ModelSpec:

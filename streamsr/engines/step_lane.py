@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from streamsr.engines.device_engine import DeviceArray, DeviceState, DType, check_call
+from streamsr.engines.device_engine import Contract, DeviceArray, DeviceChroma, DeviceState, DType, check_call
+from streamsr.engines.engine import CHROMA_INPUTS, CHROMA_OUTPUT
 from streamsr.models import StateShape
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor between steps: (n, channels, scale * h, scale * w) for luma planes of (n, 1, h, w)."""
+    """A tensor between steps: (n, channels, scale * h, scale * w) for luma planes of (n, 1, h, w).
+
+    scale 0: one value a channel for all planes, (1, channels, 1, 1), such as the condition of a source.
+    """
 
     name: str
     channels: int
     scale: int = 1
 
     def shape(self, n: int, h: int, w: int) -> tuple[int, int, int, int]:
-        return n, self.channels, self.scale * h, self.scale * w
+        return (n, self.channels, self.scale * h, self.scale * w) if self.scale else (1, self.channels, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -42,10 +46,12 @@ class Ends:
     luma_hr: str
     scale: int
     states: tuple[StateShape, ...]
+    has_chroma: bool = False
 
     def outer(self) -> set[str]:
         """The tensors that come from the caller."""
-        return {self.luma, self.luma_hr, *(name for state in self.states for name in (state.name, f"{state.name}_next"))}
+        return {self.luma, self.luma_hr, *(name for state in self.states for name in (state.name, f"{state.name}_next")), *(
+            (*CHROMA_INPUTS, CHROMA_OUTPUT) if self.has_chroma else ())}  # fmt: skip
 
 
 # Puts one step on a stream. It reads and writes the arrays of the names that it knows.
@@ -76,11 +82,16 @@ class StepLane:
         n, h, w = self.shape
         return tuple(self._zeros((n, s.channels, s.scale * h, s.scale * w), self._dtype) for s in self._ends.states)
 
-    def enqueue(self, luma: DeviceArray, out: DeviceArray, state: DeviceState = (), following: DeviceState = (), *, stream: int) -> None:
+    def enqueue(
+        self, luma: DeviceArray, out: DeviceArray, state: DeviceState = (), following: DeviceState = (),
+        chroma: DeviceChroma | None = None, *, stream: int,
+    ) -> None:  # fmt: skip
         """Launch every step: see `Lane.enqueue`."""
         ends = self._ends
-        check_call(self, ends.scale, self._dtype, ends.states, luma, out, state, following)
+        check_call(Contract(self.shape, ends.scale, self._dtype, ends.states, ends.has_chroma), luma, out, state, following, chroma)
         arrays = self._inner | {ends.luma: luma, ends.luma_hr: out}
+        if chroma is not None:
+            arrays |= dict(zip((*CHROMA_INPUTS, CHROMA_OUTPUT), (chroma.samples, chroma.condition, chroma.out), strict=True))
         for shape, old, new in zip(ends.states, state, following, strict=True):
             arrays[shape.name], arrays[f"{shape.name}_next"] = old, new
         for launch in self._launches:

@@ -71,7 +71,7 @@ class TensorRtEngine:
         self.device, self.precision, self.scale = gpu.device, precision, spec.scale
         self.dtype = DTYPES[precision]
         self.reason = f"{reason or precision}, {self._flavour.name} {self._flavour.version} on {gpu.name}"
-        self.states = spec.states
+        self.states, self.has_chroma = spec.states, spec.has_chroma
         self._logger = make_logger(self._flavour.trt)
         self._lock = threading.Lock()
         self._loaded: dict[PlanKey, _Loaded] = {}
@@ -172,8 +172,9 @@ class _Loaded:
             steps.append((step.outputs, launch))
         spec, dtype = self._spec, DTYPES[self._plan.key.precision]
         first, last = self._plan.steps[0], self._plan.steps[-1]
-        # by position for a model without a state: a bare file's tensors may have any names
-        ends = Ends(*((spec.input, spec.output) if spec.states else (first.inputs[0].name, last.outputs[0].name)), spec.scale, spec.states)
+        # by position for a model of luma alone: a bare file's tensors may have any names
+        names = (spec.input, spec.output) if spec.is_named else (first.inputs[0].name, last.outputs[0].name)
+        ends = Ends(*names, spec.scale, spec.states, spec.has_chroma)
         return StepLane(shape, ends, dtype, steps, zeros=self._arrays.zeros)
 
     def _launch(self, part: PlanPart, engine: Any, shape: tuple[int, int, int]) -> Launch:

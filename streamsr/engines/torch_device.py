@@ -10,7 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from streamsr.engines.device_engine import CAPTURE, DeviceArray, DeviceMemoryError, DeviceState, DType, address, check_call
+from streamsr.engines.device_engine import (
+    CAPTURE,
+    Contract,
+    DeviceArray,
+    DeviceChroma,
+    DeviceMemoryError,
+    DeviceState,
+    DType,
+    address,
+    check_call,
+)
+from streamsr.engines.engine import CHROMA_INPUTS, CHROMA_OUTPUT
 from streamsr.engines.torch_engine import DTYPES, load_network
 from streamsr.errors import EngineError, UsageError
 from streamsr.models import ModelSpec
@@ -30,13 +41,15 @@ class TorchDeviceEngine:
         self.device, self.precision, self.scale = device, precision, spec.scale
         self.reason = f"{reason or precision}, torch {torch.__version__}{', compiled' if is_compiled else ''}"
         self.dtype: DType = PLANES[precision]
-        self.states = spec.states
+        self.states, self.has_chroma = spec.states, spec.has_chroma
         try:
             network = load_network(spec, precision, attend=find_attention()).to(device)
         except torch.cuda.OutOfMemoryError as error:
             raise DeviceMemoryError(f"{device} has no room for {spec.name}.") from error
-        order = [spec.input, *(state.name for state in spec.states)] if spec.states else network.inputs
-        results = [spec.output, *(f"{state.name}_next" for state in spec.states)] if spec.states else network.outputs
+        order, results = network.inputs, network.outputs
+        if spec.is_named:
+            order = [spec.input, *(state.name for state in spec.states), *(CHROMA_INPUTS if spec.has_chroma else ())]
+            results = [spec.output, *(f"{state.name}_next" for state in spec.states), *([CHROMA_OUTPUT] if spec.has_chroma else [])]
         self.places = [order.index(name) for name in network.inputs]  # the file's order of inputs, from ours
         self.results = [network.outputs.index(name) for name in results]
         self.run: Any = torch.compile(network, fullgraph=True, dynamic=False) if is_compiled else network
@@ -90,29 +103,40 @@ class TorchLane:
         n, h, w = self.shape
         s, device = self._engine.scale, self._engine.device
         luma, out, state, following = self._zeros((n, 1, h, w)), self._zeros((n, 1, s * h, s * w)), self.new_state(), self.new_state()
+        given, made = [luma, *state], [out, *following]
+        if self._engine.has_chroma:
+            given += [self._zeros((n, 2, h, w)), self._zeros((1, 2, 1, 1))]
+            made.append(self._zeros((n, 2, h, w)))
         try:
             with CAPTURE, torch.cuda.device(device), torch.cuda.stream(self._stream), torch.inference_mode():
                 for _ in range(3):
-                    self._launch([luma, *state], [out, *following])
+                    self._launch(given, made)
             self._stream.synchronize()
         except torch.cuda.OutOfMemoryError as error:
             raise DeviceMemoryError(f"{device} has no room for {n} planes of {w}x{h}: {str(error).splitlines()[0]}") from error
         except RuntimeError as error:
             raise EngineError(f"torch failed on {n} planes of {w}x{h}: {str(error).splitlines()[0]}") from error
 
-    def enqueue(self, luma: DeviceArray, out: DeviceArray, state: DeviceState = (), following: DeviceState = (), *, stream: int) -> None:
+    def enqueue(
+        self, luma: DeviceArray, out: DeviceArray, state: DeviceState = (), following: DeviceState = (),
+        chroma: DeviceChroma | None = None, *, stream: int,
+    ) -> None:  # fmt: skip
         """See `Lane.enqueue`."""
         engine = self._engine
-        check_call(self, engine.scale, engine.dtype, engine.states, luma, out, state, following)
-        key = tuple(address(array) for array in (luma, out, *state, *following))
+        check_call(Contract.of(engine, self.shape), luma, out, state, following, chroma)
+        given, made = [luma, *state], [out, *following]
+        if chroma is not None:
+            given += [chroma.samples, chroma.condition]
+            made.append(chroma.out)
+        key = tuple(address(array) for array in (*given, *made))
         side = torch.cuda.ExternalStream(stream, device=engine.device)
         try:
             with torch.cuda.device(engine.device), torch.cuda.stream(side), torch.inference_mode():
                 graph = self._graphs.get(key)
                 if graph is None and len(self._graphs) < MAX_GRAPHS:
-                    graph = self._graphs[key] = self._capture([luma, *state], [out, *following])
+                    graph = self._graphs[key] = self._capture(given, made)
                 if graph is None:  # new arrays for every frame: launched as they are
-                    self._launch([self._tensor(array) for array in (luma, *state)], [self._tensor(array) for array in (out, *following)])
+                    self._launch([self._tensor(array) for array in given], [self._tensor(array) for array in made])
                 else:
                     graph.replay()
         except torch.cuda.OutOfMemoryError as error:

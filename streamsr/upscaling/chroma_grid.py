@@ -76,10 +76,7 @@ class ChromaResampler:
         options: dict[str, str] = {}
         whole, padding = [], []
         for axis, name in ((0, "v"), (1, "h")):
-            own, wanted = source[axis], target[axis]
-            length, count, added = _fitting(planes.shape[1 + axis], size[axis], own.step / wanted.step)
-            # swscale puts sample j of the result at (j + (shift + 128) / 256) * length / count - 1/2 of the source's samples
-            shift = round(256 * ((wanted.first - own.first) / own.step + 0.5) * count / length - 128)
+            shift, count, added = place_on(source[axis], target[axis], planes.shape[1 + axis], size[axis])
             options |= {f"in_{name}_chr_pos": "0", f"out_{name}_chr_pos": str(shift)} if shift else {}
             whole.append(count)
             padding.append(added)
@@ -103,6 +100,15 @@ class ChromaResampler:
 
                 self._pools[key] = ChainPool(build)
             return self._pools[key]
+
+
+def place_on(own: Axis, wanted: Axis, length: int, size: int) -> tuple[int, int, int]:
+    """(shift, result samples, source samples to add) that bring `length` samples on `own` to the first `size` of those on `wanted`.
+
+    Sample j of the result lies at (j + (shift + 128) / 256) * source samples / result samples - 1/2 of the source's, as swscale has it.
+    """
+    whole, count, added = _fitting(length, size, own.step / wanted.step)
+    return round(256 * ((wanted.first - own.first) / own.step + 0.5) * count / whole - 128), count, added
 
 
 def _fitting(length: int, wanted: int, ratio: float) -> tuple[int, int, int]:

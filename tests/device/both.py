@@ -42,7 +42,9 @@ class Handover:
         self.networks, (self.after, self.dtype) = networks, successor
         self.num_checks = 0
 
-    def check(self, luma: np.ndarray, out: np.ndarray, state: Any = (), following: Any = (), *, stream: int) -> SimNetwork | None:
+    def check(
+        self, luma: np.ndarray, out: np.ndarray, state: Any = (), following: Any = (), chroma: Any = None, *, stream: int
+    ) -> SimNetwork | None:  # fmt: skip
         self.num_checks += 1
         if self.num_checks != self.after:
             return None

@@ -12,6 +12,7 @@ from sim_memory import bare
 from streamsr.device.frame_plan import ChromaMap
 from streamsr.frame import Frame
 from streamsr.resample import Resampler, resize_plane
+from streamsr.upscaling.chroma_grid import LINEAR, ChromaResampler, Grid
 
 if TYPE_CHECKING:
     from simulation import SimDevice, SimStream
@@ -81,6 +82,19 @@ class CpuKernels:
                 plane[:] = samples
 
         self._device.put(stream, "resample chroma", run, reads=planes, writes=out)
+
+    def regrid_chroma(
+        self, planes: Sequence[np.ndarray], out: Sequence[np.ndarray], source: Grid, target: Grid, *, is_linear: bool, bits: int,
+        tables: Any, stream: SimStream,
+    ) -> None:  # fmt: skip
+        given, made = [bare(plane) for plane in planes], [bare(plane) for plane in out]
+
+        def run() -> None:
+            resampler = ChromaResampler(LINEAR) if is_linear else ChromaResampler()
+            for plane, samples in zip(made, resampler(np.stack(given), source, target, made[0].shape, bits=bits), strict=True):
+                plane[:] = samples
+
+        self._device.put(stream, "regrid chroma", run, reads=planes, writes=out)
 
     def look(
         self, plane: np.ndarray, before: np.ndarray, samples: np.ndarray, differs: np.ndarray, *, step: tuple[int, int], stream: SimStream

@@ -20,18 +20,21 @@ from test_device_upscaler import assert_same, make_frames, on_cpu, on_device
 
 from streamsr.device import cupy_kernels
 from streamsr.frame import Frame, reformat
+from streamsr.upscaling.chroma_grid import LINEAR, Axis, ChromaResampler, grid_of, network_grid
 
 
 def reference_resample(
     samples: np.ndarray, out: np.ndarray, *, bits: int, site: tuple[float, float] = (0.5, 0.5), extent: tuple[int, int] | None = None,
+    out_site: tuple[float, float] | None = None, kernel: Any = "lanczos", added: tuple[int, int] = (0, 0),
     tables: Any, stream: Any = None,
 ) -> None:  # fmt: skip
     height, width = out.shape
     full = extent or (width, height)
     assert full[0] >= width
     assert full[1] >= height
-    across = make_taps(samples.shape[1], full[0], width, ONE_ACROSS, "lanczos", (site[0], site[0]))
-    down = make_taps(samples.shape[0], full[1], height, ONE_DOWN, "lanczos", (site[1], site[1]))
+    after = site if out_site is None else out_site
+    across = make_taps(samples.shape[1], full[0], width, ONE_ACROSS, kernel, (site[0], after[0]), added[0])
+    down = make_taps(samples.shape[0], full[1], height, ONE_DOWN, kernel, (site[1], after[1]), added[1])
     out[:] = resample_reference.resample(samples, across, down, bits=bits)
 
 
@@ -67,7 +70,8 @@ class Late:
 
 
 def nested(arrays: Any) -> Any:
-    return [bare(array) for array in arrays] if isinstance(arrays, (list, tuple)) else bare(arrays)
+    """Arrays; grids, which are tuples of named tuples, stay what they are."""
+    return [bare(array) for array in arrays] if isinstance(arrays, (list, tuple)) and not isinstance(arrays[0], Axis) else bare(arrays)
 
 
 def flat(parts: Any) -> list[np.ndarray]:
@@ -146,3 +150,32 @@ def test_what_the_network_gets_is_padded_with_its_edge(sim: SimDevice) -> None:
     sim.kernels.unpack(plane, luma, bits=8, stream=stream)
     sim.synchronise(sim.record(stream))
     assert np.array_equal(np.rint(luma * 255), np.pad(plane, ((0, 2), (0, 2)), mode="edge"))
+
+
+LAYOUTS = ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv410p"]
+
+
+@pytest.mark.parametrize("location", ["left", "center", "topleft", "bottom"])
+@pytest.mark.parametrize("pix_fmt", LAYOUTS)
+@pytest.mark.parametrize(("scale", "size"), [(2, (64, 48)), (3, (62, 46)), (2, (63, 47))])
+def test_chroma_goes_to_the_grids_that_the_cpu_puts_it_on(sim: SimDevice, pix_fmt: str, scale: int, size: Any, location: str) -> None:
+    layout = Frame(make_frames(1, size=size, pix_fmt=pix_fmt)[0]).layout
+    planes = np.stack(Frame(make_frames(1, size=size, pix_fmt=pix_fmt)[0]).planes[1:3])
+    own = grid_of(layout, location)
+    wanted = network_grid(own, scale)
+    target = (wanted[0].enlarged(scale), wanted[1].enlarged(scale))
+    stream, height, width = sim.open_stream(), size[1], size[0]
+    result = layout.plane_size(1, width * scale, height * scale)[::-1]
+    for given, source, to, shape, is_linear in (
+        (planes, own, wanted, (height, width), True), (None, target, grid_of(layout, location), result, False),
+    ):  # fmt: skip
+        if given is None:
+            given = made  # noqa: F821  # of the first round
+        expected = (ChromaResampler(LINEAR) if is_linear else ChromaResampler())(given, source, to, shape, bits=layout.bits)
+        made = np.zeros((2, *shape), given.dtype)
+        sim.kernels.regrid_chroma(
+            list(given), list(made), source, to, is_linear=is_linear, bits=layout.bits, tables={}, stream=stream
+        )
+        sim.synchronise(sim.record(stream))
+        assert np.abs(made.astype(int) - expected).max() <= 1
+        assert (made == expected).mean() > 0.99
