@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +30,10 @@ from streamsr.options import Look
 
 WEIGHTS = Path(__file__).parent / "weights"
 Form = Literal["clean", "picture"]  # kinds of sources that a model may have another form for
+MAX_DESCRIPTION_BYTES = 16 << 20
+MAX_STATES = 64
+# what numbers of a description may be: (least, most). Others are not refused for their size
+RANGES = {"scale": (1, 16), "size_multiple": (1, 256), "channels": (1, 4096), "layers": (0, 4096), "receptive_field": (0, 4096)}
 RESIZE = "resize"  # not a file: the Lanczos baseline of streamsr.resample
 
 
@@ -86,7 +91,7 @@ class ModelSpec:
         actual = hashlib.sha256(data).hexdigest()
         if expected is not None and actual != expected:
             raise EngineError(
-                f"{path} is damaged or was changed: its sha256 is {actual}, its description says {expected}.",
+                f"{path} is damaged or was changed: its sha256 is not {expected}, as its description says.",  # and not whose it is
                 hint="install it again, or export it again with its description",
             )
         return data
@@ -95,43 +100,62 @@ class ModelSpec:
 def load_spec(description: Path) -> ModelSpec:
     """The ModelSpec of a JSON description. Raises EngineError naming the key that is missing or wrong."""
     try:
-        entries = json.loads(description.read_text(encoding="utf-8"))
+        with description.open("rb") as file:
+            data = file.read(MAX_DESCRIPTION_BYTES + 1)
+        if len(data) > MAX_DESCRIPTION_BYTES:
+            raise EngineError(f"{description} is larger than {MAX_DESCRIPTION_BYTES >> 20} MiB: no description of a model.")
+        entries = json.loads(data.decode("utf-8"))
     except (OSError, ValueError) as error:
         raise EngineError(f"Cannot read the model description {description}: {error}.") from error
+    except RecursionError:
+        raise EngineError(f"Cannot read the model description {description}: it is nested too deeply.") from None
     if not isinstance(entries, dict):
         raise EngineError(f"{description} holds a {type(entries).__name__}, not an object with the model's keys.")
 
     def take(owner: Mapping[str, Any], key: str, kind: type) -> Any:
         value = owner.get(key)
         if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool) or (isinstance(value, int) and value < 0):
-            raise EngineError(f"{description}: {key!r} is {value!r}; it must be a {kind.__name__}.")
+            raise EngineError(f"{description}: {key!r} is {_shown(value)}; it must be a {kind.__name__}.")
+        least, most = RANGES.get(key, (0, 1 << 53))
+        if isinstance(value, int) and not least <= value <= most:
+            raise EngineError(f"{description}: {key!r} is {_shown(value)}; it must be {least} to {most}.")
         return value
+
+    def take_file(owner: Mapping[str, Any]) -> Path:
+        name = take(owner, "file", str)
+        if not re.fullmatch(r"[^/\\\x00-\x1f]{1,255}", name) or name in (".", ".."):
+            raise EngineError(f"{description}: 'file' is {_shown(name)}; it must be a file in the same folder.")
+        return description.parent / name
+
+    def take_sha256(owner: Mapping[str, Any]) -> str:
+        digest = take(owner, "sha256", str)
+        if not re.fullmatch(r"[0-9a-f]{64}", digest, re.ASCII):
+            raise EngineError(f"{description}: 'sha256' is {_shown(digest)}; it must be 64 hexadecimal digits.")
+        return cast(str, digest)
 
     def take_state(entry: object) -> StateShape:
         if not isinstance(entry, dict):
-            raise EngineError(f"{description}: 'state_shapes' has the entry {entry!r}; it must be an object with name and channels.")
-        state = StateShape(take(entry, "name", str), take(entry, "channels", int), take(entry, "scale", int) if "scale" in entry else 1)
-        if not state.channels or not state.scale:
-            raise EngineError(f"{description}: the state {state.name!r} needs a channel or more and a scale of 1 or more.")
-        return state
+            raise EngineError(f"{description}: 'state_shapes' has the entry {_shown(entry)}; it must be an object with name and channels.")
+        return StateShape(take(entry, "name", str), take(entry, "channels", int), take(entry, "scale", int) if "scale" in entry else 1)
 
     def take_look(value: object) -> Look:
-        if value not in get_args(Look):
-            raise EngineError(f"{description}: 'look' is {value!r}; it must be one of {', '.join(get_args(Look))}.")
+        if not isinstance(value, str) or value not in get_args(Look):
+            raise EngineError(f"{description}: 'look' is {_shown(value)}; it must be one of {', '.join(get_args(Look))}.")
         return cast(Look, value)
 
-    scale = take(entries, "scale", int)
-    if scale < 1:
-        raise EngineError(f"{description}: 'scale' is {scale}; it must be 1 or more.")
     int8 = entries.get("int8")
-    folder = description.parent
+    if int8 is not None and not isinstance(int8, dict):
+        raise EngineError(f"{description}: 'int8' is {_shown(int8)}; it must be an object with file and sha256, or null.")
+    state_shapes = take(entries, "state_shapes", list) if "state_shapes" in entries else []
+    if len(state_shapes) > MAX_STATES:
+        raise EngineError(f"{description}: 'state_shapes' has {len(state_shapes)} entries; there may be {MAX_STATES}.")
     return ModelSpec(
         name=take(entries, "name", str),
-        scale=scale,
-        path=folder / take(entries, "file", str),
-        sha256=take(entries, "sha256", str),
-        int8_path=folder / take(int8, "file", str) if int8 else None,
-        int8_sha256=take(int8, "sha256", str) if int8 else None,
+        scale=take(entries, "scale", int),
+        path=take_file(entries),
+        sha256=take_sha256(entries),
+        int8_path=take_file(int8) if int8 else None,
+        int8_sha256=take_sha256(int8) if int8 else None,
         int8_live_only=take(int8, "live_only", bool) if int8 and "live_only" in int8 else False,
         channels=take(entries, "channels", int),
         layers=take(entries, "layers", int),
@@ -144,12 +168,17 @@ def load_spec(description: Path) -> ModelSpec:
         clean_form=take(entries, "clean_form", str) if "clean_form" in entries else None,
         picture_form=take(entries, "picture_form", str) if "picture_form" in entries else None,
         look=take_look(entries.get("look", "natural")),
-        states=tuple(take_state(entry) for entry in (take(entries, "state_shapes", list) if "state_shapes" in entries else ())),
+        states=tuple(take_state(entry) for entry in state_shapes),
         description=str(entries.get("description", "")),
         degradation=str(entries.get("degradation", "")),
         license=str(entries.get("license", "")),
         details=entries,
     )
+
+
+def _shown(value: object) -> str:
+    text = repr(value) if not isinstance(value, int) or abs(value) < 1 << 64 else "a number of many digits"
+    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 def list_models(folder: Path = WEIGHTS) -> list[ModelSpec]:

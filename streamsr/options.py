@@ -116,6 +116,10 @@ class EncoderOptions:
     gpu: int | None = None  # that frames are on, for encoders there; None: frames are in host memory
     nvenc: tuple[Nvenc, ...] = ()  # this GPU's encoders, which "auto" prefers
 
+    def __post_init__(self) -> None:
+        if self.crf is not None and not -64 <= self.crf <= 255:  # nan is in no range
+            raise UsageError(f"crf is {self.crf:g}; it must be a number on the encoder's scale, such as 18.")
+
 
 @dataclass(frozen=True, slots=True)
 class SinkOptions:

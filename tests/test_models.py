@@ -49,15 +49,15 @@ def test_changed_file_is_refused_with_both_sums(model: Path, int8: bool) -> None
     ("entries", "text"),
     [
         ({"scale": "2"}, "'scale' is '2'; it must be a int"),
-        ({"scale": 0}, "'scale' is 0; it must be 1 or more"),
+        ({"scale": 0}, "'scale' is 0; it must be 1 to 16"),
         ({"channels": -1}, "'channels' is -1"),
         ({"name": None}, "'name' is None"),
         ({"receptive_field": True}, "'receptive_field' is True"),
         ({"state_shapes": [[1, 16]]}, "'state_shapes' has the entry [1, 16]"),
         ({"state_shapes": [{"name": "a"}]}, "'channels' is None"),
-        ({"state_shapes": [{"name": "a", "channels": 0}]}, "the state 'a' needs a channel"),
+        ({"state_shapes": [{"name": "a", "channels": 0}]}, "'channels' is 0; it must be 1 to 4096"),
         ({"int8": {"file": 3}}, "'file' is 3"),
-        ({"int8": {"file": "a", "sha256": "b", "live_only": 1}}, "'live_only' is 1; it must be a bool"),
+        ({"int8": {"file": "a", "sha256": "b" * 64, "live_only": 1}}, "'live_only' is 1; it must be a bool"),
     ],
 )
 def test_wrong_entry_is_named(model: Path, entries: dict[str, Any], text: str) -> None:

@@ -64,7 +64,8 @@ def read_state(path: pathlib.Path, form: int, what: str) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise TrainerError(f"{str(path)!r} is not a checkpoint of this trainer: {error}") from error
+        # torch's own words go on for many lines, and advise to load the file without its safeguards
+        raise TrainerError(f"{str(path)!r} is not a checkpoint of this trainer ({type(error).__name__}).") from error
     if not isinstance(state, dict) or state.get("format") != form:
         raise TrainerError(f"{str(path)!r} is not a checkpoint of format {form} of {what}.")
     return state

@@ -168,6 +168,7 @@ class Export:
     quantised_run: pathlib.Path | None = None  # run of the same network with --quantised: the int8 file, without --data
     clean_form: str | None = None  # name of the model that takes its place for sources that have hardly been compressed
     picture_form: str | None = None  # name of the model that takes its place for single pictures
+    overwrite: bool = False  # replace a model of that name in --out, such as one that ships
     torch_tensorrt: bool = False  # also write TensorRT plans, compiled on this machine's GPU by torch-tensorrt
     plan_sizes: tuple[str, ...] = ("1920x1080",)  # of the input, for those plans
 
@@ -184,7 +185,7 @@ class Export:
             crops = calibration_crops(self.data, degradation=recipe.degradation, scale=recipe.scale, count=self.calibration)
         options = ExportOptions(
             self.name, self.trained_on, self.hardware, self.seeded_from, self.evaluate_on, self.metrics, self.quantised_run,
-            self.clean_form, self.picture_form,
+            self.clean_form, self.picture_form, self.overwrite,
         )  # fmt: skip
         card = export(self.run_folder, self.out, crops, options, runs=runs)
         if self.torch_tensorrt:
@@ -305,6 +306,9 @@ def main() -> None:
     except TrainerError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,10 @@ import copy
 import dataclasses
 import math
 import pathlib
+import signal
+import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -123,8 +126,11 @@ def train(recipe: Recipe, training: Source, validation: PairCache, options: Loop
     began, since, loss_sum = time.monotonic() - seconds, step, torch.zeros((), device=fabric.device)
     # the first step whose loss is no number; looked at now and then, because looking waits for the device
     first_bad = torch.full((), final + 1, device=fabric.device)
-    with SummaryWriter(str(options.out)) if fabric.is_global_zero else contextlib.nullcontext() as board:
-        while step < final:
+    with (
+        SummaryWriter(str(options.out)) if fabric.is_global_zero else contextlib.nullcontext() as board,
+        noted_signals(fabric.world_size == 1) as stopped,  # several processes would stop at several steps
+    ):
+        while step < final and not stopped:
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(step, recipe)
             if perception is not None and guard is not None:
@@ -147,7 +153,7 @@ def train(recipe: Recipe, training: Source, validation: PairCache, options: Loop
                 loss_sum += loss
                 first_bad = torch.where(torch.isfinite(loss), first_bad, first_bad.clamp_max(step))
             seconds = time.monotonic() - began
-            if step % LOOK_EVERY == 0 or step % options.save_every == 0 or step % options.validate_every == 0 or step == final:
+            if step % LOOK_EVERY == 0 or step % options.save_every == 0 or step % options.validate_every == 0 or step == final or stopped:
                 _check_finite(int(first_bad), final, last)
             if step % options.validate_every == 0 or step == final:
                 metrics = measure()
@@ -161,7 +167,7 @@ def train(recipe: Recipe, training: Source, validation: PairCache, options: Loop
                     _report(board, step, final, float(loss_sum) / (step - since), metrics, seconds)
                 loss_sum.zero_()
                 since = step
-            if step % options.save_every == 0 or step == final:
+            if step % options.save_every == 0 or step == final or stopped:
                 sampler_state = _all_states(sampler, fabric)
                 if fabric.is_global_zero:
                     save_checkpoint(
@@ -169,7 +175,25 @@ def train(recipe: Recipe, training: Source, validation: PairCache, options: Loop
                         sampler_state=sampler_state, metrics=metrics, guard=None if guard is None else guard.state(), metric=fingerprint,
                     )  # fmt: skip
                 fabric.barrier()
+        if stopped:
+            fabric.print(f"stopped at step {step}, saved in {last}; the same command goes on", flush=True)
+            raise KeyboardInterrupt
     return ema.cpu().eval()
+
+
+@contextlib.contextmanager
+def noted_signals(wanted: bool) -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM in the block are kept in a list, so that a step ends and is saved first."""
+    seen: list[int] = []
+    if not wanted or threading.current_thread() is not threading.main_thread():
+        yield seen
+        return
+    before = {number: signal.signal(number, lambda number, _: seen.append(number)) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield seen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def open_sampler(source: Source, recipe: Recipe, *, seed: int, device: torch.device) -> Sampler | DaliSampler:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _ENDS = ("input", "output")
 _RIVALS = {"scale": "size", "size": "scale"}
+_MOST_BYTES = 1 << 20
+_MOST_DOTS = 100  # on a line: tomllib takes the square of a key's parts in time
 _NAME = re.compile(r"[\w.-]+( [\w.-]+)*")
 
 
@@ -33,13 +35,24 @@ def read_config(path: Path) -> list[StreamConfig]:
     from ..errors import UsageError
 
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
+            raise UsageError(f"{path} is larger than {_MOST_BYTES >> 20} MiB: no configuration of streams.")
+        dots = max(line.count(b".") for line in data.split(b"\n"))
+        if dots > _MOST_DOTS:
+            raise UsageError(f"{path} has a line with {dots} dots; there may be {_MOST_DOTS}.")
+        tables = tomllib.loads(data.decode("utf-8"))
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: not UTF-8 text, byte {error.start}.") from error
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: {error}.", hint="strings must be quoted, such as input = \"rtsp://camera/stream\"") from error
+    except ValueError as error:  # a number of thousands of digits
+        raise UsageError(f"{path}: {error}.") from error
+    except RecursionError:
+        raise UsageError(f"{path}: it is nested too deeply.") from None
     for key in tables:
         if key not in ("defaults", "streams"):
             raise UsageError(f"{path}: unknown table [{key}].", hint="there are [defaults] and [streams.NAME]")

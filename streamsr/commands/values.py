@@ -45,7 +45,7 @@ def size(text: str) -> tuple[int, int]:
 
 
 def pixels(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"(\d+)x(\d+)", text)
+    found = re.fullmatch(r"(\d{1,9})x(\d{1,9})", text, re.ASCII)
     if found is None or not all(0 < int(side) <= 65536 for side in found.groups()):
         raise argparse.ArgumentTypeError(f"{text!r} is not a size, such as 1440p, 4k or 2560x1440")
     return int(found.group(1)), int(found.group(2))
@@ -53,7 +53,7 @@ def pixels(text: str) -> tuple[int, int]:
 
 def rate(text: str) -> Fraction:
     try:
-        value = Fraction(text)
+        value = Fraction(text) if re.fullmatch(r"\d{1,9}(\.\d{1,9})?(/\d{1,9})?", text, re.ASCII) else Fraction(0)
     except (ValueError, ZeroDivisionError):
         value = Fraction(0)
     if value <= 0:
@@ -63,7 +63,7 @@ def rate(text: str) -> Fraction:
 
 def seconds(text: str) -> float:
     """Seconds, or [hours:]minutes:seconds."""
-    if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d+)?", text):
+    if not re.fullmatch(r"(\d{1,9}:){0,2}\d{1,9}(\.\d{1,9})?", text, re.ASCII):
         raise argparse.ArgumentTypeError(f"{text!r} is not a time, such as 90, 1:30 or 0:01:30.5")
     total = 0.0
     for part in text.split(":"):
@@ -80,7 +80,7 @@ def duration(text: str) -> float:
 
 
 def count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
+    if not _is_whole(text) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
 
@@ -101,7 +101,7 @@ def flight(text: str) -> int:
 
 
 def natural(text: str) -> int:
-    if not text.isdigit():
+    if not _is_whole(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
     return int(text)
 
@@ -134,7 +134,7 @@ def endpoint(text: str) -> Endpoint:
 
 def milliseconds(text: str) -> float:
     """Seconds, from milliseconds or a number with a unit: 500, 500ms, 0.5s."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s)?", text)
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s)?", text, re.ASCII)
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a time, such as 500 (milliseconds), 500ms or 0.5s")
     return float(found[1]) / (1 if found[2] == "s" else 1000)
@@ -142,7 +142,7 @@ def milliseconds(text: str) -> float:
 
 def span(text: str) -> float:
     """Seconds, from a number with a unit or as `seconds` reads it."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)", text)
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)(s|m|h)", text, re.ASCII)
     if found is not None:
         return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
     try:
@@ -157,6 +157,11 @@ def attempts(text: str) -> float:
         return float("inf")
     if text == "off":
         return 0
-    if not text.isdigit():
+    if not _is_whole(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not forever, off or a number of attempts")
     return int(text)
+
+
+def _is_whole(text: str) -> bool:
+    """Whether a text is a whole number that fits anywhere; str.isdigit would take other scripts' digits, of any length."""
+    return re.fullmatch(r"\d{1,9}", text, re.ASCII) is not None

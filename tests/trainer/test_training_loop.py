@@ -1,12 +1,15 @@
 """Training learns, and a resumed run is the uninterrupted one, bit for bit."""
 
 import dataclasses
+import os
 import pathlib
+import signal
 
 import onnx
 import pytest
 import torch
 
+from trainer import training_loop
 from trainer.checkpoint import load_checkpoint
 from trainer.data.crops import CropSampler
 from trainer.data.pair_cache import PairCache, open_cache
@@ -16,7 +19,7 @@ from trainer.export.onnx_lite import onnx_of
 from trainer.nets import build_network
 from trainer.recipes import lite_clean
 from trainer.trainer_error import TrainerError
-from trainer.training_loop import LoopOptions, train
+from trainer.training_loop import LoopOptions, learning_rate, train
 
 RECIPE = dataclasses.replace(lite_clean(2), steps=12, batch=2, crop=16, warmup=3, channels=4, layers=1)
 
@@ -113,3 +116,20 @@ def test_crops_too_small_for_the_fidelity_terms_are_refused(caches: tuple[PairCa
     with pytest.raises(TrainerError, match=r"crop is 20: targets of 40 .* take 41"):
         train(small, *caches, options(tmp_path / "small"))
     train(dataclasses.replace(small, crop=21, steps=1), *caches, options(tmp_path / "enough"))
+
+
+def test_ctrl_c_saves_the_step_and_the_same_command_goes_on(
+    caches: tuple[PairCache, PairCache], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rate(step: int, recipe: object) -> float:
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return learning_rate(step, recipe)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(training_loop, "learning_rate", rate)
+    with pytest.raises(KeyboardInterrupt):
+        train(RECIPE, *caches, options(tmp_path / "run"))
+    monkeypatch.undo()
+    assert load_checkpoint(tmp_path / "run")["step"] == 4  # save_every is 5
+    train(RECIPE, *caches, options(tmp_path / "run", stop_at=5))
+    assert load_checkpoint(tmp_path / "run")["step"] == 5

@@ -46,6 +46,7 @@ class ExportOptions:
     quantised_run: pathlib.Path | None = None  # run of the same network with --quantised, which becomes the int8 file
     clean_form: str | None = None  # name of the model that takes its place for clean sources
     picture_form: str | None = None  # the same for single pictures
+    overwrite: bool = False  # replace files of an earlier export
 
 
 def export(
@@ -61,6 +62,10 @@ def export(
     runs: of a recurrent network instead of crops, to calibrate with and to measure with.
     The files take their names in `out`, over those of an earlier export, when all of them are made and checked.
     """
+    recipe = recipe_of(load_checkpoint(run))
+    description = out / f"{options.name or recipe.model}_x{recipe.scale}.json"
+    if description.exists() and not options.overwrite:
+        raise TrainerError(f"{str(description)!r} is there already. Give another --out or --name; --overwrite replaces the model.")
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".export-") as folder:
         card = _write(run, pathlib.Path(folder), calibration, options, runs)

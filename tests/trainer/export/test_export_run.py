@@ -120,7 +120,7 @@ def test_an_export_that_fails_leaves_the_one_before(run: pathlib.Path, tmp_path:
     assert set(before) == {"lite_x2.onnx", "lite_x2.json"}
     monkeypatch.setattr("trainer.export.export_run.FLOAT_TOLERANCE", -1.0)
     with pytest.raises(TrainerError, match="off the trained network"):
-        export(run, tmp_path, None, ExportOptions(name="lite", trained_on="others"))
+        export(run, tmp_path, None, ExportOptions(name="lite", trained_on="others", overwrite=True))
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -129,7 +129,7 @@ def test_a_second_export_scores_its_own_files(run: pathlib.Path, tmp_path: pathl
 
     (tmp_path / "pictures").mkdir()
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)).save(tmp_path / "pictures" / "a.png")
-    options = ExportOptions(name="lite", evaluate_on=(tmp_path / "pictures",))
+    options = ExportOptions(name="lite", evaluate_on=(tmp_path / "pictures",), overwrite=True)
     first = export(run, tmp_path / "weights", None, options)["metrics"]["pictures_float32"]
     state = torch.load(run, weights_only=False)
     state["ema"] = Lite(2).state_dict()
@@ -150,3 +150,20 @@ def test_int8_stays_close_to_float32(run: pathlib.Path, tmp_path: pathlib.Path) 
     assert gap.mean() * 255 < 0.5  # less than rounding to 8 bits can cost
     kinds = {node.op_type for node in onnx.load(tmp_path / card["int8"]["file"]).graph.node}
     assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
+
+
+def test_export_replaces_no_model_unless_told(run: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    card = export(run, tmp_path, None, ExportOptions(name="lite"))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(TrainerError, match="--overwrite replaces the model"):
+        export(run, tmp_path, None, ExportOptions(name="lite", trained_on="others"))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert export(run, tmp_path, None, ExportOptions(name="lite", overwrite=True))["sha256"] == card["sha256"]
+
+
+def test_what_is_no_checkpoint_is_named_in_a_line(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "last.ckpt").write_bytes(b"PK\x03\x04 nothing")
+    with pytest.raises(TrainerError, match="is not a checkpoint of this trainer") as caught:
+        export(tmp_path, tmp_path / "out", None, ExportOptions())
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()

@@ -83,12 +83,12 @@ def test_export_writes_what_is_good_and_nothing_else(
     torch.save(state | {"ema": build_network(recipe).state_dict()}, tmp_path / "run.ckpt")
     runs = calibration_runs(photos, degradation="moving", scale=2, count=2)
     assert (len(runs[0]), len(runs[1])) == (2, 1)
-    card = export(tmp_path / "run.ckpt", tmp_path, None, ExportOptions(name="base"), runs=runs)
+    card = export(tmp_path / "run.ckpt", tmp_path, None, ExportOptions(name="base", overwrite=True), runs=runs)
     assert card["int8"]["file"] == "base_x2_int8.onnx"
     assert card["int8"]["psnr_y_lost_db"] < 0.1
     assert (tmp_path / "base_x2_int8.onnx").is_file()
     monkeypatch.setattr(recurrent_int8, "INT8_LOSS", -99.0)
-    card = export(tmp_path / "run.ckpt", tmp_path, None, ExportOptions(name="base"), runs=runs)
+    card = export(tmp_path / "run.ckpt", tmp_path, None, ExportOptions(name="base", overwrite=True), runs=runs)
     assert card["int8"] is None
     assert not (tmp_path / "base_x2_int8.onnx").exists()
     assert json.loads((tmp_path / "base_x2.json").read_text())["int8"] is None
