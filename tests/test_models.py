@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from make_chroma import make_weights, write_chroma_model
 from make_model import make_network, write_model
 
 from streamsr.errors import EngineError, UsageError
@@ -98,3 +99,23 @@ def test_shipped_models_are_whole() -> None:
         assert spec.read()
         if spec.int8_path is not None:
             assert spec.read(int8=True)
+
+
+def test_a_model_has_looks(tmp_path: Path) -> None:
+    write_chroma_model(make_weights(2), tmp_path, "two")
+    other = write_chroma_model(make_weights(2, seed=9), tmp_path, "two-faithful", look="faithful")
+    card = json.loads(other.with_suffix(".json").read_text())
+    other.with_suffix(".json").write_text(json.dumps(card | {"name": "two"}))
+    natural, faithful = find_models("two", tmp_path), find_models("two", tmp_path, look="faithful")
+    assert [spec.look for spec in (*natural, *faithful)] == ["natural", "faithful"]
+    assert natural[0].path != faithful[0].path
+    card["look"] = "pretty"
+    other.with_suffix(".json").write_text(json.dumps(card))
+    with pytest.raises(EngineError, match="'look' is 'pretty'"):
+        list_models(tmp_path)
+
+
+def test_a_look_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    write_chroma_model(make_weights(2), tmp_path, "one")
+    with pytest.raises(UsageError, match=r"has no look 'faithful'. Available: natural"):
+        find_models("one", tmp_path, look="faithful")
