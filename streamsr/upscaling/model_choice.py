@@ -71,11 +71,10 @@ class ModelChoice:
         return self._settled(self._known or estimate([luma], bits=bits))
 
     def _settled(self, found: Condition) -> Condition:
+        """What is told where `found` was estimated: what a user says goes first, and a clean source is taken as it is."""
         options = self._options
-        damage = 0.0 if self._is_clean else found.damage
-        return Condition(
-            found.blur if options.strength is None else options.strength, damage if options.damage is None else options.damage
-        )
+        blur, damage = (0.0, 0.0) if self._is_clean else (found.blur, found.damage)
+        return Condition(blur if options.strength is None else options.strength, damage if options.damage is None else options.damage)
 
     def output_size(self, width: int, height: int, pix_fmt: str) -> tuple[int, int]:
         """(width, height) of what a stream that starts with such a frame becomes."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from make_recurrent import write_recurrent
 from media import ffmpeg, make_clip, streamsr
 
 from streamsr import Upscaler
@@ -94,9 +95,9 @@ def test_the_sheet_holds_every_moment(scenes: Path, tmp_path: Path) -> None:
 
 
 def test_a_recurrent_network_sees_the_frames_before(tmp_path: Path) -> None:
-    clip = make_clip(tmp_path / "clip.mp4", size="64x48", num_frames=12)
+    clip, model = make_clip(tmp_path / "clip.mp4", size="64x48", num_frames=12), str(write_recurrent(tmp_path))
     with Studio([Moment(str(clip), 0.4)], SourceOptions()) as studio:
-        one = studio.shoot(0, Setting(UpscaleOptions("base", precision="f32")))
-    with Upscaler("base", precision="f32") as upscaler:
+        one = studio.shoot(0, Setting(UpscaleOptions(model, precision="f32")))
+    with Upscaler(model, precision="f32") as upscaler:
         frames = [frame for _, frame in read_at(clip, 0.28, origin=Fraction(0), rate=Fraction(25), num_frames=4)]
         assert np.array_equal(one.after.to_ndarray(), list(upscaler.stream(iter(frames)))[-1].to_ndarray())
