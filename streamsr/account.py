@@ -16,6 +16,7 @@ import av.error
 from .errors import SourceError
 from .io.containers import BY_SUFFIX
 from .io.decoding import duration_s
+from .io.names import for_ffmpeg
 from .io.source import Source, open_source
 from .io.tags import Mastering, Tags
 from .options import SourceOptions
@@ -116,7 +117,7 @@ def read_facts(url: str) -> Facts:
     others: dict[int, StreamFacts] = {}
     onsets: dict[int, list[Fraction]] = {}
     try:
-        with av.open(url, metadata_errors="replace") as container:
+        with av.open(for_ffmpeg(url), metadata_errors="replace") as container:
             for stream in container.streams:
                 if stream.index != index and stream.type in ("audio", "subtitle"):
                     others[stream.index], onsets[stream.index] = StreamFacts(stream.type), []

@@ -9,6 +9,7 @@ filelock is not used, because it truncates the file that it opens, and leaves it
 from __future__ import annotations
 
 import errno
+import hashlib
 import logging
 import os
 import re
@@ -31,11 +32,22 @@ _log = logging.getLogger("streamsr.output_file")
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)  # a file system without them
 _TRIES = 20
+_MAX_NAME_BYTES = 255
 
 
 def partial_name(path: Path) -> Path:
     """Where an output grows: `NAME.partial.EXT`."""
-    return path.with_name(f"{path.stem}.partial{path.suffix}")
+    return path.with_name(fitting_name(f"{path.stem}.partial{path.suffix}"))
+
+
+def fitting_name(name: str) -> str:
+    """`name`, cut in its middle where it is longer than a file system's 255 bytes; what tells two such names apart stays."""
+    if len(os.fsencode(name)) <= _MAX_NAME_BYTES:
+        return name
+    ending = "".join(Path(name[-40:]).suffixes[-2:])
+    digest = hashlib.blake2b(os.fsencode(name), digest_size=4).hexdigest()
+    room = _MAX_NAME_BYTES - len(os.fsencode(f"~{digest}{ending}"))
+    return f"{os.fsencode(name)[:room].decode(errors='ignore')}~{digest}{ending}"
 
 
 def no_follow(path: str, flags: int) -> int:
@@ -160,7 +172,7 @@ def lock_path(url: str) -> Path | None:
     folder = path.parent
     while "%" in str(folder):
         folder = folder.parent
-    return folder / f".{'-'.join(path.relative_to(folder).parts)}.lock"
+    return folder / fitting_name(f".{'-'.join(path.relative_to(folder).parts)}.lock")
 
 
 def _lock(handle: int) -> bool:

@@ -105,7 +105,7 @@ def main(number: int) -> None:
             source.write_bytes(mutate((folder / f"clean.{suffix}").read_bytes(), seed))
             verdict, words = judge(source, out)
             verdicts[suffix, verdict] += 1
-            if verdict in ("differs", "wrong"):
+            if verdict in ("differs", "wrong") or (verdict == "refused" and not words.startswith("0 frames")):
                 print(seed, suffix, verdict, words, flush=True)
             for left in folder.glob("out*"):
                 left.unlink()

@@ -51,9 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     """Run and print the account; the exit code says what failed."""
     from ..errors import UsageError
+    from ..io.names import follow_links, plain_name
     from ..jobs.batch_items import is_batch
 
     stop = stop_on_signals()
+    options.inputs = [plain_name(name) for name in options.inputs]
+    options.output = follow_links(plain_name(options.output))
     src = options.inputs[0]
     settings = option_table.run_options(vars(options), src)
     check_report(options.report)

@@ -71,7 +71,8 @@ class Decoder:
         self._remember(packet)
         try:
             frames = self._send(packet)
-        except av.error.EOFError:
+        except av.error.EOFError as error:  # from data that only looks like the end: what is held back is decoded again
+            self.count.add_damage(error)
             return []
         except av.error.FFmpegError as error:
             self._errors_in_row += 1
@@ -121,7 +122,8 @@ class Decoder:
         """See Note [Last frames]."""
         known = set(self._delivered)
         packets = [packet for group in self._groups for packet in group]
-        if (self.is_trusted and not self.count.num_corrupt_packets) or all(packet.pts is None or packet.pts in known for packet in packets):
+        # not only after an error: one in the last packets, met while the decoder is flushed, PyAV takes for its end
+        if all(packet.pts is None or packet.pts in known or packet.is_discard for packet in packets):
             return []
         context = self._open_another()
         context.thread_type, context.thread_count = ThreadType.SLICE, 1

@@ -13,6 +13,7 @@ import av.error
 from ..errors import SourceError
 from ..options import SourceOptions
 from .containers import is_pattern
+from .names import for_ffmpeg, is_url, plain_name
 from .remote import is_store, open_file
 
 _FAR = 32  # packets with times in a row: no codec reorders by more than 16
@@ -31,9 +32,14 @@ def open_input(
 
     protocol: FFmpeg's options for the URL. file: what to read from instead, where FFmpeg does not know the protocol.
     """
+    url = plain_name(url)
     path = Path(url)
     pattern = is_pattern(url) and not path.exists()
-    if url != "-" and "://" not in url and not pattern:
+    try:
+        path.exists()
+    except OSError as error:
+        raise SourceError(f"{url}: {error.strerror}.") from error
+    if url != "-" and not is_url(url) and not pattern:
         if not path.exists():
             raise SourceError(f"{url}: no such file.", hint=f"the current folder is {Path.cwd()}")
         if path.is_dir():
@@ -54,7 +60,7 @@ def open_input(
         raise SourceError("The input is -, but stdin is a terminal.", hint="pipe a video into streamsr")
     try:
         return av.open(
-            file or ("pipe:0" if url == "-" else open_file(url) if is_store(url) else url),
+            file or ("pipe:0" if url == "-" else open_file(url) if is_store(url) else for_ffmpeg(url)),
             "r",
             format="image2" if pattern and options.input_format is None else options.input_format,
             options=keywords,
@@ -67,7 +73,7 @@ def open_input(
         if pattern and isinstance(error, av.error.FileNotFoundError):
             raise SourceError(f"{url}: no file fits this pattern.", hint="numbers start at 0 to 4") from error
         reason = error.strerror or str(error)
-        what = "" if "://" in url else "not a video that FFmpeg can read: "
+        what = "" if is_url(url) else "not a video that FFmpeg can read: "
         raise SourceError(f"{url}: {what}{reason}.") from error
     except ValueError as error:
         raise SourceError(f"{url}: {error}.") from error

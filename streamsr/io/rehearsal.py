@@ -1,8 +1,5 @@
 """Rehearsal: the output's header with all tracks and a few small pictures, written and read back before any work, so that what cannot be
 is known at once.
-
-The encoder is always fed: x265 that is closed before its first picture leaves its memory in disorder, and a later one writes headers that
-cannot be read.
 """
 
 from __future__ import annotations
@@ -24,7 +21,7 @@ from .source import Source, open_source
 from .tags import Tags
 
 _WIDTH, _HEIGHT = 256, 144  # pixels; every encoder takes them
-_NUM_FRAMES = 2
+_NUM_FRAMES = 4  # x265 that gets fewer pictures than it may put off makes up decoding times at random
 _TRIED = ("mp4", "mov", "matroska", "webm", "mpegts", "avi", "mxf")
 
 

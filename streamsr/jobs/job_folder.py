@@ -13,7 +13,7 @@ from pathlib import Path
 from ..errors import SinkError, UsageError
 from ..io.sink import check_output
 from ..options import SinkOptions
-from ..output_file import OutputLock, partial_name
+from ..output_file import OutputLock, fitting_name, partial_name
 from .journal import COMPANIONS, NAME, Journal
 from .lease import Lease
 from .segment_store import Store
@@ -33,7 +33,8 @@ def segment_folder(target: str, work: str | None) -> str:
 
 def work_folder(target: str) -> Path:
     """Where the segments of an output lie until they are joined."""
-    return Path(f"{target}.streamsr")
+    path = Path(target)
+    return path.with_name(fitting_name(f"{path.name}.streamsr"))
 
 
 @contextmanager
