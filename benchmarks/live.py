@@ -5,7 +5,7 @@
 The camera is GStreamer's RTSP server with a moving picture and a tone (Debian packages in .ci/debian.txt). The receiver
 is this process: it notes when each packet arrives. Latency is streamsr's own figure: from the moment a packet was read from the
 camera until FFmpeg handed its upscaled frame to the network, 99 % of the frames. Drift is how far arrival and timestamp moved
-apart from the first five seconds to the last five, once for picture and once for sound against picture.
+apart from the first five seconds to the last five, once for picture and once for audio against picture.
 """
 
 from __future__ import annotations
@@ -110,13 +110,13 @@ def measure(seconds: float, size: str, rate: int, model: str) -> dict[str, Any]:
         facts: dict[str, Any] = json.loads(report.read_text())
     receiver.wait()
     quarter = len(rss) // 4
-    picture, sound = receiver.drift_s("video"), receiver.drift_s("audio")
+    picture, audio = receiver.drift_s("video"), receiver.drift_s("audio")
     return {
         "size": size, "to": f"{facts['result']['width']}x{facts['result']['height']}", "rate": rate, "seconds": seconds,
         "frames_in": facts["num_in"], "frames_out": facts["num_out"], "dropped": facts["dropped"], "held": facts["num_held"],
         "before_start": facts["num_before_start"], "first_frame_s": facts["first_frame_s"], "latency_s": facts["latency"],
         "quality_changes": facts["num_quality_changes"], "model": facts["model"], "engine": facts["engine"], "reason": facts["reason"],
-        "drift_ms": {"picture": 1000 * picture, "sound_against_picture": 1000 * (sound - picture)},
+        "drift_ms": {"picture": 1000 * picture, "sound_against_picture": 1000 * (audio - picture)},
         "received": {kind: len(seen) for kind, seen in receiver.seen.items()},
         "rss_mb": {"peak": max(rss), "second_quarter": statistics.median(rss[quarter : 2 * quarter]),
                    "last_quarter": statistics.median(rss[3 * quarter :])},

@@ -273,7 +273,7 @@ def planar_format(pix_fmt: str) -> str:
 
 
 def to_planar(video: av.VideoFrame) -> av.VideoFrame:
-    """`video` itself where its format is planar, else its picture in the planar format that loses nothing."""
+    """`video` itself where its format is planar, else its picture in the planar format that holds all of it."""
     pix_fmt = planar_format(video.format.name)
     return video if pix_fmt == video.format.name else convert(video, pix_fmt)
 

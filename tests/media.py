@@ -46,7 +46,7 @@ def pictures(size: str = "64x48", rate: str = "25", num_frames: int = 10) -> lis
     return ["-f", "lavfi", "-i", f"testsrc2=size={size}:rate={rate},trim=end_frame={num_frames}"]
 
 
-def sound(seconds: float = 0.4, rate: int = 48000) -> list[str]:
+def tone(seconds: float = 0.4, rate: int = 48000) -> list[str]:
     """Input arguments for a tone."""
     return ["-f", "lavfi", "-i", f"sine=frequency=440:sample_rate={rate}:duration={seconds}"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import av
 import pytest
-from media import ffmpeg, make_clip, sound, streamsr, times, upscale
+from media import ffmpeg, make_clip, streamsr, times, tone, upscale
 
 import streamsr as package
 from streamsr.account import Account, check_counts, check_pts, verify
@@ -24,7 +24,7 @@ COLOUR = "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_clip(
-        tmp_path_factory.mktemp("account") / "in.mkv", "-vf", f"format=yuv420p,{COLOUR}", "-c:a", "aac", inputs=sound(), num_frames=12
+        tmp_path_factory.mktemp("account") / "in.mkv", "-vf", f"format=yuv420p,{COLOUR}", "-c:a", "aac", inputs=tone(), num_frames=12
     )
 
 
@@ -65,7 +65,7 @@ def test_verify_catches(clip: Path, tmp_path: Path, arguments: list[str], words:
     assert "NOT BALANCED" in outcome.out
 
 
-def test_verify_catches_sound_out_of_step(clip: Path, tmp_path: Path) -> None:
+def test_verify_catches_audio_out_of_step(clip: Path, tmp_path: Path) -> None:
     ffmpeg("-i", clip, "-itsoffset", "0.2", "-i", clip, "-map", "0:v", "-map", "1:a", "-c", "copy", tmp_path / "late.mkv")
     outcome = streamsr("verify", clip, tmp_path / "late.mkv")
     assert outcome.code == 4, outcome.out
@@ -165,7 +165,7 @@ def test_wrong_colour_word_is_caught(clip: Path, tmp_path: Path, monkeypatch: py
     assert_unbalanced(clip, tmp_path / "out.mkv", "matrix bt709 became bt470bg")
 
 
-def test_lost_sound_packets_are_caught(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lost_audio_packets_are_caught(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from streamsr.io.tracks import Track
 
     mux = Track.mux

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from media import STREAMSR, make_clip, sound, streamsr, times, upscale
+from media import STREAMSR, make_clip, streamsr, times, tone, upscale
 
 import streamsr as package
 
@@ -21,7 +21,7 @@ HEAVY = ["av", "numpy", "openvino", "onnxruntime", "rich", "torch", "onnx", "ten
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_clip(tmp_path_factory.mktemp("cli") / "in.mkv", "-vf", "setsar=4/3", "-c:a", "aac", "-metadata:s:a:0", "language=fra",
-                     "-metadata", "title=A film", inputs=sound())  # fmt: skip
+                     "-metadata", "title=A film", inputs=tone())  # fmt: skip
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([command, "--help"] for command in COMMANDS)], ids=" ".join)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from media import STREAMSR, Outcome, describe, ffmpeg, make_clip, sound, streams, streamsr, times, upscale
+from media import STREAMSR, Outcome, describe, ffmpeg, make_clip, streams, streamsr, times, tone, upscale
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_clip(tmp_path_factory.mktemp("fault") / "in.mp4", "-c:a", "aac", inputs=sound())
+    return make_clip(tmp_path_factory.mktemp("fault") / "in.mp4", "-c:a", "aac", inputs=tone())
 
 
 def refused(code: int, *words: str, outcome: Outcome, folder: Path) -> None:
@@ -54,14 +54,14 @@ def _write(path: Path, data: bytes) -> Path:
     return path
 
 
-def test_sound_alone_is_refused(tmp_path: Path) -> None:
-    ffmpeg(*sound(), tmp_path / "a.m4a")
+def test_audio_alone_is_refused(tmp_path: Path) -> None:
+    ffmpeg(*tone(), tmp_path / "a.m4a")
     refused(3, "no video stream", "audio", outcome=run(tmp_path / "a.m4a", tmp_path), folder=tmp_path)
 
 
-def test_sound_with_a_cover_is_no_video(tmp_path: Path) -> None:
+def test_audio_with_a_cover_is_no_video(tmp_path: Path) -> None:
     ffmpeg("-f", "lavfi", "-i", "testsrc2=size=64x48", "-frames:v", "1", tmp_path / "c.png")
-    ffmpeg(*sound(), "-i", tmp_path / "c.png", "-c:v", "copy", "-disposition:v", "attached_pic", tmp_path / "a.m4a")
+    ffmpeg(*tone(), "-i", tmp_path / "c.png", "-c:v", "copy", "-disposition:v", "attached_pic", tmp_path / "a.m4a")
     refused(3, "no video stream", outcome=run(tmp_path / "a.m4a", tmp_path), folder=tmp_path)
 
 
@@ -84,7 +84,7 @@ def test_invalid_bitstream_is_refused(clips: Path, tmp_path: Path) -> None:
     refused(3, "vp9_invalid-bitstream.webm", outcome=run(clips / "vp9_invalid-bitstream.webm", tmp_path), folder=tmp_path)
 
 
-def test_broken_sound_track_does_not_stop_the_picture(clips: Path, tmp_path: Path) -> None:
+def test_broken_audio_track_does_not_stop_the_picture(clips: Path, tmp_path: Path) -> None:
     source = clips / "video_with_failing_audio.mp4"
     upscale(source, tmp_path / "out.mp4", "--frames", "40", "--scale", "0.5")
     assert len(times(tmp_path / "out.mp4")) == 40

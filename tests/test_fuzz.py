@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from media import make_clip, sound, streamsr, times
+from media import make_clip, streamsr, times, tone
 
 CODECS = {
     "h264.mp4": ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "8", "-c:a", "aac"],
@@ -21,7 +21,7 @@ CODECS = {
     "ffv1.nut": ["-c:v", "ffv1", "-c:a", "pcm_s16le"],
     "mjpeg.mov": ["-c:v", "mjpeg", "-pix_fmt", "yuvj420p", "-c:a", "pcm_s16le"],
 }
-DOCUMENTED = (0, 3, 6)  # done, input, or sound that the output's container refuses
+DOCUMENTED = (0, 3, 6)  # done, input, or audio that the output's container refuses
 SEEDS = range(3)
 
 
@@ -29,7 +29,7 @@ SEEDS = range(3)
 def clips_of_all_codecs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fuzz")
     for name, options in CODECS.items():
-        inputs = sound(1.0) if "-c:a" in options else []
+        inputs = tone(1.0) if "-c:a" in options else []
         make_clip(folder / name, *options, num_frames=24, inputs=inputs)
     return folder
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from media import STREAMSR, describe, make_clip, sound, times, upscale
+from media import STREAMSR, describe, make_clip, times, tone, upscale
 
 from streamsr.commands.signals import AGAIN_S, stop_on_signals
 
@@ -21,7 +21,7 @@ WAIT_S = 30  # long past anything that ends by itself, on a busy machine
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Long enough that a signal arrives in the middle."""
-    return make_clip(tmp_path_factory.mktemp("signal") / "in.mkv", "-c:a", "aac", size="320x240", num_frames=2500, inputs=sound(100))
+    return make_clip(tmp_path_factory.mktemp("signal") / "in.mkv", "-c:a", "aac", size="320x240", num_frames=2500, inputs=tone(100))
 
 
 def start(*arguments: object, stdin: int | None = subprocess.DEVNULL) -> subprocess.Popen[bytes]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from media import FFMPEG, make_clip, sound, streamsr
+from media import FFMPEG, make_clip, streamsr, tone
 
 H264 = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "8", "-bf", "2"]
 CONTAINERS = {
@@ -75,7 +75,7 @@ def judge(source: Path, out: Path) -> tuple[str, str]:
 
 def make_sources(folder: Path) -> Path:
     for suffix, options in CONTAINERS.items():
-        make_clip(folder / f"clean.{suffix}", *options, num_frames=24, inputs=sound(1.0))
+        make_clip(folder / f"clean.{suffix}", *options, num_frames=24, inputs=tone(1.0))
     return folder
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import av
 import pytest
-from media import FFMPEG, STREAMSR, ffmpeg, make_clip, rows, sound, streams, streamsr, times, upscale
+from media import FFMPEG, STREAMSR, ffmpeg, make_clip, rows, streams, streamsr, times, tone, upscale
 
 import streamsr as package
 from streamsr.errors import Interrupted
@@ -20,7 +20,7 @@ NUM_FRAMES = 10
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_clip(tmp_path_factory.mktemp("pipe") / "in.mkv", "-c:a", "aac", inputs=sound(), num_frames=NUM_FRAMES)
+    return make_clip(tmp_path_factory.mktemp("pipe") / "in.mkv", "-c:a", "aac", inputs=tone(), num_frames=NUM_FRAMES)
 
 
 def piped(*arguments: object, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
@@ -67,7 +67,7 @@ def test_raw_video_on_stdin_is_read(clip: Path, tmp_path: Path) -> None:
     assert abs(times(tmp_path / "out.mkv")[-1] - 9 * Fraction(1001, 30000)) <= Fraction(1, 1000)
 
 
-def test_pipe_to_pipe_keeps_sound_and_times(clip: Path, tmp_path: Path) -> None:
+def test_pipe_to_pipe_keeps_audio_and_times(clip: Path, tmp_path: Path) -> None:
     data = ffmpeg("-i", clip, "-c:v", "rawvideo", "-c:a", "copy", "-f", "nut", "-")
     done = piped("-", "-", "--format", "nut", stdin=data)
     (tmp_path / "out.nut").write_bytes(done.stdout)
@@ -119,7 +119,7 @@ def test_progress_counts_every_frame(clip: Path, tmp_path: Path) -> None:
     package.run(clip, tmp_path / "out.mp4", model="resize", on_progress=seen.append)
     assert [progress.num_frames for progress in seen] == list(range(1, NUM_FRAMES + 1))
     assert seen[-1].media_s == pytest.approx(0.36)
-    assert seen[-1].expected_frames in (NUM_FRAMES, NUM_FRAMES + 1)  # Matroska says how long the file is, and the sound is longer
+    assert seen[-1].expected_frames in (NUM_FRAMES, NUM_FRAMES + 1)  # Matroska says how long the file is, and the audio is longer
 
 
 def test_report_says_what_ffmpeg_says(clip: Path, tmp_path: Path) -> None:

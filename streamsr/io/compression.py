@@ -39,7 +39,7 @@ def is_clean(source: Source) -> bool:
 
 
 def bits_per_pixel(source: Source) -> float | None:
-    """Of the coded video, None where the container tells no rate. Sound counts where only the sum is known."""
+    """Of the coded video, None where the container tells no rate. Audio counts where only the sum is known."""
     rate = source.stream.bit_rate or _rest(source)
     return None if not rate else rate / (source.tags.width * source.tags.height * float(source.rate))
 

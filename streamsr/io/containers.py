@@ -14,7 +14,7 @@ class OutputFormat:
     """One way to write a result. Names of formats and codecs are FFmpeg's."""
 
     muxer: str
-    audio: str | None = None  # encoder for sound that cannot be copied; None: no sound in here
+    audio: str | None = None  # encoder for audio that cannot be copied; None: no audio in here
     text: str | None = None  # encoder for text subtitles that cannot be copied
     rotation: bool = False  # holds a display matrix
     pts: bool = True  # holds timestamps; False: only a constant rate
@@ -27,7 +27,7 @@ class OutputFormat:
     raw: str | None = None  # the only sensible video encoder
     images: bool = False
     options: tuple[tuple[str, str], ...] = ()  # muxer options
-    sounds: frozenset[str] | None = None  # codecs of sound that can be copied, where FFmpeg cannot tell
+    audio_codecs: frozenset[str] | None = None  # codecs of audio that can be copied, where FFmpeg cannot tell
 
 
 MP4 = OutputFormat("mp4", audio="aac", text="mov_text", rotation=True, chapters=True)

@@ -41,7 +41,7 @@ def open_tracks(
 
     write: where the packets go, instead of into the container. covers: cover pictures by the index of their stream.
     """  # fmt: skip
-    held = output.sounds if output.sounds is not None else _MPEGTS if output.muxer == "mpegts" else container.supported_codecs
+    held = output.audio_codecs if output.audio_codecs is not None else _MPEGTS if output.muxer == "mpegts" else container.supported_codecs
     tracks: list[Track] = []
     lost: list[str] = []
     for stream in streams:
@@ -118,7 +118,7 @@ def _open_track(
         added = container.add_stream_from_template(stream, opaque=True)
         if isinstance(added, av.AudioStream):
             _name_channels(added)
-        # Matroska says how much of the sound is priming, so from one Matroska file to another its times below 0 fit
+        # Matroska says how much of the audio is priming, so from one Matroska file to another its times below 0 fit
         negative = output.negative or stream.container.format.name.startswith("matroska")
         return Track(stream, added, container, write, negative), ""
     if stream.type == "subtitle" and name in _TEXT and output.text is not None:
@@ -134,10 +134,10 @@ def _open_track(
         choice = choose_audio(context, output)
         if choice is None:
             return None, f"{output.muxer} does not take it, and no encoder takes {context.layout.name} at {context.sample_rate} Hz"
-        sound = container.add_stream(choice.encoder, rate=choice.rate, bit_rate=choice.bit_rate)
-        assert isinstance(sound, av.AudioStream)
-        sound.codec_context.layout, sound.codec_context.format = choice.layout, choice.format
-        return AudioTrack(stream, sound, container, write), f"{context.layout.name} became {choice.layout}" if choice.is_mixed else ""
+        audio = container.add_stream(choice.encoder, rate=choice.rate, bit_rate=choice.bit_rate)
+        assert isinstance(audio, av.AudioStream)
+        audio.codec_context.layout, audio.codec_context.format = choice.layout, choice.format
+        return AudioTrack(stream, audio, container, write), f"{context.layout.name} became {choice.layout}" if choice.is_mixed else ""
     return None, f"{output.muxer} cannot hold {name}"
 
 

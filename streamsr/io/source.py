@@ -198,7 +198,7 @@ class Source:
                 words = f"all times moved {float(-shift):.3f} s later: the input starts before 0, and the output's container cannot"
                 self.count.notes.append(words)
         if self.options.start_s is not None:
-            # whole ticks of the video, so that sound and picture move by the same time
+            # whole ticks of the video, so that audio and picture move by the same time
             ticks = (start + Fraction(self.options.start_s).limit_denominator(1_000_000)) / self.time_base
             shift = math.ceil(ticks) * self.time_base
         return shift

@@ -78,7 +78,7 @@ def find_items(inputs: Sequence[str], output: str, *, recursive: bool = False, f
 
 
 def is_video(path: Path) -> bool:
-    """Whether a file of a folder is one to upscale: by its ending, else by what is in it. Pictures, sound and text are not."""
+    """Whether a file of a folder is one to upscale: by its ending, else by what is in it. Pictures, audio and text are not."""
     if path.name.startswith("."):
         return False
     if path.suffix.lower() in _VIDEOS:

@@ -87,10 +87,10 @@ class Reading:
             self._source = Source(self.url, self.options, window=Window(key, segment.warm if segment.number else None))
             self._frames = self._source.frames()
             self._pull()
-            if key is None or self._is_sound(segment):
+            if key is None or self._is_audio(segment):
                 return
 
-    def _is_sound(self, segment: Segment) -> bool:
+    def _is_audio(self, segment: Segment) -> bool:
         assert self._source is not None
         if self._next is None or self._next.pts != segment.warm or self._next.is_corrupt:
             return False

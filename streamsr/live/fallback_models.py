@@ -80,7 +80,7 @@ class LiveModels:
 
     @property
     def notes(self) -> list[str]:
-        """What was not as one may expect, each once."""
+        """De-duplicated warnings."""
         return list(dict.fromkeys(words for upscaler in self._upscalers.values() for words in upscaler.notes))
 
     @property

@@ -1,4 +1,4 @@
-"""LiveEncoder: frames and sound in, packets out, and the header that a publisher needs to send them anywhere, again and again."""
+"""LiveEncoder: frames and audio in, packets out, and the header that a publisher needs to send them anywhere, again and again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .packet_ipc import Parcel
 
 TICKS = Fraction(1, 90_000)  # of the output's pictures
 _BITS_A_PIXEL = 0.25  # at most; what x264 ultrafast wants at most for camera pictures at crf 23
-_GAP_S = 0.1  # sound that is converted starts afresh behind a gap
+_GAP_S = 0.1  # audio that is converted starts afresh behind a gap
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +39,14 @@ class _Memory(io.BytesIO):
 
 
 class LiveEncoder:
-    """Encodes one stream of pictures and carries its sound. It stays while sinks and sources come and go.
+    """Encodes one stream of pictures and carries its audio. It stays while sinks and sources come and go.
 
     header: a NUT file with the streams and one empty packet each; `av.open(BytesIO(header))` gives templates for muxers.
     Raises SinkError for what the encoder refuses, UsageError for options that cannot be.
     """
 
     def __init__(
-        self, first: av.VideoFrame, tags: Tags, rate: Fraction, sounds: Sequence[av.AudioStream], output: OutputFormat,
+        self, first: av.VideoFrame, tags: Tags, rate: Fraction, audio_streams: Sequence[av.AudioStream], output: OutputFormat,
         wanted: EncoderOptions, *, is_network: bool,
     ) -> None:  # fmt: skip
         most = max(500_000, round(_BITS_A_PIXEL * first.width * first.height * rate)) if is_network else None
@@ -66,9 +66,9 @@ class LiveEncoder:
                 self._container = container
                 self._stream = self.encoding.add_stream(container)
                 self._context = self._stream.codec_context
-                tracks, lost = open_tracks(sounds, container, output, write=self._keep)
-                order = {stream.index: number for number, stream in enumerate(sounds)}
-                self._tracks = {order[track.source.index]: track for track in tracks}  # by the number of the sound
+                tracks, lost = open_tracks(audio_streams, container, output, write=self._keep)
+                order = {stream.index: number for number, stream in enumerate(audio_streams)}
+                self._tracks = {order[track.source.index]: track for track in tracks}  # by the number of the audio
                 self.losses += lost
                 self.encoding.open_codec(self._stream)
                 container.start_encoding()
@@ -109,7 +109,7 @@ class LiveEncoder:
         return [*self._take(), *(self._parcel(0, packet, self._arrived.popleft()) for packet in packets)]
 
     def carry(self, packet: av.Packet, number: int, out_s: float, *, restart: bool) -> list[Parcel]:
-        """Packets of sound number `number`, counted as the source counts, that begins at `out_s`.
+        """Packets of audio number `number`, counted as the source counts, that begins at `out_s`.
 
         restart: it does not follow on the packet before.
         """

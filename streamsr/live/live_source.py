@@ -23,15 +23,15 @@ from .source_session import Arrival, RefusedError, Session
 from .telemetry import StreamTelemetry
 from .timeline import Timeline
 
-_MAX_SOUNDS = 4000  # packets that wait for the loop; a minute of AAC
+_MAX_AUDIO_PACKETS = 4000  # packets that wait for the loop; a minute of AAC
 
 
 @dataclass(slots=True)
-class Sound:
-    """A packet of sound on its way."""
+class AudioPacket:
+    """A packet of audio on its way."""
 
     packet: av.Packet
-    number: int  # which of the source's sounds
+    number: int  # which of the source's audio_streams
     out_s: float
     session: int
 
@@ -42,7 +42,7 @@ class SourceFacts:
 
     tags: Tags | None = None  # of the first picture
     rate: Fraction = Fraction(25)
-    sounds: Sequence[av.AudioStream] = ()  # of the running session
+    audio_streams: Sequence[av.AudioStream] = ()  # of the running session
     num_sessions: int = 0
     num_corrupt_packets: int = 0
     num_repaired_pts: int = 0
@@ -51,7 +51,7 @@ class SourceFacts:
 
 
 class LiveSource:
-    """Reads `url` until `stop`; what was read waits in `buffer` (pictures) and `take_sounds`.
+    """Reads `url` until `stop`; what was read waits in `buffer` (pictures) and `take_audio`.
 
     ended: set when no more will come; `failure` then says why, None where the source just ended.
     """
@@ -66,11 +66,11 @@ class LiveSource:
         self.failure: StreamsrError | None = None
         self.ended = threading.Event()
         self.lost = threading.Event()  # no session now; not set before the first one
-        self.opened = threading.Lock()  # held while a session opens or closes: who looks at `facts.sounds` takes it
+        self.opened = threading.Lock()  # held while a session opens or closes: who looks at `facts.audio_streams` takes it
         self._telemetry, self._log = telemetry, log
         self._stop = threading.Event()
-        self._sounds: deque[Sound] = deque(maxlen=_MAX_SOUNDS)
-        self._sound_codecs: list[tuple[str, int, int]] = []
+        self._audio: deque[AudioPacket] = deque(maxlen=_MAX_AUDIO_PACKETS)
+        self._audio_codecs: list[tuple[str, int, int]] = []
         self._thread = threading.Thread(target=self._run, name="streamsr-source", daemon=True)
 
     def start(self) -> None:
@@ -81,12 +81,12 @@ class LiveSource:
         self._stop.set()
         self._thread.join(1.0)
 
-    def take_sounds(self) -> list[Sound]:
+    def take_audio(self) -> list[AudioPacket]:
         """What was heard since the last call, in order."""
-        sounds = []
-        while self._sounds:
-            sounds.append(self._sounds.popleft())
-        return sounds
+        audio_streams = []
+        while self._audio:
+            audio_streams.append(self._audio.popleft())
+        return audio_streams
 
     def _run(self) -> None:
         backoff = Backoff(self.live.reconnect)
@@ -127,18 +127,18 @@ class LiveSource:
         number = facts.num_sessions + 1
         try:
             with self.opened:
-                facts.sounds = session.sounds
+                facts.audio_streams = session.audio_streams
             self.timeline.new_session()
             is_known = facts.tags is not None
             for arrival in session.arrivals():
                 if self._stop.is_set():
                     return
-                if number > facts.num_sessions and arrival.sound is None:
+                if number > facts.num_sessions and arrival.audio is None:
                     self._connected(session, arrival, number)
                 self._sort(arrival, session, number, is_known=is_known)
         finally:
             with self.opened:
-                facts.sounds = ()
+                facts.audio_streams = ()
                 facts.num_corrupt_packets += session.count.num_corrupt_packets
                 facts.num_repaired_pts += session.count.num_repaired_pts
                 facts.num_deinterlaced += session.count.num_deinterlaced
@@ -151,9 +151,9 @@ class LiveSource:
         tags = session.tags(arrival.item)
         if facts.tags is None:
             facts.rate = session.rate
-            self._sound_codecs = session.sound_codecs
+            self._audio_codecs = session.audio_codecs
             if session.num_silent:
-                facts.notes.append(f"{session.num_silent} announced sound(s) had not begun when the stream was opened, and were left out")
+                facts.notes.append(f"{session.num_silent} announced audio stream(s) had not begun at the start and were left out")
             facts.tags = tags
         else:
             self._telemetry.reconnected("source")
@@ -162,7 +162,7 @@ class LiveSource:
         self._telemetry.state("source", "connected")
         self._log.event(
             "source connected", url=self.url, video=session.stream.codec_context.name, size=f"{tags.width}x{tags.height}",
-            rate=float(session.rate), sound=[codec for codec, *_ in session.sound_codecs],
+            rate=float(session.rate), audio=[codec for codec, *_ in session.audio_codecs],
         )  # fmt: skip
 
     def _sort(self, arrival: Arrival, session: Session, number: int, *, is_known: bool) -> None:
@@ -171,12 +171,12 @@ class LiveSource:
             out_s = self.timeline.place("video", arrival.media_s, arrival.arrived, fresh=arrival.fresh)
             self.buffer.put(Picture(item, out_s, arrival.arrived, number, 1 / float(session.rate)))
             return
-        assert arrival.sound is not None
-        codecs, known = session.sound_codecs, self._sound_codecs
-        if is_known and (arrival.sound >= len(known) or codecs[arrival.sound] != known[arrival.sound]):
-            words = f"sound {arrival.sound} changed from one session to the next and was left out"
+        assert arrival.audio is not None
+        codecs, known = session.audio_codecs, self._audio_codecs
+        if is_known and (arrival.audio >= len(known) or codecs[arrival.audio] != known[arrival.audio]):
+            words = f"audio {arrival.audio} changed from one session to the next and was left out"
             if words not in self.facts.notes:
                 self.facts.notes.append(words)
             return
         out_s = self.timeline.place("audio", arrival.media_s, arrival.arrived, fresh=arrival.fresh)
-        self._sounds.append(Sound(item, arrival.sound, out_s, number))
+        self._audio.append(AudioPacket(item, arrival.audio, out_s, number))

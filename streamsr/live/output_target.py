@@ -16,20 +16,20 @@ from .redaction import redact
 from .segment_names import name_file
 from .srt import parse_srt
 
-# What a late stream may hold up the others: FFmpeg would wait 10 s for sound before it writes a picture
+# What a late stream may hold up the others: FFmpeg would wait 10 s for audio before it writes a picture
 _LIVE_MUX = (("max_interleave_delta", "100000"), ("flush_packets", "1"))
 _AAC_MP3 = frozenset({"aac", "mp3"})
-_RTP_SOUNDS = frozenset({"aac", "mp2", "mp3", "opus", "ac3", "pcm_mulaw", "pcm_alaw", "pcm_s16be", "adpcm_g722", "g722", "vorbis"})
+_RTP_AUDIO = frozenset({"aac", "mp2", "mp3", "opus", "ac3", "pcm_mulaw", "pcm_alaw", "pcm_s16be", "adpcm_g722", "g722", "vorbis"})
 _TS = OutputFormat("mpegts", audio="aac", options=(("mpegts_copyts", "1"), ("mpegts_flags", "resend_headers"), *_LIVE_MUX))
-_FLV = OutputFormat("flv", audio="aac", sounds=_AAC_MP3, options=(("flvflags", "no_duration_filesize"), *_LIVE_MUX))
-_RTSP = OutputFormat("rtsp", audio="aac", sounds=_RTP_SOUNDS, options=(("rtsp_transport", "tcp"), *_LIVE_MUX))
-_RTP = OutputFormat("rtp_mpegts", audio="aac", sounds=_AAC_MP3 | {"mp2", "ac3"}, options=_LIVE_MUX)
+_FLV = OutputFormat("flv", audio="aac", audio_codecs=_AAC_MP3, options=(("flvflags", "no_duration_filesize"), *_LIVE_MUX))
+_RTSP = OutputFormat("rtsp", audio="aac", audio_codecs=_RTP_AUDIO, options=(("rtsp_transport", "tcp"), *_LIVE_MUX))
+_RTP = OutputFormat("rtp_mpegts", audio="aac", audio_codecs=_AAC_MP3 | {"mp2", "ac3"}, options=_LIVE_MUX)
 _MKV = OutputFormat("matroska", negative=False, audio="aac", options=_LIVE_MUX)
 # fragments while it grows, a plain file in the end: what was recorded plays after a power cut
 _MP4 = OutputFormat("mp4", audio="aac", options=(("movflags", "hybrid_fragmented"), *_LIVE_MUX))
 _NUT = OutputFormat("nut", tags=False, audio="aac", options=_LIVE_MUX)
 # browsers play AAC beside H.264; files that are gone from the list are deleted one target duration later
-_HLS = OutputFormat("hls", audio="aac", sounds=frozenset({"aac"}), options=_LIVE_MUX)
+_HLS = OutputFormat("hls", audio="aac", audio_codecs=frozenset({"aac"}), options=_LIVE_MUX)
 _HLS_FLAGS = "delete_segments+independent_segments+program_date_time+temp_file"
 
 OUTPUTS = {"rtsp": _RTSP, "rtsps": _RTSP, "rtmp": _FLV, "rtmps": _FLV, "srt": _TS, "udp": _TS, "tcp": _TS, "rtp": _RTP}

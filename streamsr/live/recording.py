@@ -15,14 +15,14 @@ import av
 from ..output_file import partial_name
 from .segment_names import free_path, next_number
 
-_MAX_SOUNDS = 1000  # packets that wait for a picture
+_MAX_AUDIO_PACKETS = 1000  # packets that wait for a picture
 Opener = Callable[[str], tuple[av.container.OutputContainer, list[av.stream.Stream]]]
 
 
 class Recording:
     """Writes packets into files that begin with a key frame, the next one at the first key frame `cut_s` or more later.
 
-    A file grows as NAME.partial.EXT and gets its name when it is complete. Its times start at 0. Sound waits for the picture
+    A file grows as NAME.partial.EXT and gets its name when it is complete. Its times start at 0. Audio waits for the picture
     that it is heard with, so that it goes into the same file; what comes too late for its own opens the next, so that none is lost.
     open_file: opens a path for writing and gives its streams. settle: closes what it opened, raises OSError where a write has failed.
     finished: is told each file that has its name.
@@ -39,18 +39,18 @@ class Recording:
         self._path = Path()
         self._start_s = Fraction(0)
         self._cut_at_s: Fraction | None = None
-        self._sounds: deque[tuple[int, av.Packet]] = deque()
+        self._audio: deque[tuple[int, av.Packet]] = deque()
 
     def mux(self, index: int, packet: av.Packet) -> None:
         """Take a packet of stream `index`, 0 being the video."""
         assert packet.dts is not None
         if index:
-            self._sounds.append((index, packet))
-            if len(self._sounds) > _MAX_SOUNDS:
-                self._write(*self._sounds.popleft())
+            self._audio.append((index, packet))
+            if len(self._audio) > _MAX_AUDIO_PACKETS:
+                self._write(*self._audio.popleft())
             return
         at_s = packet.dts * packet.time_base
-        self._write_sounds(until_s=at_s)
+        self._write_audio(until_s=at_s)
         if packet.is_keyframe and (self._cut_at_s is None or at_s >= self._cut_at_s):
             self._end()
             self._begin(at_s)
@@ -58,20 +58,20 @@ class Recording:
 
     def close(self) -> None:
         """End the file under way and give it its name."""
-        self._write_sounds(until_s=None)
+        self._write_audio(until_s=None)
         self._end()
 
-    def _write_sounds(self, *, until_s: Fraction | None) -> None:
-        while self._sounds:
-            index, packet = self._sounds[0]
+    def _write_audio(self, *, until_s: Fraction | None) -> None:
+        while self._audio:
+            index, packet = self._audio[0]
             if until_s is not None and (packet.dts or 0) * packet.time_base >= until_s:
                 return
-            self._sounds.popleft()
+            self._audio.popleft()
             self._write(index, packet)
 
     def _write(self, index: int, packet: av.Packet) -> None:
         if self._container is None:
-            return  # sound before the first picture
+            return  # audio before the first picture
         shift = round(self._start_s / packet.time_base)
         packet.pts, packet.dts = (packet.pts or 0) - shift, (packet.dts or 0) - shift
         packet.stream = self._streams[index]

@@ -71,7 +71,7 @@ def relay(pipe: BinaryIO, status: int) -> None:
             try:
                 output.mux(index, packet)
                 refused = 0
-            except (av.error.InvalidDataError, av.error.ArgumentError):  # damaged sound, or out of order: the others may be well
+            except (av.error.InvalidDataError, av.error.ArgumentError):  # damaged audio, or out of order: the others may be well
                 refused += 1
                 if refused > _MAX_REFUSED:
                     raise

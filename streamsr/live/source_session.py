@@ -1,4 +1,4 @@
-"""Session: one connection to a source, from opening to the end; pictures and packets of sound as they come."""
+"""Session: one connection to a source, from opening to the end; pictures and packets of audio as they come."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ _MIN_PACKETS, _MIN_SHARE = 8, 4  # of so many packets at least one in four has t
 
 
 class RefusedError(SourceError):
-    """The source will not have us, however often we ask: wrong password, no such stream."""
+    """Permanent connection failure: wrong password, no such stream."""
 
 
 @dataclass(slots=True)
 class Arrival:
-    """A decoded picture, or a packet of sound."""
+    """A decoded picture, or a packet of audio."""
 
     item: av.VideoFrame | av.Packet
     media_s: float  # on the source's clock
     arrived: float  # when its packet had been read, monotonic seconds
     fresh: bool  # the reader had to wait for it
-    sound: int | None = None  # the number of the sound, None for a picture
+    audio: int | None = None  # the number of the audio, None for a picture
 
 
 class Session:
@@ -77,8 +77,8 @@ class Session:
         try:
             self.stream = pick_video(self.container, redact(url))
             heard = [stream for stream in self.container.streams.audio if stream.codec_context is not None]
-            self.sounds = [stream for stream in heard if stream.codec_context.sample_rate]
-            self.num_silent = len(heard) - len(self.sounds)  # announced, but nothing came of it while the stream was opened
+            self.audio_streams = [stream for stream in heard if stream.codec_context.sample_rate]
+            self.num_silent = len(heard) - len(self.audio_streams)  # announced, but nothing came of it while the stream was opened
             context = self.stream.codec_context
             self._decoder = Decoder(
                 self.stream, self.count, url=redact(url), max_errors=options.max_errors, threads=options.threads,
@@ -87,10 +87,10 @@ class Session:
         except BaseException:
             self.close()
             raise
-        self._numbers = {stream.index: number for number, stream in enumerate(self.sounds)}
+        self._numbers = {stream.index: number for number, stream in enumerate(self.audio_streams)}
         self._paced = is_paced(url)
         self._arrivals: OrderedDict[int | None, tuple[float, bool]] = OrderedDict()
-        self._sounds: deque[Arrival] = deque()
+        self._audio: deque[Arrival] = deque()
         self._origin: tuple[float, float] | None = None  # media and wall time that a paced source is held to
 
     @property
@@ -102,9 +102,10 @@ class Session:
         return Fraction(25)
 
     @property
-    def sound_codecs(self) -> list[tuple[str, int, int]]:
-        """What tells one sound from another: codec, rate, channels."""
-        return [(stream.codec_context.name, stream.codec_context.sample_rate, stream.codec_context.channels) for stream in self.sounds]
+    def audio_codecs(self) -> list[tuple[str, int, int]]:
+        """What tells one audio from another: codec, rate, channels."""
+        contexts = [stream.codec_context for stream in self.audio_streams]
+        return [(context.name, context.sample_rate, context.channels) for context in contexts]
 
     def tags(self, frame: av.VideoFrame) -> Tags:
         return read_tags(self.stream, frame)
@@ -121,7 +122,7 @@ class Session:
             frames = deinterlace(frames, every_frame=self.options.deinterlace == "on")
         media_s: float | None = None
         for frame in frames:
-            yield from self._take_sounds()
+            yield from self._take_audio()
             arrived, fresh = self._arrivals.pop(frame.pts, (time.monotonic(), False))
             if frame.pts is not None and frame.time_base is not None:
                 media_s = float(frame.pts * frame.time_base)
@@ -129,11 +130,11 @@ class Session:
                 self.count.num_repaired_pts += 1
                 media_s = (0.0 if media_s is None else media_s) + 1 / float(self.rate)
             yield Arrival(frame, media_s, arrived, fresh)
-        yield from self._take_sounds()
+        yield from self._take_audio()
 
-    def _take_sounds(self) -> Iterator[Arrival]:
-        while self._sounds:
-            yield self._sounds.popleft()
+    def _take_audio(self) -> Iterator[Arrival]:
+        while self._audio:
+            yield self._audio.popleft()
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
         watched = _Watched(self.live.timeout_s, redact(self.url))
@@ -182,7 +183,7 @@ class Session:
         number = self._numbers.get(packet.stream.index)
         seconds = packet_seconds(packet)
         if number is not None and seconds is not None:
-            self._sounds.append(Arrival(packet, float(seconds), now, fresh, number))
+            self._audio.append(Arrival(packet, float(seconds), now, fresh, number))
 
     def _pace(self, packet: av.Packet) -> None:
         """Hold a source that hands over as fast as it is read to its own clock, or a segment would come at once and be late."""
@@ -207,7 +208,7 @@ def is_refusal(error: BaseException | None) -> bool:
 
 
 class _Watched:
-    """Whether pictures come of what comes: a frozen camera may send sound, and another codec gives little but errors."""
+    """Whether pictures come of what comes: a frozen camera may send audio, and another codec gives little but errors."""
 
     def __init__(self, timeout_s: float, name: str) -> None:
         self._timeout_s, self._name = timeout_s, name

@@ -74,7 +74,7 @@ class LiveRun:
         self.shown_at = 0.0
         self.is_holding = False
         self.session = 0
-        self.sound_session: dict[int, int] = {}
+        self.audio_session: dict[int, int] = {}
         self.num_taken = 0
         self.flying: deque[Flying] = deque()  # what the models have and the encoder has not yet
         self.landed = 0.0  # when the last picture went out
@@ -137,7 +137,7 @@ class LiveRun:
         self.ladder.follow(self.models.step, time.monotonic())
         with self.source.opened:
             self.encoder = LiveEncoder(
-                after, facts.tags, facts.rate, facts.sounds, self.target.format, self.sink.encode, is_network=self.target.is_network
+                after, facts.tags, facts.rate, facts.audio_streams, self.target.format, self.sink.encode, is_network=self.target.is_network
             )
         if self.sink.strict and self.encoder.losses:
             raise SinkError(f"--strict: {'; '.join(self.encoder.losses)}.")
@@ -159,7 +159,7 @@ class LiveRun:
             self._turn()
             picture = None if self.flying else self.buffer.take(min(_POLL_S, self._hold_in_s()))
             is_idle = picture is None and not self.flying
-            self._carry_sounds()
+            self._carry_audio()
             self.telemetry.queue_depth(len(self.buffer))
             if picture is not None:
                 self._begin(picture)
@@ -295,15 +295,15 @@ class LiveRun:
         self.ledger.held()
         self.publisher.put(self.encoder.encode(frame, out_s - self.origin_s, key=self.publisher.needs_key))
 
-    def _carry_sounds(self) -> None:
+    def _carry_audio(self) -> None:
         assert self.publisher is not None
         assert self.encoder is not None
-        for sound in self.source.take_sounds():
-            if self.num_taken == 0 or sound.out_s < self.origin_s:
+        for audio in self.source.take_audio():
+            if self.num_taken == 0 or audio.out_s < self.origin_s:
                 continue
-            restart = self.sound_session.get(sound.number) != sound.session
-            self.sound_session[sound.number] = sound.session
-            self.publisher.put(self.encoder.carry(sound.packet, sound.number, sound.out_s - self.origin_s, restart=restart))
+            restart = self.audio_session.get(audio.number) != audio.session
+            self.audio_session[audio.number] = audio.session
+            self.publisher.put(self.encoder.carry(audio.packet, audio.number, audio.out_s - self.origin_s, restart=restart))
 
     def _drain(self) -> None:
         """Deliver what is in flight."""
@@ -322,5 +322,5 @@ class LiveRun:
         while self.flying:
             self._land()
         self.ledger.dropped("at the end", len(self.buffer))
-        self._carry_sounds()
+        self._carry_audio()
         self.publisher.put(self.encoder.finish())

@@ -1,6 +1,6 @@
 """Timeline: from the source's timestamps to the output's, which never go back, and how late a frame is.
 
-Within one run of the source's clock, output time is media time plus a shift, the same for picture and sound, so they
+Within one run of the source's clock, output time is media time plus a shift, the same for picture and audio, so they
 stay in sync to the tick. Where the clock jumps, or after a reconnect, a new shift continues the output at the time that
 has passed on the wall.
 

@@ -73,7 +73,7 @@ class Kept(OrderedDict[Hashable, Value], Generic[Value]):
         self._limit = limit
 
     def keep(self, key: Hashable, value: Value) -> Value | None:
-        """Keep it; gives the one that had to make way."""
+        """Keep it; returns the one that was evicted."""
         self[key] = value
         self.move_to_end(key)
         return self.popitem(last=False)[1] if len(self) > self._limit else None

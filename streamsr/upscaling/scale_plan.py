@@ -31,7 +31,7 @@ def padded_shape(shape: tuple[int, ...], multiple: int) -> tuple[int, int]:
 
 
 def specs_for(specs: list[ModelSpec], needed: float, form: Form | None) -> list[ModelSpec]:
-    """The scales of a model, or of its form for such sources where there is one that takes the same passes to `needed`."""
+    """The scales of a model, or of its source-specific variant, if that has the same passes."""
     if form is None:
         return specs
     passes = plan_passes([spec.scale for spec in specs], needed)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from machine import CPU, GPU, Machine
-from media import make_clip, rows, sound, streams, streamsr, times
+from media import make_clip, rows, streams, streamsr, times, tone
 
 import streamsr as library
 from streamsr.errors import Interrupted
@@ -41,7 +41,7 @@ CLIPS: dict[str, Callable[[Path], Path]] = {
     "4:4:4": lambda folder: make_clip(folder / "in.mkv", "-c:v", "ffv1", "-pix_fmt", "yuv444p", num_frames=8),
     "packed": lambda folder: make_clip(folder / "in.mkv", "-c:v", "rawvideo", "-pix_fmt", "uyvy422", num_frames=6),
     "interlaced": lambda folder: make_clip(folder / "in.mkv", "-vf", "setfield=tff", "-c:v", "ffv1", "-pix_fmt", "yuv420p", num_frames=8),
-    "sound": lambda folder: make_clip(folder / "in.mp4", "-c:a", "aac", num_frames=20, inputs=sound(0.8)),
+    "audio": lambda folder: make_clip(folder / "in.mp4", "-c:a", "aac", num_frames=20, inputs=tone(0.8)),
     "hdr": lambda folder: make_clip(
         folder / "in.mkv", "-c:v", "libx265", "-pix_fmt", "yuv420p10le", "-x265-params",
         "log-level=error:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc:max-cll=1000,400:"

@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from media import describe, ffmpeg, make_clip, pictures, sound, streams, streamsr, upscale
+from media import describe, ffmpeg, make_clip, pictures, streams, streamsr, tone, upscale
 
 from streamsr.io.tracks import Track
 
@@ -46,7 +46,7 @@ def test_surround_goes_everywhere(faults: Path, tmp_path: Path, name: str, suffi
 @pytest.mark.parametrize("codec", ["ac3", "dca"])
 @pytest.mark.parametrize("suffix", ["webm", "mkv", "mp4"])
 def test_side_channels_are_taken(tmp_path: Path, codec: str, suffix: str) -> None:
-    clip = make_clip(tmp_path / "in.mkv", "-c:a", codec, "-strict", "-2", "-af", "aformat=channel_layouts=5.1(side)", inputs=sound(0.5))
+    clip = make_clip(tmp_path / "in.mkv", "-c:a", codec, "-strict", "-2", "-af", "aformat=channel_layouts=5.1(side)", inputs=tone(0.5))
     upscale(clip, tmp_path / f"out.{suffix}")
     assert "5.1" in describe(tmp_path / f"out.{suffix}")
 
@@ -56,7 +56,7 @@ def test_pcm_of_discs_stays_lossless_in_matroska(tmp_path: Path, codec: str, bit
     name = "in.m2ts" if codec == "pcm_bluray" else "in.vob"
     video = ["-c:v", "libx264" if codec == "pcm_bluray" else "mpeg2video", "-pix_fmt", "yuv420p"]
     options = ["-c:a", codec, "-sample_fmt", "s32" if bits == 24 else "s16", "-ac", "2", "-ar", "48000"]
-    clip = make_clip(tmp_path / name, *video, *options, *(["-mpegts_m2ts_mode", "1"] if codec == "pcm_bluray" else []), inputs=sound(0.5))
+    clip = make_clip(tmp_path / name, *video, *options, *(["-mpegts_m2ts_mode", "1"] if codec == "pcm_bluray" else []), inputs=tone(0.5))
     upscale(clip, tmp_path / "out.mkv")
     assert any(f"Audio: pcm_s{bits}le" in line for line in streams(tmp_path / "out.mkv"))
     before, after = samples(clip), samples(tmp_path / "out.mkv")
@@ -65,7 +65,7 @@ def test_pcm_of_discs_stays_lossless_in_matroska(tmp_path: Path, codec: str, bit
 
 def test_channels_that_change_in_the_middle(tmp_path: Path) -> None:
     for name, channels in (("a", 2), ("b", 6), ("c", 1)):
-        make_clip(tmp_path / f"{name}.ts", "-c:a", "ac3", "-ac", channels, "-g", "5", num_frames=25, inputs=sound(1))
+        make_clip(tmp_path / f"{name}.ts", "-c:a", "ac3", "-ac", channels, "-g", "5", num_frames=25, inputs=tone(1))
     (tmp_path / "in.ts").write_bytes(b"".join((tmp_path / f"{name}.ts").read_bytes() for name in "abc"))
     upscale(tmp_path / "in.ts", tmp_path / "out.webm")
     found = samples(tmp_path / "out.webm")
@@ -79,7 +79,7 @@ def test_channels_that_change_in_the_middle(tmp_path: Path) -> None:
 @pytest.mark.parametrize("end", [["--frames", "5"], ["--end", "1.2"]])
 def test_a_range_gets_all_of_its_uncompressed_audio(tmp_path: Path, suffix: str, end: list[str]) -> None:
     # one packet a second, none of which begins in the range
-    ffmpeg(*pictures(num_frames=75), *sound(3, 48000), "-c:v", "libx264", "-pix_fmt", "yuv420p", "-af", "asetnsamples=n=44100",
+    ffmpeg(*pictures(num_frames=75), *tone(3, 48000), "-c:v", "libx264", "-pix_fmt", "yuv420p", "-af", "asetnsamples=n=44100",
            "-c:a", "pcm_s16le", "-ac", "2", tmp_path / "in.mkv")  # fmt: skip
     upscale(tmp_path / "in.mkv", tmp_path / f"out.{suffix}", "--start", "1", *end)
     found, whole = samples(tmp_path / f"out.{suffix}"), samples(tmp_path / "in.mkv")
@@ -88,7 +88,7 @@ def test_a_range_gets_all_of_its_uncompressed_audio(tmp_path: Path, suffix: str,
 
 
 def test_lost_packets_are_not_balanced(tmp_path: Path) -> None:
-    clip = make_clip(tmp_path / "in.mkv", "-c:a", "pcm_s16le", num_frames=25, inputs=sound(1))
+    clip = make_clip(tmp_path / "in.mkv", "-c:a", "pcm_s16le", num_frames=25, inputs=tone(1))
     real, first = Track.mux, []
 
     def repeat(self: Track, packet: av.Packet) -> None:

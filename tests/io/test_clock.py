@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from media import MILLISECOND, ffmpeg, make_clip, packets, pictures, rows, sound, times, upscale
+from media import MILLISECOND, ffmpeg, make_clip, packets, pictures, rows, times, tone, upscale
 
 TENTH = Fraction(1, 10)
 
@@ -40,7 +40,7 @@ def broadcasts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two transport streams of 2 s; the clock of the second is 5000 s ahead."""
     folder = tmp_path_factory.mktemp("clocks")
     for name, offset in (("a", 0), ("b", 5000)):
-        ffmpeg(*pictures(num_frames=50), *sound(2), "-c:v", "libx264", "-preset", "ultrafast", "-g", "25", "-c:a", "aac",
+        ffmpeg(*pictures(num_frames=50), *tone(2), "-c:v", "libx264", "-preset", "ultrafast", "-g", "25", "-c:a", "aac",
                "-output_ts_offset", offset, "-pix_fmt", "yuv420p", folder / f"{name}.ts")  # fmt: skip
     return folder
 
@@ -70,7 +70,7 @@ def test_steady_clock_is_left_alone(broadcasts: Path, tmp_path: Path) -> None:
 
 
 def test_edit_list_that_begins_between_key_frames_goes_into_matroska(tmp_path: Path) -> None:
-    whole = make_clip(tmp_path / "whole.mp4", "-g", "15", "-c:a", "aac", rate="15", num_frames=45, inputs=sound(3))
+    whole = make_clip(tmp_path / "whole.mp4", "-g", "15", "-c:a", "aac", rate="15", num_frames=45, inputs=tone(3))
     cut = tmp_path / "cut.mp4"  # fragments: FFmpeg shows what lies before the edit
     ffmpeg("-ss", "1.333", "-i", whole, "-c", "copy", "-movflags", "+frag_keyframe+delay_moov", cut)
     before, audio = times(cut), rows(cut, "a:0", copy=True)

@@ -32,10 +32,10 @@ def test_sources_are_clean_or_not(tmp_path: Path, name: str, output: list[str], 
         assert is_clean(source) is clean
 
 
-def test_bits_of_the_sound_are_not_those_of_the_picture(tmp_path: Path) -> None:
-    sound = ["-f", "lavfi", "-i", "anoisesrc=duration=1:sample_rate=48000", "-c:a", "pcm_s16le"]
-    clip = make_clip(tmp_path / "a.mkv", "-c:v", "libx264", "-crf", "35", size="160x120", num_frames=25, inputs=sound[:4])
-    loud = make_clip(tmp_path / "b.mkv", "-c:v", "libx264", "-crf", "35", *sound[4:], size="160x120", num_frames=25, inputs=sound[:4])
+def test_bits_of_the_audio_are_not_those_of_the_picture(tmp_path: Path) -> None:
+    audio = ["-f", "lavfi", "-i", "anoisesrc=duration=1:sample_rate=48000", "-c:a", "pcm_s16le"]
+    clip = make_clip(tmp_path / "a.mkv", "-c:v", "libx264", "-crf", "35", size="160x120", num_frames=25, inputs=audio[:4])
+    loud = make_clip(tmp_path / "b.mkv", "-c:v", "libx264", "-crf", "35", *audio[4:], size="160x120", num_frames=25, inputs=audio[:4])
     with Source(clip) as quiet, Source(loud) as noisy:
         alone, together = bits_per_pixel(quiet), bits_per_pixel(noisy)
         assert alone is not None

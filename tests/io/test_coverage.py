@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from media import ffmpeg, make_clip, rows, sound, streamsr, times, upscale
+from media import ffmpeg, make_clip, rows, streamsr, times, tone, upscale
 
 from streamsr.io.source import Source
 
@@ -21,7 +21,7 @@ def cut(source: Path, target: Path, share: float) -> Path:
 @pytest.mark.parametrize("audio", [False, True])
 def test_promised_frames_that_are_missing_are_named(tmp_path: Path, segments: str, audio: bool) -> None:
     options = ["-c:a", "aac", "-shortest"] if audio else []
-    clip = make_clip(tmp_path / "in.mp4", "-g", "10", *options, "-movflags", "+faststart", num_frames=75, inputs=sound(3) if audio else [])
+    clip = make_clip(tmp_path / "in.mp4", "-g", "10", *options, "-movflags", "+faststart", num_frames=75, inputs=tone(3) if audio else [])
     short = cut(clip, tmp_path / "short.mp4", 0.7)
     outcome = streamsr("run", short, tmp_path / "out.mkv", "--model", "resize", "--segment-seconds", segments)
     assert outcome.code == 0, outcome.err
@@ -44,7 +44,7 @@ def test_early_end_is_named(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize("suffix", ["mkv", "mp4", "avi", "ts", "mov", "webm"])
 def test_whole_files_promise_nothing_else(tmp_path: Path, suffix: str) -> None:
     video = ["-c:v", "libvpx", "-c:a", "libopus"] if suffix == "webm" else ["-c:a", "mp2" if suffix == "ts" else "aac"]
-    clip = make_clip(tmp_path / f"in.{suffix}", *video, num_frames=75, inputs=sound(3))
+    clip = make_clip(tmp_path / f"in.{suffix}", *video, num_frames=75, inputs=tone(3))
     assert "warning" not in upscale(clip, tmp_path / "out.mkv", "--strict").err
 
 

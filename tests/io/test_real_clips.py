@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 BROKEN = {"vp9_invalid-bitstream.webm"}
 BROADCAST = (".mts", ".mpg", ".m2v", ".h264")  # their clock starts anywhere, or FFmpeg makes it up
-LONG = 200  # frames; of longer clips the first NUM_FRAMES are enough: B-frames and the sound beside them
+LONG = 200  # frames; of longer clips the first NUM_FRAMES are enough: B-frames and the audio beside them
 NUM_FRAMES = 12
 
 

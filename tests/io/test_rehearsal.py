@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from media import describe, ffmpeg, make_clip, pictures, shown, sound, streamsr, times, upscale
+from media import describe, ffmpeg, make_clip, pictures, shown, streamsr, times, tone, upscale
 from PIL import Image
 
 from streamsr.errors import UsageError
@@ -81,7 +81,7 @@ def test_refusal_comes_before_any_work(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "webm", "mov", "ts"])
 def test_audio_first_in_windows_media(tmp_path: Path, suffix: str) -> None:
-    ffmpeg(*pictures(num_frames=10), *sound(0.4), "-map", "1:a", "-map", "0:v", "-c:v", "wmv2", "-c:a", "wmav2", tmp_path / "in.wmv")
+    ffmpeg(*pictures(num_frames=10), *tone(0.4), "-map", "1:a", "-map", "0:v", "-c:v", "wmv2", "-c:a", "wmav2", tmp_path / "in.wmv")
     upscale(tmp_path / "in.wmv", tmp_path / f"out.{suffix}")
     assert len(times(tmp_path / f"out.{suffix}")) == 10
 

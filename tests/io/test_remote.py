@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from media import make_clip, rows, sound, streamsr, upscale
+from media import make_clip, rows, streamsr, tone, upscale
 from stores import http_server, s3_server
 
 from streamsr.errors import SourceError
@@ -20,7 +20,7 @@ CUT = ("--segment-seconds", "1", "--preset", "ultrafast", "--threads", "1")
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_clip(tmp_path_factory.mktemp("remote") / "in.mp4", "-c:a", "aac", "-g", "10", num_frames=100, inputs=sound(4))
+    return make_clip(tmp_path_factory.mktemp("remote") / "in.mp4", "-c:a", "aac", "-g", "10", num_frames=100, inputs=tone(4))
 
 
 @pytest.fixture(scope="module")

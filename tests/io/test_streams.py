@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from media import MILLISECOND, describe, ffmpeg, make_clip, metadata, packets, rows, sound, streams, streamsr, upscale
+from media import MILLISECOND, describe, ffmpeg, make_clip, metadata, packets, rows, streams, streamsr, tone, upscale
 
 SRT = "1\n00:00:00,000 --> 00:00:00,200\nfirst line\n\n2\n00:00:00,240 --> 00:00:00,400\n<i>second</i> line\n\n"
 CHAPTERS = """;FFMETADATA1
@@ -35,7 +35,7 @@ def subtitle_texts(path: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Matroska file with two languages of sound, two of subtitles, chapters, words and a font."""
+    """A Matroska file with two languages of audio, two of subtitles, chapters, words and a font."""
     folder = tmp_path_factory.mktemp("film")
     (folder / "text.srt").write_text(SRT)
     (folder / "chapters.txt").write_text(CHAPTERS)
@@ -49,7 +49,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "-metadata:s:s:1", "language=ita",
         "-disposition:a:0", "default", "-disposition:a:1", "comment", "-disposition:s:0", "forced", "-disposition:s:1", "0",
         "-attach", folder / "font.ttf", "-metadata:s:t", "mimetype=application/x-truetype-font", "-metadata:s:t", "filename=font.ttf",
-        inputs=[*sound(), *sound(), "-i", folder / "text.srt", "-f", "ffmetadata", "-i", folder / "chapters.txt"],
+        inputs=[*tone(), *tone(), "-i", folder / "text.srt", "-f", "ffmetadata", "-i", folder / "chapters.txt"],
     )  # fmt: skip
 
 
@@ -146,8 +146,8 @@ def test_mov_text_becomes_a_subtitle_of_matroska(film: Path, tmp_path: Path) -> 
      ("libopus", "webm", "opus"), ("libopus", "mp4", "opus"), ("libvorbis", "webm", "vorbis"), ("pcm_s16le", "mkv", "pcm_s16le"),
      ("pcm_s24le", "mov", "pcm_s24le"), ("alac", "mp4", "alac"), ("mp2", "ts", "mp2"), ("aac", "nut", "aac")],
 )  # fmt: skip
-def test_sound_that_the_container_holds_is_copied(tmp_path: Path, codec: str, suffix: str, expected: str) -> None:
-    source = make_clip(tmp_path / "in.mkv", "-c:a", codec, inputs=sound())
+def test_audio_that_the_container_holds_is_copied(tmp_path: Path, codec: str, suffix: str, expected: str) -> None:
+    source = make_clip(tmp_path / "in.mkv", "-c:a", codec, inputs=tone())
     out = tmp_path / f"out.{suffix}"
     upscale(source, out, *(["--encoder", "libvpx-vp9"] if suffix == "webm" else ["--encoder", "ffv1"] if suffix == "nut" else []))
     assert f"Audio: {expected}" in " ".join(streams(out))
@@ -167,8 +167,8 @@ def test_sound_that_the_container_holds_is_copied(tmp_path: Path, codec: str, su
      ("pcm_s24le", "mp4", "aac"), ("wmav2", "mp4", "aac")],
 )  # fmt: skip
 @pytest.mark.parametrize("rate", [48000, 44100, 22050])
-def test_sound_that_the_container_cannot_hold_is_converted(tmp_path: Path, codec: str, suffix: str, expected: str, rate: int) -> None:
-    source = make_clip(tmp_path / "in.mkv", "-c:a", codec, num_frames=25, inputs=sound(1.0, rate))
+def test_audio_that_the_container_cannot_hold_is_converted(tmp_path: Path, codec: str, suffix: str, expected: str, rate: int) -> None:
+    source = make_clip(tmp_path / "in.mkv", "-c:a", codec, num_frames=25, inputs=tone(1.0, rate))
     out = tmp_path / f"out.{suffix}"
     outcome = upscale(source, out, *(["--encoder", "libvpx-vp9"] if suffix == "webm" else []))
     if "converted" in outcome.err:
@@ -177,11 +177,11 @@ def test_sound_that_the_container_cannot_hold_is_converted(tmp_path: Path, codec
         assert f"Audio: {codec}" in " ".join(streams(out))
     shift = float(rows(out)[0].pts - rows(source)[0].pts)
     assert abs(onset(out) - shift - onset(source)) < 0.005
-    assert abs((len(samples(out)) - len(samples(source))) / 48000 - shift) < 0.06  # one frame of the sound encoder and its priming
+    assert abs((len(samples(out)) - len(samples(source))) / 48000 - shift) < 0.06  # one frame of the audio encoder and its priming
 
 
 def samples(path: Path) -> np.ndarray:
-    """Sound at 48 kHz, on the file's own time line."""
+    """Audio at 48 kHz, on the file's own time line."""
     return np.frombuffer(
         ffmpeg("-copyts", "-i", path, "-map", "0:a:0", "-af", "aresample=48000:async=1:first_pts=0", "-ac", "1", "-f", "s16le", "-"),
         np.int16,
@@ -195,13 +195,13 @@ def onset(path: Path) -> float:
 
 
 @pytest.mark.parametrize("suffix", ["ts", "webm"])
-def test_converted_sound_stays_in_step(tmp_path: Path, suffix: str) -> None:
+def test_converted_audio_stays_in_step(tmp_path: Path, suffix: str) -> None:
     beep = ["-f", "lavfi", "-i", "sine=frequency=880:sample_rate=44100:duration=2,volume='if(gt(t,1.2),1,0)':eval=frame"]
     source = make_clip(tmp_path / "in.mkv", "-c:a", "pcm_s16le", num_frames=50, inputs=beep)
     out = tmp_path / f"out.{suffix}"
     upscale(source, out, *(["--encoder", "libvpx-vp9"] if suffix == "webm" else []))
     shift = float(rows(out)[0].pts - rows(source)[0].pts) if suffix == "ts" else 0.0
-    assert abs(onset(out) - shift - onset(source)) < 0.03  # a sound frame of 1024 samples fades in
+    assert abs(onset(out) - shift - onset(source)) < 0.03  # an audio frame of 1024 samples fades in
 
 
 def make_pgs(path: Path) -> Path:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from media import MILLISECOND, Row, describe, ffmpeg, make_clip, pictures, rows, sound, times, upscale
+from media import MILLISECOND, Row, describe, ffmpeg, make_clip, pictures, rows, times, tone, upscale
 
 CONTAINERS = ["mp4", "mkv", "mov", "webm", "ts", "nut"]
 COARSE = ("mkv", "webm")
@@ -34,9 +34,9 @@ def assert_same_times(before: list[Row], after: list[Row], suffix: str) -> None:
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """29.97 fps with B-frames and sound."""
+    """29.97 fps with B-frames and audio."""
     path = tmp_path_factory.mktemp("time") / "in.mp4"
-    return make_clip(path, "-c:a", "aac", rate="30000/1001", num_frames=20, inputs=sound(0.7))
+    return make_clip(path, "-c:a", "aac", rate="30000/1001", num_frames=20, inputs=tone(0.7))
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_last_frames_of_b_frame_stream_are_there(tmp_path: Path) -> None:
     assert len(rows(tmp_path / "out.mkv")) == 33
 
 
-def test_sound_as_first_stream_loses_no_frame(clip: Path, tmp_path: Path) -> None:
+def test_audio_as_first_stream_loses_no_frame(clip: Path, tmp_path: Path) -> None:
     first = tmp_path / "audio_first.mp4"
     ffmpeg("-i", clip, "-map", "0:a", "-map", "0:v", "-c", "copy", first)
     upscale(first, tmp_path / "out.mp4")
@@ -116,12 +116,12 @@ def test_programme_clock_that_began_earlier_is_set_to_zero(clip: Path, tmp_path:
     before, after = times(source), times(out)
     assert [time - before[0] for time in before] == [time - after[0] for time in after]
     assert 0 <= after[0] < 1
-    sound_before = times(source, "a:0")[0] - before[0]
-    assert abs(times(out, "a:0")[0] - after[0] - sound_before) <= MILLISECOND
+    audio_before = times(source, "a:0")[0] - before[0]
+    assert abs(times(out, "a:0")[0] - after[0] - audio_before) <= MILLISECOND
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov", "ts"])
-def test_sound_stays_in_step_to_the_millisecond(clip: Path, tmp_path: Path, suffix: str) -> None:
+def test_audio_stays_in_step_to_the_millisecond(clip: Path, tmp_path: Path, suffix: str) -> None:
     out = tmp_path / f"out.{suffix}"
     upscale(clip, out)
     before, after = ([row.pts for row in rows(path, "a:0", copy=True)] for path in (clip, out))
@@ -155,9 +155,9 @@ def test_raw_stream_with_b_frames_keeps_rate(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
-def test_range_has_its_frames_and_its_sound(tmp_path: Path, options: list[str], first: int, last: int, suffix: str) -> None:
+def test_range_has_its_frames_and_its_audio(tmp_path: Path, options: list[str], first: int, last: int, suffix: str) -> None:
     clip = make_clip(
-        tmp_path / f"in.{suffix}", "-c:a", "pcm_s16le" if suffix == "mkv" else "aac", "-g", "7", num_frames=25, inputs=sound(1.0)
+        tmp_path / f"in.{suffix}", "-c:a", "pcm_s16le" if suffix == "mkv" else "aac", "-g", "7", num_frames=25, inputs=tone(1.0)
     )
     out = tmp_path / f"out.{suffix}"
     upscale(clip, out, *options, "--encoder", "ffv1" if suffix == "mkv" else "libx264")
@@ -168,7 +168,7 @@ def test_range_has_its_frames_and_its_sound(tmp_path: Path, options: list[str], 
     assert abs(after[0].pts - (before[first].pts - start)) <= MILLISECOND + abs(origin)
     length = after[-1].pts + Fraction(1, 25)
     tones = [row for row in rows(out, "a:0", copy=True) if row.pts >= 0]
-    assert tones[0].pts <= Fraction(50, 1000)  # one sound frame
+    assert tones[0].pts <= Fraction(50, 1000)  # one audio frame
     assert abs(tones[-1].pts + tones[-1].duration - length) <= Fraction(70, 1000)
 
 
@@ -191,7 +191,7 @@ NO_INDEX = {
 )
 def test_range_starts_at_its_first_frame_in_any_container(tmp_path: Path, suffix: str, options: list[str], low: float, high: float) -> None:
     source, out = tmp_path / f"in.{suffix}", tmp_path / "out.mkv"
-    make_clip(source, *NO_INDEX[suffix], "-pix_fmt", "yuv420p", "-g", "12", num_frames=75, inputs=sound(3.0))
+    make_clip(source, *NO_INDEX[suffix], "-pix_fmt", "yuv420p", "-g", "12", num_frames=75, inputs=tone(3.0))
     upscale(source, out, *options, "--encoder", "ffv1", "--scale", "1")
     found = rows(source)
     origin = float(describe(source).split("start: ")[1].split(",")[0])

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from media import STREAMSR, Outcome, ffmpeg, make_clip, sound, streamsr, times
+from media import STREAMSR, Outcome, ffmpeg, make_clip, streamsr, times, tone
 
 from streamsr.errors import UsageError
 from streamsr.jobs.batch_items import find_items, is_video
@@ -35,7 +35,7 @@ def films(clip: Path, tmp_path: Path) -> Path:
     (folder / "film.nfo").write_text("a film\n" * 20)
     (folder / "film.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nHello\n")
     ffmpeg("-i", clip, "-frames:v", "1", folder / "cover.jpg")
-    ffmpeg(*sound(1), folder / "song.mp3")
+    ffmpeg(*tone(1), folder / "song.mp3")
     return folder
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import av
 import pytest
-from media import ffmpeg, make_clip, rows, sound, streamsr, times, upscale
+from media import ffmpeg, make_clip, rows, streamsr, times, tone, upscale
 
 CUT = ("--segment-seconds", "1")
 WHOLE = ("--segment-seconds", "0")
@@ -80,7 +80,7 @@ def test_change_of_size_becomes_the_first_size(tmp_path: Path, workers: str) -> 
 def test_other_streams_come_along_once(tmp_path: Path) -> None:
     (tmp_path / "t.srt").write_text("".join(f"{n}\n00:00:0{n},000 --> 00:00:0{n},500\nline {n}\n\n" for n in range(4)))
     clip = make_clip(tmp_path / "in.mkv", "-map", "0:v", "-map", "1:a", "-map", "2:s", "-map", "3:a", "-c:a", "aac", "-c:s", "subrip",
-                     "-metadata", "title=Film", num_frames=100, inputs=[*sound(4), "-i", tmp_path / "t.srt", *sound(2)])  # fmt: skip
+                     "-metadata", "title=Film", num_frames=100, inputs=[*tone(4), "-i", tmp_path / "t.srt", *tone(2)])  # fmt: skip
     for name, how in (("cut.mkv", CUT), ("whole.mkv", WHOLE)):
         upscale(clip, tmp_path / name, *how)
     for stream in ("a:0", "a:1", "s:0"):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from media import STREAMSR, describe, gray_pictures, make_clip, packets, rows, sound, streamsr, times, upscale
+from media import STREAMSR, describe, gray_pictures, make_clip, packets, rows, streamsr, times, tone, upscale
 
 from streamsr.errors import SinkError
 
@@ -25,9 +25,9 @@ WAIT_S = 60
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight seconds with sound and B-frames, a key frame each 0.6 s."""
+    """Eight seconds with audio and B-frames, a key frame each 0.6 s."""
     return make_clip(tmp_path_factory.mktemp("job") / "in.mp4", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "15", "-bf", "3",
-                     "-c:a", "aac", num_frames=200, inputs=sound(8))  # fmt: skip
+                     "-c:a", "aac", num_frames=200, inputs=tone(8))  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from media import STREAMSR, make_clip, rows, sound, streamsr, times, upscale
+from media import STREAMSR, make_clip, rows, streamsr, times, tone, upscale
 from stores import http_server, s3_server
 
 from streamsr.errors import EngineError, SinkError, SourceError, UsageError
@@ -41,7 +41,7 @@ NEEDS = Needs(1, 0, 100 << 20)
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_clip(tmp_path_factory.mktemp("cluster") / "in.mp4", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "15", "-bf", "3",
-                     "-c:a", "aac", size="320x240", num_frames=500, inputs=sound(20))  # fmt: skip
+                     "-c:a", "aac", size="320x240", num_frames=500, inputs=tone(20))  # fmt: skip
 
 
 @pytest.fixture(scope="module")

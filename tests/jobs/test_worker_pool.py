@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from media import STREAMSR, make_clip, rows, sound, streamsr, times, upscale
+from media import STREAMSR, make_clip, rows, streamsr, times, tone, upscale
 
 from streamsr.engines import count_threads
 from streamsr.jobs.worker_pool import count_workers
@@ -24,7 +24,7 @@ WAIT_S = 120
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_clip(tmp_path_factory.mktemp("pool") / "in.mp4", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "15", "-bf", "3",
-                     "-c:a", "aac", size="160x120", num_frames=400, inputs=sound(16))  # fmt: skip
+                     "-c:a", "aac", size="160x120", num_frames=400, inputs=tone(16))  # fmt: skip
 
 
 @pytest.fixture(scope="module")

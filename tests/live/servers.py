@@ -36,17 +36,17 @@ VIDEO = (
     "x264enc tune=zerolatency key-int-max={rate} speed-preset=ultrafast sliced-threads=false threads=1 ! "
     "h264parse config-interval=-1 ! video/x-h264,alignment=au ! valve name=v ! rtph264pay name=pay0 pt=96"
 )
-SOUND = (
+AUDIO = (
     "audiotestsrc is-live=true wave=white-noise ! audio/x-raw,rate=48000,channels=1 ! avenc_aac ! aacparse ! "
     "valve name=a ! rtpmp4gpay name=pay1 pt=97"
 )
-CAMERA = f"( {VIDEO.format(rate=RATE)} {SOUND} )"
+CAMERA = f"( {VIDEO.format(rate=RATE)} {AUDIO} )"
 SILENT_CAMERA = f"( {VIDEO.format(rate=RATE)} )"
 
 
-def recorder(path: Path, *, sound: bool = True) -> str:
+def recorder(path: Path, *, audio: bool = True) -> str:
     """A pipeline that writes what is published to a Matroska file, readable while it grows."""
-    heard = " rtpmp4gdepay name=depay1 ! aacparse ! mux." if sound else ""
+    heard = " rtpmp4gdepay name=depay1 ! aacparse ! mux." if audio else ""
     written = f"filesink location={path} buffer-mode=unbuffered async=false"
     return f"( rtph264depay name=depay0 ! h264parse ! matroskamux name=mux streamable=true ! {written}{heard} )"
 

@@ -14,14 +14,14 @@ from streamsr.options import LiveOptions
 
 pytestmark = pytest.mark.slow
 RATE = 10
-SOUND = ["-f", "lavfi", "-i", "anoisesrc=sample_rate=48000:seed=1:duration=14"]
+AUDIO = ["-f", "lavfi", "-i", "anoisesrc=sample_rate=48000:seed=1:duration=14"]
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Fourteen seconds with sound in MP2, which browsers do not play."""
+    """Fourteen seconds with audio in MP2, which browsers do not play."""
     path = tmp_path_factory.mktemp("hls") / "in.mkv"
-    return make_clip(path, "-c:a", "mp2", "-shortest", size="64x48", rate=str(RATE), num_frames=14 * RATE, inputs=SOUND)
+    return make_clip(path, "-c:a", "mp2", "-shortest", size="64x48", rate=str(RATE), num_frames=14 * RATE, inputs=AUDIO)
 
 
 @pytest.fixture
@@ -56,9 +56,9 @@ def test_a_window_that_slides(clip: Path, folder: Path, hls_type: str) -> None:
     assert len(segments) <= 4  # of seven: those in the list, and those that a slow player may still fetch
     assert all(re.fullmatch(rf"index-\d{{10}}\.{'m4s' if hls_type == 'fmp4' else 'ts'}", name) for name in segments)
     assert report.dropped == {}
-    pictures, sounds = times(playlist), times(playlist, "a:0")
+    pictures, audio_streams = times(playlist), times(playlist, "a:0")
     assert len(pictures) == 2 * RATE + (report.num_out - 1) % (2 * RATE) + 1  # two seconds, and what was left for the last segment
-    assert abs(pictures[0] - sounds[0]) < 0.5
+    assert abs(pictures[0] - audio_streams[0]) < 0.5
     kinds = streams(playlist)
     assert any("h264" in words and "128x96" in words for words in kinds)
     assert any("aac" in words for words in kinds)

@@ -47,18 +47,18 @@ def folder(tmp_path: Path) -> Iterator[tuple[Path, str]]:
 
 
 @pytest.mark.parametrize("hls_type", ["fmp4", "ts"])
-def test_a_browser_plays_picture_and_sound(browser: webdriver.Chrome, folder: tuple[Path, str], tmp_path: Path, hls_type: str) -> None:
+def test_a_browser_plays_picture_and_audio(browser: webdriver.Chrome, folder: tuple[Path, str], tmp_path: Path, hls_type: str) -> None:
     hls, url = folder
-    sound = ["-f", "lavfi", "-i", "anoisesrc=sample_rate=48000:seed=1:duration=40"]
-    clip = make_clip(tmp_path / "in.mkv", "-c:a", "mp2", "-shortest", size="64x48", rate="10", num_frames=400, inputs=sound)
+    audio = ["-f", "lavfi", "-i", "anoisesrc=sample_rate=48000:seed=1:duration=40"]
+    clip = make_clip(tmp_path / "in.mkv", "-c:a", "mp2", "-shortest", size="64x48", rate="10", num_frames=400, inputs=audio)
     live = LiveOptions(max_latency_s=5, hls_type=hls_type, segment_s=1)
     with Live(str(clip), hls / "index.m3u8", live=live, overwrite=True) as running:
         running.until(lambda _: (hls / "index.m3u8").exists() and (hls / "index.m3u8").read_text().count("#EXTINF") >= 3)
         browser.get(url)
         until(lambda: browser.execute_script(STATE)[0] > 1)
-        first, width, height, sound_bytes, failures = browser.execute_script(STATE)
+        first, width, height, audio_bytes, failures = browser.execute_script(STATE)
         assert (width, height) == (128, 96)
-        assert sound_bytes > 0
+        assert audio_bytes > 0
         until(lambda: browser.execute_script(STATE)[0] > first + 2)
         assert failures == []
         running.stop.set()

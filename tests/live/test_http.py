@@ -10,7 +10,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from media import make_clip, sound, streamsr, times
+from media import make_clip, streamsr, times, tone
 from servers import PATIENCE_S, Live, sender
 
 from streamsr.live.address import is_file_behind
@@ -40,7 +40,7 @@ def web(tmp_path: Path) -> Iterator[str]:
 
 
 def test_a_live_hls_stream_is_not_dropped_for_coming_in_pieces(web: str, tmp_path: Path) -> None:
-    clip = make_clip(tmp_path / "in.ts", *X264, "-c:a", "aac", rate=str(RATE), num_frames=60 * RATE, inputs=sound(60))
+    clip = make_clip(tmp_path / "in.ts", *X264, "-c:a", "aac", rate=str(RATE), num_frames=60 * RATE, inputs=tone(60))
     index = tmp_path / "www" / "live.m3u8"
     # segments of two seconds come at once: without a pace of their own 20 frames would be in the buffer, and all but the last be late
     hls = ["-f", "hls", "-hls_time", 2, "-hls_list_size", 5, "-hls_flags", "delete_segments", index]

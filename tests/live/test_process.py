@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from media import STREAMSR, ffmpeg, make_clip, sound, streams, times
+from media import STREAMSR, ffmpeg, make_clip, streams, times, tone
 from servers import PATIENCE_S, SILENT_CAMERA, Live, RtspServer, free_port, sender
 
 from streamsr.options import LiveOptions
@@ -27,7 +27,7 @@ RESIZE = ["--model", "resize", "--max-latency", "5000"]
 
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
-    return make_clip(tmp_path / "in.ts", *X264, "-c:a", "aac", rate=str(RATE), num_frames=30 * RATE, inputs=sound(30))
+    return make_clip(tmp_path / "in.ts", *X264, "-c:a", "aac", rate=str(RATE), num_frames=30 * RATE, inputs=tone(30))
 
 
 def start(*arguments: object, **pipes: object) -> subprocess.Popen[bytes]:

@@ -17,14 +17,14 @@ from streamsr.options import LiveOptions
 
 RATE = 10
 PATIENT = LiveOptions(max_latency_s=5, segment_s=2)
-SOUND = ["-f", "lavfi", "-i", "anoisesrc=sample_rate=48000:seed=1:duration=7"]
+AUDIO = ["-f", "lavfi", "-i", "anoisesrc=sample_rate=48000:seed=1:duration=7"]
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Seven seconds with sound."""
+    """Seven seconds with audio."""
     path = tmp_path_factory.mktemp("recording") / "in.mp4"
-    return make_clip(path, "-c:a", "aac", "-shortest", size="64x48", rate=str(RATE), num_frames=7 * RATE, inputs=SOUND)
+    return make_clip(path, "-c:a", "aac", "-shortest", size="64x48", rate=str(RATE), num_frames=7 * RATE, inputs=AUDIO)
 
 
 @pytest.mark.slow
@@ -39,12 +39,12 @@ def test_each_file_plays_on_its_own_and_nothing_is_lost(clip: Path, tmp_path: Pa
     assert files[0].read_bytes() == b"of an earlier run"
     shown, heard_s = [], 0.0
     for file in files[1:]:
-        pictures, sounds = times(file), times(file, "a:0")
-        assert min(pictures[0], sounds[0]) == pytest.approx(0, abs=0.05)
-        assert abs(pictures[0] - sounds[0]) < 0.15
-        assert abs(pictures[-1] - sounds[-1]) < 0.15
+        pictures, audio_streams = times(file), times(file, "a:0")
+        assert min(pictures[0], audio_streams[0]) == pytest.approx(0, abs=0.05)
+        assert abs(pictures[0] - audio_streams[0]) < 0.15
+        assert abs(pictures[-1] - audio_streams[-1]) < 0.15
         shown.append(len(pictures))
-        heard_s += len(sounds) * 1024 / 48000
+        heard_s += len(audio_streams) * 1024 / 48000
     assert sum(shown) == report.num_out
     assert shown[:-1] == [2 * RATE] * 3
     assert abs(heard_s - sum(shown) / RATE) < 0.3

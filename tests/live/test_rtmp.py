@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.network, pytest.mark.slow]
 
 RATE = 10
 BRISK = LiveOptions(max_latency_s=5, timeout_s=3)
-SOUND = ["-f", "lavfi", "-i", "anoisesrc=sample_rate=44100:seed=1:duration=120"]
+AUDIO = ["-f", "lavfi", "-i", "anoisesrc=sample_rate=44100:seed=1:duration=120"]
 
 
 class RtmpServer:
@@ -74,7 +74,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     x264 = ["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", RATE, "-pix_fmt", "yuv420p"]
     coding = [*x264, "-c:a", "aac", "-shortest"]
     return make_clip(
-        tmp_path_factory.mktemp("rtmp") / "in.flv", *coding, size="64x48", rate=str(RATE), num_frames=120 * RATE, inputs=SOUND
+        tmp_path_factory.mktemp("rtmp") / "in.flv", *coding, size="64x48", rate=str(RATE), num_frames=120 * RATE, inputs=AUDIO
     )
 
 
@@ -93,10 +93,10 @@ def test_in(server: RtmpServer, clip: Path, tmp_path: Path) -> None:
     with sender(*published(clip, server.url("cam"))), Live(server.url("cam"), tmp_path / "out.mkv", live=BRISK) as live:
         live.until_out(3 * RATE)
         report = live.end()
-    pictures, sounds = times(tmp_path / "out.mkv"), times(tmp_path / "out.mkv", "a:0")
+    pictures, audio_streams = times(tmp_path / "out.mkv"), times(tmp_path / "out.mkv", "a:0")
     assert len(pictures) == report.num_out + report.num_held
     assert all(a < b for a, b in pairwise(pictures))
-    assert abs(pictures[-1] - sounds[-1]) < 1
+    assert abs(pictures[-1] - audio_streams[-1]) < 1
     assert report.input == f"rtmp://127.0.0.1:{server.port}/live/***"  # the last part is a key
 
 

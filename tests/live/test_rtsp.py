@@ -23,7 +23,7 @@ PATIENT = LiveOptions(max_latency_s=5, timeout_s=10)
 @pytest.fixture
 def cameras(tmp_path: Path) -> Iterator[RtspServer]:
     play = {"/cam": CAMERA, "/silent": SILENT_CAMERA}
-    record = {"/up": recorder(tmp_path / "up.mkv"), "/mute": recorder(tmp_path / "mute.mkv", sound=False)}
+    record = {"/up": recorder(tmp_path / "up.mkv"), "/mute": recorder(tmp_path / "mute.mkv", audio=False)}
     with RtspServer(play=play, record=record) as server:
         yield server
 
@@ -52,7 +52,7 @@ def test_a_steady_stream_loses_nothing(cameras: RtspServer, tmp_path: Path) -> N
     assert abs(heard[-1] - pictures[-1]) < 1
 
 
-def test_a_camera_without_sound(cameras: RtspServer, tmp_path: Path) -> None:
+def test_a_camera_without_audio(cameras: RtspServer, tmp_path: Path) -> None:
     with Live(cameras.url("/silent"), cameras.url("/mute")) as live:
         live.until_out(RATE)
         live.end()
@@ -81,7 +81,7 @@ def test_a_server_that_dies_three_times_is_found_again(cameras: RtspServer, tmp_
 def test_a_frozen_camera_counts_as_gone(cameras: RtspServer, tmp_path: Path) -> None:
     with Live(cameras.url("/cam"), tmp_path / "out.mkv", live=LiveOptions(max_latency_s=0.5, timeout_s=2)) as live:
         live.until_out(RATE)
-        cameras.set("/cam", "v", "drop", "true")  # connected, sound goes on, no picture comes
+        cameras.set("/cam", "v", "drop", "true")  # connected, audio goes on, no picture comes
         live.until(lambda snapshot: snapshot["state"]["source"] == "lost")
         cameras.set("/cam", "v", "drop", "false")
         live.until(lambda snapshot: snapshot["reconnects"]["source"] == 1)
@@ -192,8 +192,8 @@ def test_the_size_changes_within_a_session(cameras: RtspServer, tmp_path: Path) 
     assert len(check_monotonic(tmp_path / "out.mkv")) == report.num_out + report.num_held
 
 
-def test_sound_that_the_output_cannot_hold_is_converted_and_stays_in_sync(tmp_path: Path) -> None:
-    """G.711, as most cameras send it, into MPEG-TS; the server dies once, so the sound starts afresh behind a gap."""
+def test_audio_that_the_output_cannot_hold_is_converted_and_stays_in_sync(tmp_path: Path) -> None:
+    """G.711, as most cameras send it, into MPEG-TS; the server dies once, so the audio starts afresh behind a gap."""
     telephone = "audiotestsrc is-live=true ! audio/x-raw,rate=8000,channels=1 ! mulawenc ! rtppcmupay name=pay1 pt=0"
     pipeline = f"( {VIDEO.format(rate=RATE)} {telephone} )"
     with RtspServer(play={"/cam": pipeline}) as server, Live(server.url("/cam"), tmp_path / "out.ts", live=BRISK) as live:
@@ -206,7 +206,7 @@ def test_sound_that_the_output_cannot_hold_is_converted_and_stays_in_sync(tmp_pa
         report = live.end()
     assert any("converted to aac" in note for note in report.notes)
     pictures, heard = check_monotonic(tmp_path / "out.ts"), check_monotonic(tmp_path / "out.ts", "a:0")
-    assert abs(heard[-1] - pictures[-1]) < 1  # had the gap been closed, sound would end as much earlier as the gap was long
+    assert abs(heard[-1] - pictures[-1]) < 1  # had the gap been closed, audio would end as much earlier as the gap was long
     assert max(b - a for a, b in pairwise(heard)) > 0.5
 
 
@@ -228,8 +228,8 @@ def test_a_source_that_stays_away_is_given_up_as_asked(cameras: RtspServer, tmp_
     assert check_monotonic(tmp_path / "out.mkv")  # what there was is whole
 
 
-def test_sound_that_falls_silent_holds_up_no_picture(cameras: RtspServer, tmp_path: Path) -> None:
-    """FFmpeg's muxers would keep the pictures back for the sound, up to ten seconds."""
+def test_audio_that_falls_silent_holds_up_no_picture(cameras: RtspServer, tmp_path: Path) -> None:
+    """FFmpeg's muxers would keep the pictures back for the audio, up to ten seconds."""
     with Live(cameras.url("/cam"), tmp_path / "out.ts", live=PATIENT) as live:
         live.until_out(RATE)
         cameras.set("/cam", "a", "drop", "true")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from media import make_clip, sound, streams, times
+from media import make_clip, streams, times, tone
 from servers import Live, free_port, sender, system_ffmpeg
 
 from streamsr.errors import SinkError, SourceError, UsageError
@@ -25,7 +25,7 @@ def clip(tmp_path: Path) -> Path:
         load_libsrt()
     except OSError as error:
         pytest.skip(str(error))
-    return make_clip(tmp_path / "in.ts", *X264, "-c:a", "aac", rate=str(RATE), num_frames=30 * RATE, inputs=sound(30))
+    return make_clip(tmp_path / "in.ts", *X264, "-c:a", "aac", rate=str(RATE), num_frames=30 * RATE, inputs=tone(30))
 
 
 def send(clip: Path, url: str) -> list[object]:

@@ -27,7 +27,7 @@ def test_output_times_have_the_sources_distances() -> None:
     assert out == pytest.approx([n * STEP for n in range(50)])
 
 
-def test_sound_and_picture_move_together_over_a_jump() -> None:
+def test_audio_and_picture_move_together_over_a_jump() -> None:
     timeline = Timeline()
     play(timeline, 10, 1000, 25)
     timeline.place("audio", 11.0, 1001.0)

@@ -1,4 +1,4 @@
-"""MPEG-TS over UDP: exact times, sound in sync, loss, and everything that may change in flight."""
+"""MPEG-TS over UDP: exact times, audio in sync, loss, and everything that may change in flight."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ NOISE = ["-f", "lavfi", "-i", "anoisesrc=sample_rate=48000:seed=1:duration=20", 
 PATIENT = LiveOptions(max_latency_s=5, timeout_s=10)
 
 
-def make_ts(path: Path, *output: object, size: str = "64x48", rate: int = RATE, seconds: int = 20, sound: bool = True) -> Path:
-    inputs, coding = (NOISE[:4], NOISE[4:]) if sound else ([], [])
+def make_ts(path: Path, *output: object, size: str = "64x48", rate: int = RATE, seconds: int = 20, audio: bool = True) -> Path:
+    inputs, coding = (NOISE[:4], NOISE[4:]) if audio else ([], [])
     return make_clip(path, *X264, *coding, *output, size=size, rate=str(rate), num_frames=rate * seconds, inputs=inputs)
 
 
@@ -43,7 +43,7 @@ def steps(path: Path) -> list[Fraction]:
 
 
 def assert_in_sync(clip: Path, out: Path) -> None:
-    """All sound and all pictures of `out` are as far from each other as in `clip`, to the millisecond."""
+    """All audio and all pictures of `out` are as far from each other as in `clip`, to the millisecond."""
     sent = {row.md5: row.pts for row in rows(clip, "a:0", copy=True)}
     heard = [row for row in rows(out, "a:0", copy=True) if row.md5 in sent]
     assert len(heard) > 100
@@ -53,7 +53,7 @@ def assert_in_sync(clip: Path, out: Path) -> None:
     assert all(min(abs(seen + shift - known) for known in shown) <= MILLISECOND for seen in times(out))
 
 
-def test_times_are_the_sources_and_sound_stays_in_sync(tmp_path: Path) -> None:
+def test_times_are_the_sources_and_audio_stays_in_sync(tmp_path: Path) -> None:
     clip, port = make_ts(tmp_path / "in.ts"), free_port()
     with sender(*send(clip, port)), Live(url(port), tmp_path / "out.ts", live=PATIENT, num_frames=4 * RATE) as live:
         report = live.wait()
@@ -73,9 +73,9 @@ def test_a_fifth_of_the_packets_lost(tmp_path: Path) -> None:
     assert any("640x480" in words for words in streams(tmp_path / "out.mkv"))
 
 
-def test_sound_gets_lost_alone(tmp_path: Path) -> None:
-    """A source without sound after one with it: the output has a sound track that pauses."""
-    first, second, port = make_ts(tmp_path / "a.ts"), make_ts(tmp_path / "b.ts", sound=False), free_port()
+def test_audio_gets_lost_alone(tmp_path: Path) -> None:
+    """A source without audio after one with it: the output has an audio track that pauses."""
+    first, second, port = make_ts(tmp_path / "a.ts"), make_ts(tmp_path / "b.ts", audio=False), free_port()
     with Live(url(port), tmp_path / "out.mkv", live=LiveOptions(max_latency_s=0.5, timeout_s=1)) as live:
         with sender(*send(first, port)):
             live.until_out(RATE)
@@ -116,8 +116,8 @@ def test_another_rate_keeps_the_sources_times(tmp_path: Path) -> None:
     assert found[-RATE] == pytest.approx(1 / (2 * RATE), abs=0.002)
 
 
-def test_sound_that_arrives_late_stays_in_sync(tmp_path: Path) -> None:
-    """Every packet of sound comes 1.2 s after the pictures that it belongs to."""
+def test_audio_that_arrives_late_stays_in_sync(tmp_path: Path) -> None:
+    """Every packet of audio comes 1.2 s after the pictures that it belongs to."""
     clip, port = make_ts(tmp_path / "in.ts", "-streamid", "0:256", "-streamid", "1:257", seconds=12), free_port()
     data = clip.read_bytes()
     packets = [data[at : at + 188] for at in range(0, len(data), 188)]
@@ -149,7 +149,7 @@ def test_frames_without_times_get_those_of_the_rate(tmp_path: Path) -> None:
 
 
 def test_another_codec_is_another_session(tmp_path: Path) -> None:
-    first, port = make_ts(tmp_path / "a.ts", sound=False), free_port()
+    first, port = make_ts(tmp_path / "a.ts", audio=False), free_port()
     second = tmp_path / "b.ts"
     ffmpeg(*pictures("64x48", str(RATE), 20 * RATE), "-c:v", "mpeg2video", "-g", RATE, second)
     with Live(url(port), tmp_path / "out.mkv", live=LiveOptions(max_latency_s=0.5, timeout_s=1)) as live:

@@ -1,4 +1,4 @@
-"""Bi-directional attention, decoupled: each stream asks the other along rows and along columns; the two are averaged.
+"""Bi-directional attention, decoupled: each stream attends to the other along rows and along columns; the two are averaged.
 
 Cost H W (H + W) instead of (H W)^2, so a whole picture is judged at once. `axial_attention` is the plain reference that every faster form
 has to agree with. Source: Zhou et al., arXiv:2602.21482. Axes: N, C, H, W.
