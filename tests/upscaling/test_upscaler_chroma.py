@@ -13,6 +13,7 @@ from make_model import make_network, write_model
 from streamsr.errors import UsageError
 from streamsr.frame import Frame, find_layout
 from streamsr.upscaling.chroma_grid import LINEAR, ChromaResampler, grid_of, network_grid
+from streamsr.upscaling.source_condition import Condition
 from streamsr.upscaling.upscaler import Upscaler
 
 FORMATS = ["yuv420p", "yuv422p", "yuv444p", "yuv411p", "yuva420p", "gray", "gbrp", "gbrap", "yuv420p10le", "yuv444p16le", "gray12le"]
@@ -104,3 +105,19 @@ def test_strength_is_refused_where_it_means_nothing(tmp_path: Path, model: Path)
         Upscaler(luma_only, 2, strength=0.5)
     with pytest.raises(UsageError, match="must be 0"):
         Upscaler(model, 2, strength=1.5)
+
+
+def test_what_a_network_is_told(tmp_path: Path) -> None:
+    """A known source by its condition, the natural look a little more; what the user says goes first; a clean source is as it is."""
+    weights = make_weights(2)
+    natural = write_chroma_model(weights, tmp_path, "natural")
+    faithful = write_chroma_model(weights, tmp_path, "exact", look="faithful")
+    luma, known = Frame(frame_of("gray")).luma, Condition(0.4, 0.3)
+    told = []
+    for model, options in ((natural, {}), (faithful, {"look": "faithful"}), (natural, {"strength": 0.7}), (natural, {"damage": 0.9})):
+        with Upscaler(model, 2, **options) as upscaler:  # type: ignore[arg-type]
+            upscaler.turn_to(2, condition=known)
+            told.append(upscaler.condition_of(luma, 8))
+            upscaler.turn_to(2, form="clean", condition=known)
+            assert upscaler.condition_of(luma, 8) == Condition(options.get("strength", 0.0), options.get("damage", 0.0))
+    assert [(round(one.blur, 3), one.damage) for one in told] == [(0.5, 0.3), (0.4, 0.3), (0.7, 0.3), (0.5, 0.9)]
