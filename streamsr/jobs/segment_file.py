@@ -21,6 +21,7 @@ from .segment_store import Draft
 
 _MAGIC = b"streamsr segment 1\n"
 _HEAD = struct.Struct("<qqIBB")  # pts, duration, bytes, whether a key frame, pieces of side data
+_MOST_KINDS = 255  # of side data; FFmpeg knows some forty
 _SIDE = struct.Struct("<II")  # type, bytes
 
 
@@ -38,19 +39,35 @@ def write_packet(file: Draft, packet: av.Packet, pts: int, duration: int) -> Non
     file.write(bytes(packet))
 
 
+def _read(file: BinaryIO, size: int) -> bytes:
+    data = file.read(size)
+    if len(data) < size:
+        raise _cut_short()
+    return data
+
+
+def _cut_short() -> SinkError:
+    return SinkError("A segment's file is damaged.", hint="the same command makes that segment again, --restart all of them")
+
+
 def read_packets(file: BinaryIO, time_base: Fraction) -> Iterator[av.Packet]:
     """The packets of a parcel, without decoding times. Raises SinkError where it is cut short."""
     if file.read(len(_MAGIC)) != _MAGIC:
         raise SinkError("A segment's file is not one of this version.", hint="--restart makes all of them again")
     while head := file.read(_HEAD.size):
+        if len(head) < _HEAD.size:
+            raise _cut_short()
         pts, duration, size, is_key, num_sides = _HEAD.unpack(head)
         sides = []
         for _ in range(num_sides):
-            kind, length = _SIDE.unpack(file.read(_SIDE.size))
+            kind, length = _SIDE.unpack(_read(file, _SIDE.size))
+            data = _read(file, length)
+            if not length or kind > _MOST_KINDS:
+                raise _cut_short()
             side = PacketSideData(kind, length)  # type: ignore[call-arg]
-            side.update(file.read(length))
+            side.update(data)
             sides.append(side)
-        packet = av.Packet(file.read(size))
+        packet = av.Packet(_read(file, size))
         for side in sides:
             packet.set_sidedata(side)
         packet.pts, packet.duration, packet.time_base = pts, duration, time_base

@@ -54,6 +54,7 @@ def run_live(
         say=lambda words: log.event("engine", words=words),
     )  # fmt: skip
     stream = LiveRun(src, target, LiveReport(name, redact(dst)), models, options, live, observers, stop or threading.Event())
+    target.make_folder()
     with OutputLock(target.url):
         return stream.run()
 

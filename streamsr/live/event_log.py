@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from ..errors import StreamsrError
-from .redaction import redact_text
+from .redaction import redact, redact_text
 
 Level = Literal["info", "warning", "error"]
 EVERY_S = 1.0  # at most one record an event in this time
@@ -69,7 +69,10 @@ class EventLog:
 
     def _write(self, name: str, level: Level, fields: dict[str, Any], num_suppressed: int) -> None:
         safe = {key: self._redact(value) for key, value in fields.items()}
-        words = [f"{key.replace('_', ' ')}: {value}" for key, value in safe.items()]
+        # a line says the URL once: the stream's name often is one, and messages begin with one
+        known = {self.stream, *(redact(url) for url in self._urls)}
+        safe = {key: _without_prefix(value, known) for key, value in safe.items()}
+        words = [f"{key.replace('_', ' ')}: {value}" for key, value in safe.items() if value != self.stream and value is not None]
         words += [f"and {num_suppressed} more since the last line"] if num_suppressed else []
         mark = "" if level == "info" else f"{level}: "
         text = f"{self.stream}: {mark}{name}" + (f" ({', '.join(words)})" if words else "")
@@ -86,6 +89,12 @@ class EventLog:
         if isinstance(value, float):
             return round(value, 4) if abs(value) != float("inf") and value == value else str(value)
         return redact_text(str(value), *self._urls)
+
+
+def _without_prefix(value: Any, known: set[str]) -> Any:
+    """A message without the URL that it begins with."""
+    prefix = next((name for name in known if isinstance(value, str) and value.startswith(f"{name}: ")), None)
+    return value if prefix is None else value[len(prefix) + 2 :]
 
 
 class _Event:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from dataclasses import dataclass, replace
@@ -50,6 +51,22 @@ class Target:
     def is_network(self) -> bool:
         """Whether it can be lost and found again, as a file or a pipe cannot."""
         return scheme_of(self.url) is not None
+
+    @property
+    def folder(self) -> Path:
+        """Of a recording that is cut: the last folder above it whose name is known; those named by the time are made when it has come."""
+        folder = Path(self.url).parent
+        while "%" in str(folder):
+            folder = folder.parent
+        return folder
+
+    def make_folder(self) -> None:
+        """The folder of a recording that is cut is made. Raises SinkError."""
+        if self.cut_s is not None:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise SinkError(f"{self.url}: the folder {self.folder} cannot be made: {error.strerror}.") from error
 
     @property
     def is_file(self) -> bool:
@@ -113,10 +130,9 @@ def check_target(target: Target, options: SinkOptions, *, source_url: str) -> No
     if target.cut_s is None:
         check_output(target.url, options, source_url=source_url)
         return
-    fixed = Path(target.url).parent
-    while "%" in str(fixed):  # folders that are named by the time are made when it has come
-        fixed = fixed.parent
-    _check_folder(fixed, target.url)
+    there = next(folder for folder in target.folder.absolute().parents if folder.exists()) if not target.folder.exists() else target.folder
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise SinkError(f"{target.url}: no permission to write in {there}.")
 
 
 def _check_folder(folder: Path, url: str) -> None:

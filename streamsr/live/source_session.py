@@ -58,6 +58,7 @@ class Session:
         if DEVICE.fullmatch(url) and not Path(url).exists():
             raise RefusedError(f"{url}: there is no such device.", hint="v4l2-ctl --list-devices names those that are there")
         self._file: SrtFile | None = None
+        started = time.monotonic()
         try:
             options = replace(options, timeout_s=live.timeout_s)
             if scheme_of(url) == "srt":
@@ -73,6 +74,9 @@ class Session:
             kind = RefusedError if is_refusal(error.__cause__) else SourceError
             if self._file is not None:
                 self._file.close()
+            if kind is SourceError and time.monotonic() - started >= 0.95 * live.timeout_s:  # FFmpeg calls silence invalid data
+                hint = "check the address, or raise --timeout"
+                raise SourceError(f"{redact(url)}: no answer within {live.timeout_s:g} s.", hint=hint) from None
             raise kind(redact_text(error.message, url), hint=error.hint and redact_text(error.hint, url)) from None
         try:
             self.stream = pick_video(self.container, redact(url))

@@ -112,7 +112,7 @@ class LiveRun:
             failure = failure or self.source.failure
         if failure is not None:
             report.ended_by = "failure"
-            self.log.event("stream failed", level="error", reason=failure.message, account=report.line())
+            self.log.event("stream failed", level="error", account=report.line())  # who takes the error says why
             raise failure
         if not report.balanced:
             raise AccountError(report.line())
@@ -290,7 +290,8 @@ class LiveRun:
         if out_s is None:
             return
         if not self.is_holding:
-            self.log.event("holding", level="warning", url=self.report.input, words="nothing comes; the last picture is shown again")
+            words = "the source is gone" if self.source.lost.is_set() else "no new picture in time"
+            self.log.event("holding", level="warning", url=self.report.input, words=f"{words}; the last one is shown again")
         self.is_holding = True
         self.ledger.held()
         self.publisher.put(self.encoder.encode(frame, out_s - self.origin_s, key=self.publisher.needs_key))

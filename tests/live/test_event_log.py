@@ -15,6 +15,7 @@ import pytest
 
 from streamsr.commands.log_output import ROOT, StderrHandler
 from streamsr.live.event_log import EventLog
+from streamsr.live.redaction import redact
 
 SOURCE = "rtsp://admin:hunter2 and a space@cam/stream"
 
@@ -144,3 +145,10 @@ def test_other_records_are_json_too(make_log: MakeLog) -> None:
     assert {name: row[name] for name in ("level", "logger", "message")} == {
         "level": "warning", "logger": "streamsr.jobs.job", "message": "reads rtsp://***@cam/a"
     }  # fmt: skip
+
+
+def test_line_says_the_url_once(caplog: pytest.LogCaptureFixture) -> None:
+    log = EventLog(redact(SOURCE), urls=[SOURCE])
+    with caplog.at_level("INFO", logger="streamsr"):
+        log.event("source lost", url=SOURCE, reason=f"{redact(SOURCE)}: no answer within 3 s.", hint=None)
+    assert caplog.messages == [f"{redact(SOURCE)}: source lost (reason: no answer within 3 s.)"]

@@ -90,7 +90,7 @@ def test_numbers_go_on_and_names_are_never_used_twice(tmp_path: Path) -> None:
     [
         ("cam.mp4", UsageError, "would have the same name"), ("%Y.mp4", UsageError, "would have the same name"),
         ("-", UsageError, "cuts video files"), ("%05d.png", UsageError, "cuts video files"),
-        ("rtsp://127.0.0.1:1/up", UsageError, "cuts files"), ("no/%Y/%05d.mp4", SinkError, "the folder no does not exist"),
+        ("rtsp://127.0.0.1:1/up", UsageError, "cuts files"), ("/proc/%Y/%05d.mp4", SinkError, "in /proc"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_cut(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, kind: type, words: str) -> None:
@@ -107,3 +107,10 @@ def test_a_file_job_is_not_cut(clip: Path, tmp_path: Path) -> None:
         outcome = streamsr("run", clip, *options)
         assert outcome.code == 2
         assert "--live plays it at its own speed" in outcome.err
+
+
+def test_folders_of_a_pattern_are_made(clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rec" / "%Y" / "cam-%05d.mkv"
+    outcome = streamsr("run", "--live", clip, out, "--segment-time", "10m", "--frames", "3", "--model", "resize")
+    assert outcome.code == 0, outcome.err
+    assert len(list((tmp_path / "rec").glob("*/cam-00000.mkv"))) == 1
