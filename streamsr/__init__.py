@@ -1,4 +1,4 @@
-"""streamsr: real-time video upscaling that never loses a frame, a timestamp or a colour.
+"""streamsr: real-time video upscaling that preserves every frame, timestamp, colour tag, audio and subtitle track.
 
     import streamsr
 

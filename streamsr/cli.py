@@ -25,7 +25,7 @@ _EXIT_CODES = """exit codes:
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     parser = argparse.ArgumentParser(
-        prog="streamsr", description="Upscale video; lose no frame, timestamp or colour.", epilog=_EXIT_CODES,
+        prog="streamsr", description="Upscale video; preserve every frame, timestamp and colour tag.", epilog=_EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"streamsr {__version__}")

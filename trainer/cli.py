@@ -133,7 +133,7 @@ class Eval:
     sheet: pathlib.Path | None = None  # picture file for crops side by side, where the methods differ most
 
     def run(self) -> None:
-        from streamsr.compare.pban import Judge
+        from streamsr.compare.pban import PbanScorer
         from trainer.evaluation.contact_sheet import Sheet
         from trainer.evaluation.evaluate import Found, evaluate_all
         from trainer.evaluation.score_report import as_dict, table
@@ -143,7 +143,7 @@ class Eval:
         if self.enlarge <= 0 or not (self.jpeg is None or 1 <= self.jpeg <= 95):
             raise TrainerError(f"--enlarge {self.enlarge:g} must be above 0, --jpeg {self.jpeg} a quality of 1 to 95.")
         sheet = Sheet() if self.sheet is not None else None
-        judge = None if self.fast else Judge()
+        judge = None if self.fast else PbanScorer()
         found = Found(self.enlarge, self.jpeg)
         rows = evaluate_all(self.weights, data=self.data, clips=self.clips, count=self.frames, judge=judge, sheet=sheet, found=found)
         if sheet is not None and self.sheet is not None:

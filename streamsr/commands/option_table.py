@@ -88,9 +88,9 @@ PICTURE = (
     _choice("look", "upscale.look", Look, "as people like it, or as close to the original as can be (default: natural)"),
     _value("strength", "upscale.strength", "S", "how much softness counts as damage, 0 to 1 (default: estimated)", values.share),
     _value("damage", "upscale.damage", "D", "how noisy or compressed the source is, 0 to 1 (default: estimated)", values.share),
-    _choice("deinterlace", "source.deinterlace", Deinterlace, "default: what the frames say"),
-    _value("start", "source.start_s", "T", "first time wanted: seconds or h:mm:ss", values.seconds, is_config=False),
-    _value("end", "source.end_s", "T", "first time not wanted", values.seconds, is_config=False),
+    _choice("deinterlace", "source.deinterlace", Deinterlace, "default: as flagged in the frames"),
+    _value("start", "source.start_s", "T", "start time: seconds or h:mm:ss", values.seconds, is_config=False),
+    _value("end", "source.end_s", "T", "end time (exclusive)", values.seconds, is_config=False),
     _value("frames", "source.num_frames", "N", "at most N frames", values.count),
 )
 SIZE = (  # one of them
@@ -101,21 +101,21 @@ ENGINE = (
     _value("engine", "upscale.engine", "E", "auto, openvino, onnxruntime, torch, tensorrt, resize (see `streamsr doctor`)"),
     _value("device", "upscale.device", "D", "auto, cpu, cuda:0, cuda:all, mps (default: auto)"),
     _choice("precision", "upscale.precision", Precision, "default: auto"),
-    _flag("wait-engine", "", "build TensorRT first, rather than go over to it while frames run"),
+    _flag("wait-engine", "", "build TensorRT first, instead of switching to it during the run"),
     _value("frames-in-flight", "upscale.frames_in_flight", "N", "on a GPU, 1 to 4 (default: 3)", values.flight),
-    _value("batch", "upscale.batch", "N", "frames at once in the network, on a GPU (default: 1)", values.count, is_config=False),
-    Option("threads", "of the engine and the codecs, 0 = all",
+    _value("batch", "upscale.batch", "N", "batch size of the network, on a GPU (default: 1)", values.count, is_config=False),
+    Option("threads", "number of threads of the engine and the codecs, 0 = all cores",
            ("upscale.threads", "source.threads", "encode.threads"), "N", values.natural),
-    _flag("realtime", "encode.realtime", "settings that keep up on this machine", is_config=False),
+    _flag("realtime", "encode.realtime", "select settings that run in real time on this machine", is_config=False),
 )  # fmt: skip
 ENCODING = (
     _value("encoder", "encode.encoder", "NAME", "auto, libx264, libx265, libsvtav1, libvpx-vp9, ffv1, ..."),
     _value("crf", "encode.crf", "Q", "constant quality on the encoder's scale, lower is better", float),
     _value("preset", "encode.preset", "P", "speed of the encoder, such as ultrafast or slow"),
     _value("pix-fmt", "encode.pix_fmt", "F", "default: the source's"),
-    Option("encoder-option", "any, repeatable", ("encode.options",), "K=V", values.pair, kind="pairs"),
+    Option("encoder-option", "any encoder option; repeatable", ("encode.options",), "K=V", values.pair, kind="pairs"),
     _value("format", "sink.format", "F", "of the output where its name does not say: nut, y4m, mpegts, rawvideo, ..."),
-    _flag("overwrite", "sink.overwrite", "replace an existing output"),
+    _flag("overwrite", "sink.overwrite", "overwrite an existing output"),
     _flag("strict", "sink.strict", "fail rather than drop a stream or a tag"),
 )
 INPUT = (
@@ -128,35 +128,35 @@ INPUT = (
 )
 JOB = (
     _value("segment-seconds", "job.segment_seconds", "S",
-           "length of the parts of a long file, which let it go on after a crash; 0: in one piece", values.duration, is_config=False),
-    _value("workers", "job.workers", "N", "processes that make such parts, or auto: one a device, or for four cores (default: 1)",
+           "length of the segments of a long file, which let it resume after a crash; 0: no segments", values.duration, is_config=False),
+    _value("workers", "job.workers", "N", "processes for segments, or auto: one a device, or one for four cores (default: 1)",
            values.workers, is_config=False),
-    _value("cluster", "job.cluster", "C", "a Ray cluster that makes such parts: auto or ray://HOST:10001 (docs/cluster.md)",
+    _value("cluster", "job.cluster", "C", "a Ray cluster for segments: auto or ray://HOST:10001 (docs/cluster.md)",
            is_config=False),
     _value("work-folder", "job.work_folder", "F",
-           "where such parts go: a folder or URL in reach of all nodes (default: OUTPUT.streamsr)", is_config=False),
-    _flag("restart", "job.restart", "throw away what an earlier run of this output has done", is_config=False),
-    _flag("recursive", "", "of a folder as INPUT: take in the folders inside, kept as they are", is_config=False),
+           "where segments are stored: a folder or URL that all nodes can access (default: OUTPUT.streamsr)", is_config=False),
+    _flag("restart", "job.restart", "discard the progress of an earlier run", is_config=False),
+    _flag("recursive", "", "for a folder as INPUT: include its subfolders", is_config=False),
 )  # fmt: skip
 LIVE = (
-    Option("live", "keep up rather than keep every frame (default: for URLs and devices)", kind="switch", is_config=False),
-    _value("max-latency", "live.max_latency_s", "MS", "later frames are dropped for newer ones (default: 500)", values.milliseconds),
+    Option("live", "drop late frames instead of falling behind (default: for URLs and devices)", kind="switch", is_config=False),
+    _value("max-latency", "live.max_latency_s", "MS", "drop frames that are later than this (default: 500)", values.milliseconds),
     _flag("fixed-model", "live.fixed_model",
-          "where the machine cannot keep up, drop frames; default: a lighter model, then resize"),
-    _value("timeout", "live.timeout_s", "T", "of every open, read and write in seconds (default: 10)", values.seconds),
+          "drop frames on overload (default: select a lighter model, then resize)"),
+    _value("timeout", "live.timeout_s", "T", "of every open, read and write, in seconds (default: 10)", values.seconds),
     _value("reconnect", "live.reconnect", "R", "forever, off or a number of attempts (default: forever)", values.attempts),
-    _choice("on-loss", "live.on_loss", OnLoss, "while the source is gone: last picture, a card, or end"),
-    _value("slate", "live.slate", "IMAGE", "the card of --on-loss slate (default: dark grey)"),
+    _choice("on-loss", "live.on_loss", OnLoss, "while the source is lost: repeat the last frame, show a slate, or stop"),
+    _value("slate", "live.slate", "IMAGE", "picture for --on-loss slate (default: dark grey)"),
     _choice("rtsp-transport", "live.rtsp_transport", Transport, "for reading (default: tcp)"),
     _value("segment-time", "live.segment_s", "T",
-           "cut the output into files of 10m, 1h, ...; its name is a pattern: cam-%%Y%%m%%d-%%H%%M%%S.mp4 or cam-%%05d.mp4; "
+           "split the output into files of 10m, 1h, ...; its name is a pattern: cam-%%Y%%m%%d-%%H%%M%%S.mp4 or cam-%%05d.mp4; "
            "of an HLS folder (out/index.m3u8), the length of a segment (default: 2s)", values.span),
     _choice("hls-type", "live.hls_type", HlsType, "of an HLS folder's segments (default: fmp4)"),
-    _value("hls-segments", "live.hls_segments", "N", "that the playlist names; older ones are deleted (default: 10)", values.count),
+    _value("hls-segments", "live.hls_segments", "N", "segments in the playlist; older ones are deleted (default: 10)", values.count),
 )  # fmt: skip
 REPORT = (
     _flag("quiet", "", "errors only", is_config=False),
-    Option("report", "write what happened as JSON", metavar="FILE", parse=Path),
+    Option("report", "write a JSON report", metavar="FILE", parse=Path),
 )
 GROUPS: dict[str, tuple[Option, ...]] = {
     "picture": PICTURE, "engine": ENGINE, "encoding": ENCODING, "input": INPUT, "job": JOB, "live streams": LIVE, "report": REPORT,

@@ -153,11 +153,11 @@ def count(options: argparse.Namespace, candidates: Candidates) -> int:
 
 def metric_of(candidates: Candidates) -> Callable[[str, str], float | None]:
     """The shipped metric's score of a picture of the folder, None where it cannot look."""
-    from ..compare.pban import Judge
+    from ..compare.pban import PbanScorer
     from ..io.pictures import to_rgb
     from ..io.source import open_source
 
-    judge = Judge()
+    judge = PbanScorer()
     files = {candidate.path.name: candidate for candidate in candidates.candidates}
 
     def score(name: str, content: str) -> float | None:

@@ -1,4 +1,4 @@
-"""What the measures look at: luma and RGB of a frame, by its tags.
+"""What the measures compare: luma and RGB of a frame, by its tags.
 
 Note [Luma]
     Luma is in 8-bit studio codes, 16 .. 235, whatever the frame's bits and range: PSNR of 8-bit limited video is then what FFmpeg's
@@ -27,14 +27,14 @@ WEIGHTS = {1: BT709, 4: BT601, 5: BT601, 6: BT601, 7: BT709, 9: BT2020, 10: BT20
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class ComparablePlanes:
     """rgb: uint8 (H, W, 3), full range. luma: float32 (H, W), Note [Luma]."""
 
     rgb: np.ndarray
     luma: Plane
 
 
-def to_pictures(result: av.VideoFrame, original: av.VideoFrame) -> tuple[Picture, Picture]:
+def to_pictures(result: av.VideoFrame, original: av.VideoFrame) -> tuple[ComparablePlanes, ComparablePlanes]:
     """Both frames for the measures. Raises ValueError for pixel formats that FFmpeg's swscale cannot read."""
     frames = [to_planar(result), to_planar(original)]
     layouts = [Frame(frame).layout for frame in frames]
@@ -50,7 +50,7 @@ def to_pictures(result: av.VideoFrame, original: av.VideoFrame) -> tuple[Picture
         rgb = convert(frame, "rgb24").to_ndarray()
         same = len(set(own)) == 1 or layout.kind == "gray"
         luma = studio_luma(frame, layout) if same and layout.kind != "rgb" else luma_of_rgb(rgb, WEIGHTS.get(matrix, BT709))
-        pictures.append(Picture(np.asarray(rgb, np.uint8), luma))
+        pictures.append(ComparablePlanes(np.asarray(rgb, np.uint8), luma))
     return pictures[0], pictures[1]
 
 

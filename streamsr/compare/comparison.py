@@ -19,9 +19,9 @@ from ..io.moments import origin_of
 from ..io.source import Source, open_source
 from ..options import SourceOptions
 from .alignment import Pair, Unpaired, pair_frames, pairs_at
-from .comparable_planes import Picture, to_pictures
+from .comparable_planes import ComparablePlanes, to_pictures
 from .measures import psnr, ssim
-from .pban import Judge
+from .pban import PbanScorer
 from .sampling import VMAF_S_PER_PIXEL, choose_sample
 from .vmaf import INSTALL, Vmaf, find_ffmpeg
 
@@ -109,7 +109,7 @@ def compare(
         comparison = Comparison(str(result), str(original), other.tags.width, other.tags.height, every or 1)
         _check_sizes(comparison, (one.tags.width, one.tags.height), (other.tags.width, other.tags.height), None)
         unpaired = Unpaired()
-        judge = Judge(engine=engine, threads=threads)
+        judge = PbanScorer(engine=engine, threads=threads)
         comparison.notes = _unavailable(comparison, judge)
         wanted = find_ffmpeg() is not None
         vmaf = stack.enter_context(Vmaf(comparison.width, comparison.height, threads=threads or 1)) if wanted else None
@@ -144,7 +144,7 @@ def compare(
 
 
 def _choose_sample(
-    comparison: Comparison, pairs: Iterator[Pair], result: Source, original: Source, judge: Judge, *, within_s: float, vmaf: bool
+    comparison: Comparison, pairs: Iterator[Pair], result: Source, original: Source, judge: PbanScorer, *, within_s: float, vmaf: bool
 ) -> Iterator[Pair]:
     """Settle how many pairs are measured, by the clock; gives all pairs back, those that it took included. Note [Sampling]."""
     head = list(itertools.islice(pairs, 1))
@@ -168,7 +168,7 @@ def _choose_sample(
 
 
 def _measure(
-    comparison: Comparison, time: Fraction, frame: av.VideoFrame, partner: av.VideoFrame, judge: Judge, vmaf: Vmaf | None
+    comparison: Comparison, time: Fraction, frame: av.VideoFrame, partner: av.VideoFrame, judge: PbanScorer, vmaf: Vmaf | None
 ) -> FrameScores:
     _check_sizes(comparison, (frame.width, frame.height), (partner.width, partner.height), float(time))
     try:
@@ -186,7 +186,7 @@ def _measure(
     return scores
 
 
-def _rounded(picture: Picture) -> Any:
+def _rounded(picture: ComparablePlanes) -> Any:
     return (picture.luma + 0.5).clip(0, 255).astype("uint8")
 
 
@@ -204,7 +204,7 @@ def _check_sizes(comparison: Comparison, result: tuple[int, int], original: tupl
     )
 
 
-def _unavailable(comparison: Comparison, judge: Judge) -> list[str]:
+def _unavailable(comparison: Comparison, judge: PbanScorer) -> list[str]:
     notes = []
     side = min(comparison.width, comparison.height)
     if side < judge.min_side:

@@ -29,7 +29,7 @@ def read_card(description: Path = METRIC) -> dict[str, Any]:
     return dict(card)
 
 
-class Judge:
+class PbanScorer:
     """Scores pictures; picks OpenVINO, else ONNX Runtime.
 
     threads: of the engine, 0 = all. device: "cpu", or a GPU: "cuda:0".

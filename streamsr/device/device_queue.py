@@ -12,7 +12,7 @@ from ..errors import StreamsrError
 
 if TYPE_CHECKING:
     from .device_upscaler import DeviceUpscaler
-    from .gpu_stream import Course
+    from .gpu_stream import GpuStream
 
 
 class DeviceQueue:
@@ -20,7 +20,7 @@ class DeviceQueue:
 
     def __init__(self, upscaler: DeviceUpscaler) -> None:
         self._upscaler = upscaler
-        self._course: Course | None = None
+        self._course: GpuStream | None = None
         self._done: deque[av.VideoFrame | StreamsrError] = deque()
         self._num_begun = 0  # and not taken yet
         self._has_failed = False

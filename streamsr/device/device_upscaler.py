@@ -27,10 +27,10 @@ from ..upscaling.upscaler import Upscaler
 from .device import Device, DeviceArray
 from .device_queue import DeviceQueue
 from .device_selection import FRAMES_IN_FLIGHT
-from .frame_plan import Picture, Told, describe_picture, find_reason_for_host, picture_format
+from .frame_plan import FramePlan, Told, describe_picture, find_reason_for_host, picture_format
 from .frame_slot import Rings
-from .gpu_stream import Course
-from .inflight import Flight, HandoverHooks
+from .gpu_stream import GpuStream
+from .inflight import FramesInFlight, HandoverHooks
 from .kernel_chain import Planes
 from .oom_fallback import Rung
 
@@ -59,8 +59,8 @@ class DeviceUpscaler(Upscaler):
         self._networks: dict[tuple[str, int, int], DeviceEngine] = {}  # by name, scale and bits: videos may take other forms of a model
         self._handovers: dict[tuple[str, int, int], DeviceHandover] = {}
         self._retired: list[DeviceEngine] = []  # engines that another one took over from, while anything runs on them
-        self._flights: list[Flight] = []
-        self._single: Course | None = None  # of frames that come one by one
+        self._flights: list[FramesInFlight] = []
+        self._single: GpuStream | None = None  # of frames that come one by one
         self._flight_words = ""
         self._rings: dict[tuple[Any, ...], Rings] = {}  # by what they hold
         self.surfaces = False
@@ -128,7 +128,7 @@ class DeviceUpscaler(Upscaler):
         if isinstance(frame, (av.VideoFrame, Frame)):
             video = _video(frame)
             if self._single is None:
-                self._single = Course(self, (video.width, video.height, picture_format(video)), Rung(1))
+                self._single = GpuStream(self, (video.width, video.height, picture_format(video)), Rung(1))
             results = [*self._single.put(video), *self._single.drain()]
             assert len(results) == 1
             return Frame(results[0]) if isinstance(frame, Frame) else results[0]
@@ -150,7 +150,7 @@ class DeviceUpscaler(Upscaler):
             yield from super().stream(map(_fetched, frames), like=like)
             return
         kind = Frame if isinstance(first, Frame) else _same
-        run = Course(self, (width, height, pix_fmt), self._rung)
+        run = GpuStream(self, (width, height, pix_fmt), self._rung)
         try:
             failure: Exception | None = None
             while failure is None:
@@ -177,9 +177,9 @@ class DeviceUpscaler(Upscaler):
     def allow_fallback(self, wanted: bool) -> None:
         self.may_fall_back = wanted
 
-    def open_course(self, first: av.VideoFrame) -> Course:
+    def open_course(self, first: av.VideoFrame) -> GpuStream:
         """A stream of frames like this one, for whoever puts each in and takes it out at a time of his own; close it."""
-        return Course(self, (first.width, first.height, picture_format(first)), self._rung)
+        return GpuStream(self, (first.width, first.height, picture_format(first)), self._rung)
 
     def restart(self) -> None:
         if self._single is not None:
@@ -211,7 +211,7 @@ class DeviceUpscaler(Upscaler):
         if words not in self.notes:
             self.notes.append(words)
 
-    def describe(self, video: av.VideoFrame, size: tuple[int, int], told: Told = (0.0, 0.0)) -> Picture | None:
+    def describe(self, video: av.VideoFrame, size: tuple[int, int], told: Told = (0.0, 0.0)) -> FramePlan | None:
         """What the kernels are told of frames like this; None where they go by way of the host."""
         layout = find_layout(picture_format(video))
         assert layout is not None
@@ -225,7 +225,7 @@ class DeviceUpscaler(Upscaler):
             self.note(f"{video.width}x{video.height} to {size[0]}x{size[1]} needs no network: FFmpeg scales on the CPU")
         return None
 
-    def fly(self, picture: Picture, rung: Rung, continuity: Continuity | None) -> Flight:
+    def fly(self, picture: FramePlan, rung: Rung, continuity: Continuity | None) -> FramesInFlight:
         engines = [self.network(each.spec, picture.bits, (rung.batch, *each.padded)) for each in picture.passes]
         largest = min(engine.max_batch for engine in engines)
         if rung.batch > largest:
@@ -244,7 +244,7 @@ class DeviceUpscaler(Upscaler):
                 self._networks[key] = successor
             return successor
 
-        flight = Flight(
+        flight = FramesInFlight(
             self.gpu, picture, engines, rung=rung, rings=self._rings_of(picture), continuity=continuity, tell=self.note,
             handover=HandoverHooks(succeed, self._retire) if self._handovers else None,
         )  # fmt: skip
@@ -258,14 +258,14 @@ class DeviceUpscaler(Upscaler):
             self._retired.remove(engine)
             engine.close()
 
-    def _rings_of(self, picture: Picture) -> Rings:
+    def _rings_of(self, picture: FramePlan) -> Rings:
         """They outlive a flight: the encoder goes on, whatever becomes of the engine or of what fits into the memory."""
         key = (picture.size, picture.layout.name, self.surfaces)
         if key not in self._rings:
             self._rings[key] = Rings(self.gpu, picture, surfaces=self.surfaces)
         return self._rings[key]
 
-    def landed(self, flight: Flight) -> None:
+    def landed(self, flight: FramesInFlight) -> None:
         """A flight ends; how it went, for `reason`."""
         self._flights.remove(flight)
         graphs = f"no CUDA graphs ({flight.uncaptured})" if flight.uncaptured else "CUDA graphs"

@@ -18,7 +18,7 @@ def needs_host(video: av.VideoFrame) -> bool:
     return video.interlaced_frame or any(kind not in _IDLE for kind in find_kinds(video))
 
 
-def copy_words(
+def copy_metadata(
     source: av.VideoFrame, result: av.VideoFrame | None, *, size: tuple[int, int] = (0, 0), pix_fmt: str = ""
 ) -> av.VideoFrame:  # fmt: skip
     """`result` with the times and tags of `source`; None: a frame of `size` and `pix_fmt` with everything it says, samples undefined."""

@@ -1,4 +1,4 @@
-"""Picture: what a stream of frames is and becomes, as sizes: planes, passes of the network, where chroma goes."""
+"""FramePlan: what a stream of frames is and becomes, as sizes: planes, passes of the network, where chroma goes."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Pass:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class FramePlan:
     """Frames of one kind and what they become. All sides are in samples, width before height."""
 
     width: int
@@ -104,8 +104,8 @@ def find_reason_for_host(layout: Layout, passes: Sequence[ModelSpec] = ()) -> st
     return None
 
 
-def describe_picture(video: av.VideoFrame, size: tuple[int, int], passes: Sequence[ModelSpec], told: Told = (0.0, 0.0)) -> Picture:
-    """The Picture of a frame, planar or a surface. size: (width, height) of the output; passes: the model at each pass."""
+def describe_picture(video: av.VideoFrame, size: tuple[int, int], passes: Sequence[ModelSpec], told: Told = (0.0, 0.0)) -> FramePlan:
+    """The FramePlan of a frame, planar or a surface. size: (width, height) of the output; passes: the model at each pass."""
     pix_fmt = picture_format(video)
     layout = find_layout(pix_fmt)
     assert layout is not None
@@ -131,4 +131,4 @@ def describe_picture(video: av.VideoFrame, size: tuple[int, int], passes: Sequen
     if grid is not None and (rows, columns) != (luma_height, luma_width):
         grid = grid[0].enlarged(luma_height / rows), grid[1].enlarged(luma_width / columns)
     ends = None if grid is None or own is None or not any(spec.has_chroma for spec in passes) else (grid, own)
-    return Picture(*source, layout, is_on_device(video), chroma, size, (luma_width, luma_height), tuple(steps), told, ends)
+    return FramePlan(*source, layout, is_on_device(video), chroma, size, (luma_width, luma_height), tuple(steps), told, ends)

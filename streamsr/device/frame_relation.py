@@ -12,21 +12,21 @@ import numpy as np
 from ..frame import Frame
 from ..upscaling.scene_cuts import Continuity, sample_step
 from .device import Device
-from .frame_plan import Picture
+from .frame_plan import FramePlan
 from .frame_slot import Slot, Ticket
 
 # "repeats": what the network sees is the same, so the state stays and the result is shown again
 Relation = Literal["follows", "anew", "repeats"]
 
 
-class Judge:
-    """Looks at the frames of one stream and Picture in their order.
+class RelationFinder:
+    """Looks at the frames of one stream and FramePlan in their order.
 
     What is on the device is looked at there: a sparse sample and one flag come to the host, which waits for them, while the
     frames before are computed.
     """
 
-    def __init__(self, device: Device, picture: Picture, continuity: Continuity) -> None:
+    def __init__(self, device: Device, picture: FramePlan, continuity: Continuity) -> None:
         self._device, self._picture, self._continuity = device, picture, continuity
         self._last: list[np.ndarray] | None = None  # what the network saw of the frame before, where frames come from the host
         self._num_seen = 0

@@ -22,8 +22,8 @@ from ..engines.device_engine import DeviceEngine
 from ..frame import Frame, is_on_device
 from ..io.dlpack import Unstreamed
 from .device import CaptureError, Device, DeviceArray, Event, Graph
-from .frame_metadata import copy_words, needs_host
-from .frame_plan import SURFACE_OF, Picture
+from .frame_metadata import copy_metadata, needs_host
+from .frame_plan import SURFACE_OF, FramePlan
 from .kernel_chain import Chain, Planes, States
 from .ring import Ring
 
@@ -50,7 +50,7 @@ class Slot:
     """
 
     def __init__(
-        self, device: Device, picture: Picture, engines: Sequence[DeviceEngine], *, batch: int, limit: int | None, rings: Rings
+        self, device: Device, picture: FramePlan, engines: Sequence[DeviceEngine], *, batch: int, limit: int | None, rings: Rings
     ) -> None:  # fmt: skip
         self._device, self._picture = device, picture
         self._rings = rings
@@ -132,7 +132,7 @@ class Slot:
             if ticket.on_device:
                 assert self._rings.surface_format is not None
                 ticket.result = self._device.export_surface(planes, self._rings.surface_format)
-                copy_words(ticket.video, ticket.result)
+                copy_metadata(ticket.video, ticket.result)
             else:
                 ticket.result = self._make_frame(ticket.video, planes)
         return tickets
@@ -186,8 +186,8 @@ class Slot:
         """
         if not needs_host(source) and self._rings.pictures.num_lent <= MOST_LENT:
             given = tuple(Unstreamed(plane) for plane in planes)
-            return copy_words(source, av.VideoFrame.from_dlpack(given, format=self._picture.layout.name))
-        video = copy_words(source, None, size=self._picture.size, pix_fmt=self._picture.layout.name)
+            return copy_metadata(source, av.VideoFrame.from_dlpack(given, format=self._picture.layout.name))
+        video = copy_metadata(source, None, size=self._picture.size, pix_fmt=self._picture.layout.name)
         for plane, pinned in zip(Frame(video).planes, planes, strict=True):
             np.copyto(plane, pinned)
         return video
@@ -199,7 +199,7 @@ class Rings:
     surfaces: results stay on the device where they can, for an encoder there.
     """
 
-    def __init__(self, device: Device, picture: Picture, *, surfaces: bool) -> None:
+    def __init__(self, device: Device, picture: FramePlan, *, surfaces: bool) -> None:
         width, height = picture.size
         is_even = not (width % 2 or height % 2)
         self.surface_format = SURFACE_OF.get(picture.layout.name) if surfaces and is_even else None

@@ -1,4 +1,4 @@
-"""Course: one stream of frames through the device. They all leave with the size and pixel format that the first one got."""
+"""GpuStream: one stream of frames through the device. They all leave with the size and pixel format that the first one got."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import av
 from ..errors import EngineError, StreamsrError
 from ..frame import Frame, fetch, is_on_device
 from ..resample import CONVERT_FLAGS, Resampler, planar_format
-from ..upscaling.frame_sequence import Stream
+from ..upscaling.frame_sequence import FrameSequence
 from ..upscaling.scene_cuts import Continuity
 from .frame_plan import Told, picture_format
 from .frame_slot import Ticket
-from .inflight import Flight
+from .inflight import FramesInFlight
 from .oom_fallback import DeviceTooSmallError, Rung
 
 if TYPE_CHECKING:
     from .device_upscaler import DeviceUpscaler
 
 
-class Course:
+class GpuStream:
     """What `streamsr.upscaling.frame_sequence.Stream` is on the CPU. like: width, height and pixel format of the first frame."""
 
     def __init__(self, upscaler: DeviceUpscaler, like: tuple[int, int, str], rung: Rung) -> None:
@@ -32,9 +32,9 @@ class Course:
         self._size = upscaler.output_size(like[0], like[1], self._pix_fmt)
         self._convert = Resampler(pix_fmt=self._pix_fmt, flags=CONVERT_FLAGS)
         self._told: Told | None = None  # of the source, found in its first frame
-        self._host: Stream | None = None
+        self._host: FrameSequence | None = None
         self._kind: tuple[object, ...] = ()  # of the last frame; another one needs another flight
-        self._flight: Flight | None = None
+        self._flight: FramesInFlight | None = None
         self._num_put = self._num_done = 0  # in flights
 
     def put(self, video: av.VideoFrame) -> Iterator[av.VideoFrame]:
@@ -133,6 +133,6 @@ class Course:
     def _by_host(self, video: av.VideoFrame) -> av.VideoFrame:
         """A picture of a size that needs no network, in the middle of others."""
         if self._host is None:
-            self._host = Stream(self._upscaler, like=self._like)
+            self._host = FrameSequence(self._upscaler, like=self._like)
         result: av.VideoFrame = self._host.admit(fetch(video))()
         return result

@@ -1,4 +1,4 @@
-"""Flight: frames of one Picture on their way through the device, at most so many at once, in order, and none forgotten.
+"""FramesInFlight: frames of one FramePlan on their way through the device, at most so many at once, in order, and none forgotten.
 
 Note [Order]: slots are used in turn and finish in turn. Without a state they run side by side. A recurrent network runs them
 one after another: each waits, on the device, for the event after the one before; uploads, downloads and the encoder still
@@ -20,8 +20,8 @@ from typing import Protocol
 from ..engines.device_engine import DeviceChroma, DeviceEngine, DeviceMemoryError
 from ..upscaling.scene_cuts import Continuity
 from .device import Device, DeviceArray
-from .frame_plan import Picture
-from .frame_relation import Judge
+from .frame_plan import FramePlan
+from .frame_relation import RelationFinder
 from .frame_slot import Rings, Slot, Ticket
 from .kernel_chain import Planes, States, state_shapes
 from .oom_fallback import DeviceTooSmallError, Rung, step_down
@@ -42,7 +42,7 @@ class HandoverHooks:
     retire: Callable[[], None]  # called once the engines that another one took over from have nothing of this flight's any more
 
 
-class Flight:
+class FramesInFlight:
     """continuity: of the stream, for a network with a state; None without one. tell: what is told when less fits than asked for.
 
     handover: where another engine may take over in the middle.
@@ -51,7 +51,7 @@ class Flight:
     """
 
     def __init__(
-        self, device: Device, picture: Picture, engines: Sequence[DeviceEngine], *, rung: Rung, rings: Rings,
+        self, device: Device, picture: FramePlan, engines: Sequence[DeviceEngine], *, rung: Rung, rings: Rings,
         continuity: Continuity | None, tell: Callable[[str], None], handover: HandoverHooks | None = None,
     ) -> None:  # fmt: skip
         self._device, self.picture, self._engines = device, picture, list(engines)
@@ -66,13 +66,13 @@ class Flight:
         self._last: Slot | None = None  # launched last
         self._step = 0  # of the network, counted where it has a state
         self._states: list[States] = []
-        self._judge: Judge | None = None
+        self._judge: RelationFinder | None = None
         self._busy_s = 0.0  # in which a frame was on its way: time that frames share counts once
         self._finished = 0.0  # when the last one was
         try:
             if continuity is not None:
                 self._states = [self._new_states() for _ in range(2)]
-                self._judge = Judge(device, picture, continuity)
+                self._judge = RelationFinder(device, picture, continuity)
             self._open()
         except DeviceTooSmallError:
             raise

@@ -19,7 +19,7 @@ import numpy as np
 from ..engines.device_engine import DeviceChroma, DeviceEngine, Lane
 from ..engines.tiling import Tile, plan_tiles
 from .device import Device, DeviceArray, Stream, Tables
-from .frame_plan import Pass, Picture, Told
+from .frame_plan import FramePlan, Pass, Told
 
 Planes = tuple[DeviceArray, ...]
 States = tuple[Planes, ...]  # of each pass: what its model carries from frame to frame
@@ -34,7 +34,7 @@ class Chain:
     """
 
     def __init__(
-        self, device: Device, picture: Picture, engines: Sequence[DeviceEngine], *, batch: int, limit: int | None, stream: Stream
+        self, device: Device, picture: FramePlan, engines: Sequence[DeviceEngine], *, batch: int, limit: int | None, stream: Stream
     ) -> None:
         assert batch == 1 or limit is None
         self._device = device
@@ -129,7 +129,7 @@ class _Step:
     """A pass of the network with its lane and its planes."""
 
     def __init__(
-        self, device: Device, each: Pass, engine: DeviceEngine, picture: Picture, *, batch: int, limit: int | None, needs_result: bool
+        self, device: Device, each: Pass, engine: DeviceEngine, picture: FramePlan, *, batch: int, limit: int | None, needs_result: bool
     ) -> None:  # fmt: skip
         self._device, self._engine, self._bits = device, engine, picture.bits
         self.dtype = engine.dtype

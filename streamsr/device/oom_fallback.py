@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ..engines.device_engine import DeviceMemoryError
-from .frame_plan import Picture
+from .frame_plan import FramePlan
 from .kernel_chain import can_tile
 
 
@@ -30,7 +30,7 @@ class Rung:
         return f"{flight}{batches}{tiles}"
 
 
-def step_down(rung: Rung, picture: Picture) -> Rung | None:
+def step_down(rung: Rung, picture: FramePlan) -> Rung | None:
     """The next lower rung; None where there is none, because smaller tiles would be nearly all margin or cannot be."""
     if rung.batch > 1:
         return replace(rung, batch=rung.batch // 2)

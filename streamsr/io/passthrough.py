@@ -64,7 +64,7 @@ def open_tracks(
             lost.append(f"{_title(stream, name)} dropped: {why}")
             continue
         if stream.type != "attachment":
-            copy_words(stream, track.output)
+            copy_metadata(stream, track.output)
             track.kind = stream.type
             tracks.append(track)
         if isinstance(track, TextTrack | AudioTrack):
@@ -88,7 +88,7 @@ def lost_words(source: Source, output: OutputFormat) -> list[str]:
     return lost
 
 
-def copy_words(stream: av.stream.Stream, output: av.stream.Stream) -> None:
+def copy_metadata(stream: av.stream.Stream, output: av.stream.Stream) -> None:
     """Metadata, language and disposition of `stream`, without the counts that its muxer wrote."""
     output.metadata.update({k: v for k, v in stream.metadata.items() if not k.upper().startswith(_STALE)})
     output.disposition = stream.disposition

@@ -26,7 +26,7 @@ from .decoding import packet_seconds
 from .disk import BUFFER_BYTES, Disk, DiskFile
 from .encoder_choice import choose_encoder
 from .encoder_settings import Encoding, explain_disk, reason_of
-from .passthrough import COVERS, copy_words, lost_words, open_tracks
+from .passthrough import COVERS, copy_metadata, lost_words, open_tracks
 from .source import Source
 from .stills import UPRIGHT
 from .tags import Tags
@@ -247,7 +247,7 @@ class Sink:
 
     def _copy_words(self, source: Source) -> None:
         self.container.metadata.update({k: v for k, v in source.container.metadata.items() if k.lower() not in _BRANDS})
-        copy_words(source.stream, self.stream)
+        copy_metadata(source.stream, self.stream)
         self.stream.metadata.pop("alpha_mode", None)
         chapters = source.container.chapters()
         if chapters and self.format.chapters:

@@ -1,4 +1,4 @@
-"""Crew: who makes the segments of a job: this process, several of this machine, or the nodes of a cluster."""
+"""Executors: who processes the segments of a job: this process, several on this machine, or the nodes of a cluster."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 from ..resample import planar_format
 from ..upscaling.upscaler import Upscaler
-from .job_spec import Crew, Spec
+from .job_spec import SegmentExecutor, Spec
 from .ray_cluster import Cluster, list_nodes
 from .resources import find_needs
 from .worker import Worker
 from .worker_pool import Pool, share_out
 
 
-def hire(spec: Spec, upscaler: Upscaler, num_workers: int, cluster: str | None) -> tuple[Spec, Callable[[Spec], Crew]]:
+def open_executor(spec: Spec, upscaler: Upscaler, num_workers: int, cluster: str | None) -> tuple[Spec, Callable[[Spec], SegmentExecutor]]:
     """The spec with the threads of each worker, and what opens the crew. Encoders with one number of threads write the same."""
     if cluster is not None:
         width, height, pix_fmt = spec.shape

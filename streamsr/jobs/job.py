@@ -29,10 +29,10 @@ from ..pipeline import Progress, Report, balance, fill, find_condition, fit_scal
 from ..resample import planar_format
 from ..upscaling.upscaler import Upscaler
 from .eligibility import make_plan, make_spec
-from .executors import hire
+from .executors import open_executor
 from .job_folder import ChangedJobError, claimed, discard, remove_damaged, segment_folder, work_folder
 from .job_identity import describe_job, find_changes
-from .job_spec import Crew, Result, Spec
+from .job_spec import Result, SegmentExecutor, Spec
 from .journal import Journal
 from .lease import Lease
 from .ray_connection import connected
@@ -115,7 +115,7 @@ def run(
             upscaler.deliver_surfaces(encoding.surface is not None)
             upscale_source(opened, upscaler, options.sink, report, started=started, on_progress=on_progress, stop=stop)
             return report
-        spec, open_crew = hire(spec, upscaler, num_workers, job.cluster)
+        spec, open_crew = open_executor(spec, upscaler, num_workers, job.cluster)
         segmented = Job(opened, upscaler, spec, options.sink, report, started, on_progress, stop, open_crew)
         segmented.run(folder, plan, lambda: make_plan(opened, spec, job.segment_seconds, stop))
     return report
@@ -133,7 +133,7 @@ class Job:
     started: float  # time.perf_counter() at the start of the run
     on_progress: Callable[[Progress], None] | None
     stop: threading.Event
-    open_crew: Callable[[Spec], Crew]
+    open_crew: Callable[[Spec], SegmentExecutor]
     num_done: int = 0  # frames of finished segments, of this run and those before
     num_before: int = 0  # of those before
     num_planned: int = 0

@@ -71,7 +71,7 @@ class Result:
         return times
 
 
-class Crew(Protocol):
+class SegmentExecutor(Protocol):
     """Who makes the segments of a job: one Worker in this process, or many somewhere. Used as a context manager."""
 
     unfinished: list[Result]  # what an ended run had of segments in hand

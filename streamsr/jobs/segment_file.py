@@ -1,4 +1,4 @@
-"""Parcel: the encoded packets of one segment in a file, as the encoder gave them.
+"""SegmentFile: the encoded packets of one segment in a file, as the encoder gave them.
 
 No container holds every codec's packets, side data and exact times, so: a line of text, then for each packet in
 decoding order a head (struct _HEAD), its side data (struct _SIDE and bytes, each) and its bytes. There are no decoding

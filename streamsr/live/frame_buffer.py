@@ -13,7 +13,7 @@ MAX_FRAMES = 32  # a bound on memory; the bound on time is the caller's
 
 
 @dataclass(slots=True)
-class Picture:
+class TimedFrame:
     """A decoded frame on its way."""
 
     video: av.VideoFrame
@@ -31,11 +31,11 @@ class FrameBuffer:
     """
 
     def __init__(
-        self, max_latency_s: float, *, late_s: Callable[[Picture], float], came: Callable[[], None], dropped: Callable[[str, int], None]
+        self, max_latency_s: float, *, late_s: Callable[[TimedFrame], float], came: Callable[[], None], dropped: Callable[[str, int], None]
     ) -> None:
         self._max_latency_s = max_latency_s
         self._late_s, self._came, self._dropped = late_s, came, dropped
-        self._pictures: deque[Picture] = deque()
+        self._pictures: deque[TimedFrame] = deque()
         self._changed = threading.Condition()
         self._is_open = self._is_closed = False
         self.num_before = 0  # pictures that came too early to be used
@@ -50,7 +50,7 @@ class FrameBuffer:
             for _ in self._pictures:
                 self._came()
 
-    def put(self, picture: Picture) -> None:
+    def put(self, picture: TimedFrame) -> None:
         """Never waits: where the buffer is full, the oldest picture goes."""
         full = False
         with self._changed:
@@ -69,14 +69,14 @@ class FrameBuffer:
         if full:
             self._dropped("late", 1)
 
-    def peek(self, timeout_s: float) -> Picture | None:
+    def peek(self, timeout_s: float) -> TimedFrame | None:
         """The picture that is next, which stays; None when none came in time."""
         with self._changed:
             if not self._pictures:
                 self._changed.wait(timeout_s)
             return self._pictures[0] if self._pictures else None
 
-    def take(self, timeout_s: float) -> Picture | None:
+    def take(self, timeout_s: float) -> TimedFrame | None:
         """The oldest picture that is not too late, or the newest where all are; None when none came in time."""
         late = 0
         with self._changed:
@@ -93,7 +93,7 @@ class FrameBuffer:
             self._dropped("late", late)
         return picture
 
-    def take_early(self, wait_s: float) -> Picture | None:
+    def take_early(self, wait_s: float) -> TimedFrame | None:
         """The oldest picture, if it is not too late even when its turn comes in `wait_s`; else it stays for `take` to judge."""
         with self._changed:
             if not self._pictures or self._late_s(self._pictures[0]) + wait_s > self._max_latency_s:

@@ -11,7 +11,7 @@ from .frame_buffer import FrameBuffer
 from .live_encoder import LiveEncoder
 from .live_report import LiveReport
 from .live_source import SourceFacts
-from .packet_ipc import Parcel
+from .packet_ipc import EncodedPacket
 from .telemetry import StreamTelemetry
 from .timeline import Timeline
 
@@ -46,7 +46,7 @@ class Ledger:
         self.report.num_held += 1
         self._telemetry.frame_held()
 
-    def delivered(self, parcel: Parcel) -> None:
+    def delivered(self, parcel: EncodedPacket) -> None:
         """FFmpeg took a packet for the sink."""
         if parcel.stream == 0 and parcel.arrived is not None:
             with self._lock:

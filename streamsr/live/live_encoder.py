@@ -17,7 +17,7 @@ from ..io.passthrough import open_tracks
 from ..io.tags import Tags
 from ..io.tracks import AudioTrack
 from ..options import EncoderOptions
-from .packet_ipc import Parcel
+from .packet_ipc import EncodedPacket
 
 TICKS = Fraction(1, 90_000)  # of the output's pictures
 _BITS_A_PIXEL = 0.25  # at most; what x264 ultrafast wants at most for camera pictures at crf 23
@@ -56,7 +56,7 @@ class LiveEncoder:
         self.name, self.tags = self.encoding.encoder, self.encoding.tags
         self.losses = list(self.encoding.losses)
         self.rate = rate
-        self._parcels: list[Parcel] = []
+        self._parcels: list[EncodedPacket] = []
         self._last_dts: dict[int, int] = {}
         self._arrived: deque[float | None] = deque()  # of the frames in the encoder
         memory = _Memory()
@@ -81,7 +81,7 @@ class LiveEncoder:
             raise self.encoding.explain(error, "the output") from error
         self.header = memory.getvalue()
 
-    def encode(self, frame: av.VideoFrame, out_s: float, *, key: bool = False, arrived: float | None = None) -> list[Parcel]:
+    def encode(self, frame: av.VideoFrame, out_s: float, *, key: bool = False, arrived: float | None = None) -> list[EncodedPacket]:
         """Packets that are ready once this frame, shown at `out_s`, went in; key: make it a key frame."""
         frame = self.adapt(frame)
         frame.time_base, frame.pts = TICKS, round(out_s / TICKS)
@@ -98,7 +98,7 @@ class LiveEncoder:
         """The frame in the encoder's pixel format."""
         return self.encoding.prepare(frame)
 
-    def finish(self) -> list[Parcel]:
+    def finish(self) -> list[EncodedPacket]:
         """Packets that encoders still hold."""
         for track in self._tracks.values():
             track.finish()
@@ -108,7 +108,7 @@ class LiveEncoder:
             packets = []
         return [*self._take(), *(self._parcel(0, packet, self._arrived.popleft()) for packet in packets)]
 
-    def carry(self, packet: av.Packet, number: int, out_s: float, *, restart: bool) -> list[Parcel]:
+    def carry(self, packet: av.Packet, number: int, out_s: float, *, restart: bool) -> list[EncodedPacket]:
         """Packets of audio number `number`, counted as the source counts, that begins at `out_s`.
 
         restart: it does not follow on the packet before.
@@ -129,11 +129,11 @@ class LiveEncoder:
             self._last_dts[parcel.stream] = parcel.dts
             self._parcels.append(parcel)
 
-    def _take(self) -> list[Parcel]:
+    def _take(self) -> list[EncodedPacket]:
         parcels, self._parcels = self._parcels, []
         return parcels
 
-    def _parcel(self, stream: int, packet: av.Packet, arrived: float | None) -> Parcel:
+    def _parcel(self, stream: int, packet: av.Packet, arrived: float | None) -> EncodedPacket:
         assert packet.pts is not None
         dts = packet.pts if packet.dts is None else packet.dts
-        return Parcel(stream, bytes(packet), packet.pts, dts, packet.duration or 0, packet.time_base, packet.is_keyframe, arrived)
+        return EncodedPacket(stream, bytes(packet), packet.pts, dts, packet.duration or 0, packet.time_base, packet.is_keyframe, arrived)

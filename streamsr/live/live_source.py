@@ -17,7 +17,7 @@ from ..options import LiveOptions, SourceOptions
 from .address import is_live
 from .backoff import Backoff
 from .event_log import EventLog
-from .frame_buffer import FrameBuffer, Picture
+from .frame_buffer import FrameBuffer, TimedFrame
 from .redaction import redact_text
 from .source_session import Arrival, RefusedError, Session
 from .telemetry import StreamTelemetry
@@ -169,7 +169,7 @@ class LiveSource:
         item = arrival.item
         if isinstance(item, av.VideoFrame):
             out_s = self.timeline.place("video", arrival.media_s, arrival.arrived, fresh=arrival.fresh)
-            self.buffer.put(Picture(item, out_s, arrival.arrived, number, 1 / float(session.rate)))
+            self.buffer.put(TimedFrame(item, out_s, arrival.arrived, number, 1 / float(session.rate)))
             return
         assert arrival.audio is not None
         codecs, known = session.audio_codecs, self._audio_codecs

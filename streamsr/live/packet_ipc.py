@@ -1,4 +1,4 @@
-"""Parcel: an encoded packet without FFmpeg's objects, and its form in a pipe."""
+"""EncodedPacket: an encoded packet without FFmpeg's objects, and its form in a pipe."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _HEAD = struct.Struct("<BBqqqIII")  # stream, key, pts, dts, duration, time base
 
 
 @dataclass(slots=True)
-class Parcel:
+class EncodedPacket:
     """One encoded packet; it outlives encoder and muxer, and can go to another process."""
 
     stream: int  # index in the header, 0 for the video

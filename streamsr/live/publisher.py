@@ -21,7 +21,7 @@ from .backoff import Backoff
 from .event_log import EventLog
 from .ledger import Ledger
 from .output_target import Target
-from .packet_ipc import Parcel
+from .packet_ipc import EncodedPacket
 from .redaction import redact, redact_text
 from .relay import REFUSED, TAKEN
 from .telemetry import StreamTelemetry
@@ -61,8 +61,8 @@ class Publisher:
         self._ledger = ledger
         self._most = max(8, round(_MAX_WAITING_S * rate))
         self._lock = threading.Lock()
-        self._waiting: deque[Parcel] = deque()
-        self._sent: deque[tuple[Parcel, float]] = deque()  # and not taken yet, with the time
+        self._waiting: deque[EncodedPacket] = deque()
+        self._sent: deque[tuple[EncodedPacket, float]] = deque()  # and not taken yet, with the time
         self._connected = False
         self._needs_key = True
         self._closing = threading.Event()
@@ -89,7 +89,7 @@ class Publisher:
         """Whether only a key frame makes sense next."""
         return self._needs_key
 
-    def put(self, parcels: list[Parcel]) -> None:
+    def put(self, parcels: list[EncodedPacket]) -> None:
         """Queue parcels; never waits."""
         num_lost = 0
         with self._lock:

@@ -19,7 +19,7 @@ import av
 from ..errors import AccountError, Interrupted, SinkError, SourceError, StreamsrError
 from ..options import LiveOptions, RunOptions
 from .fallback_models import LiveModels
-from .frame_buffer import FrameBuffer, Picture
+from .frame_buffer import FrameBuffer, TimedFrame
 from .ledger import Ledger
 from .live_encoder import LiveEncoder
 from .live_report import LiveReport
@@ -41,7 +41,7 @@ _DRAIN_MOST = 8  # frames that are still upscaled after the end was asked for
 class Flying:
     """A picture from its turn to its encoding."""
 
-    picture: Picture
+    picture: TimedFrame
     out_s: float
     late_s: float  # behind the source's clock when its turn came
     began: float
@@ -118,7 +118,7 @@ class LiveRun:
             raise AccountError(report.line())
         return report
 
-    def _wait_for_first(self) -> Picture:
+    def _wait_for_first(self) -> TimedFrame:
         while not self.stop.is_set():
             self._turn()
             picture = self.buffer.peek(_POLL_S)
@@ -128,7 +128,7 @@ class LiveRun:
                 raise self.source.failure or SourceError(f"{self.report.input} ended before its first picture.")
         raise Interrupted("Interrupted before the first frame.")
 
-    def _open(self, first: Picture) -> None:
+    def _open(self, first: TimedFrame) -> None:
         """Everything that needs to know the picture: models, encoder, publisher."""
         facts = self.source.facts
         assert facts.tags is not None
@@ -189,7 +189,7 @@ class LiveRun:
             self.report.ended_by = "source"
         return self.report.ended_by != ""
 
-    def _begin(self, picture: Picture) -> None:
+    def _begin(self, picture: TimedFrame) -> None:
         """Begin to upscale a picture whose turn it is."""
         assert self.publisher is not None
         now = time.monotonic()

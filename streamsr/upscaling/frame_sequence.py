@@ -1,4 +1,4 @@
-"""Stream: what one run of frames has in common, and what happens to each of its frames.
+"""FrameSequence: what one run of frames has in common, and what happens to each of its frames.
 
 `admit` runs in the thread that brings the frames, in their order, and is short; the callable that it returns does the
 work, in any thread.
@@ -41,7 +41,7 @@ class Enlarger(Protocol):
     def count(self, *, reused: bool) -> None: ...
 
 
-class Stream:
+class FrameSequence:
     """Frames of one run: they all leave with the size and pixel format that the first one got.
 
     Note [State]: a recurrent network sees the frames in their order, one at a time. Its state starts at zeros, and does so
@@ -65,7 +65,7 @@ class Stream:
         enlarge = functools.partial(upscaler.enlarge, is_picture=is_picture)
         self._order: AnyOrder | InOrder = (InOrder if upscaler.is_recurrent else AnyOrder)(enlarge)
         self._continuity = Continuity() if upscaler.is_recurrent else None
-        self._arrays: Stream | None = None  # of RGB arrays among the frames
+        self._arrays: FrameSequence | None = None  # of RGB arrays among the frames
         self._array_kind: tuple[Any, ...] = ()
 
     def admit(self, frame: Any) -> Callable[[], Any]:
@@ -100,7 +100,7 @@ class Stream:
             plane[:] = rgb[..., channel]
         with self._lock:
             if self._arrays is None or self._array_kind != (rgb.shape, rgb.dtype):
-                self._arrays, self._array_kind = Stream(self._upscaler, is_picture=self._is_picture), (rgb.shape, rgb.dtype)
+                self._arrays, self._array_kind = FrameSequence(self._upscaler, is_picture=self._is_picture), (rgb.shape, rgb.dtype)
             finish = self._arrays.admit(video)
 
         def stack() -> np.ndarray:

@@ -25,7 +25,7 @@ from streamsr.options import UpscaleKeywords, UpscaleOptions
 from streamsr.resample import exact_side, planar_format
 from streamsr.upscaling.engine_cache import EngineCache
 from streamsr.upscaling.frame_backend import HostQueue, UpscaleQueue
-from streamsr.upscaling.frame_sequence import Stream, luma_bits
+from streamsr.upscaling.frame_sequence import FrameSequence, luma_bits
 from streamsr.upscaling.model_choice import ModelChoice
 from streamsr.upscaling.plane_upscaler import PlaneUpscaler
 from streamsr.upscaling.recurrence import Enlarged, SourceChroma
@@ -70,7 +70,7 @@ class Upscaler:
         self._lookahead = 0 if has_latency_hint else self.concurrency + 1
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
-        self._stream = Stream(self)
+        self._stream = FrameSequence(self)
         self.notes: list[str] = []  # warnings, without repetitions
         self.num_upscaled = 0  # frames given back
         self.num_reused = 0  # of these, how many had the luma of the frame before
@@ -180,7 +180,7 @@ class Upscaler:
         Raises EngineError when inference fails, ValueError for pixel formats that have no samples in host memory.
         """
         if isinstance(frame, np.ndarray):
-            return Stream(self, is_picture=True).admit(frame)()
+            return FrameSequence(self, is_picture=True).admit(frame)()
         if isinstance(frame, (av.VideoFrame, Frame)):
             return self._stream.admit(frame)()
         if isinstance(frame, Iterable):
@@ -193,7 +193,7 @@ class Upscaler:
         like: (width, height, pixel format) of the frame that decides what the stream becomes; None: the first one. A
             part of a video becomes what the whole does.
         """
-        stream = Stream(self, like=like)
+        stream = FrameSequence(self, like=like)
         pending: deque[Future[Any]] = deque()
         source = iter(frames)
         failure: Exception | None = None
@@ -247,7 +247,7 @@ class Upscaler:
     def restart(self) -> None:
         """The next single frame does not follow on the last one (a source came back): forget what was kept of it."""
         with self._lock:
-            self._stream = Stream(self)
+            self._stream = FrameSequence(self)
 
     def turn_to(
         self, scale: float, *, size: tuple[int, int] | None = None, form: Form | None = None, condition: Condition | None = None
@@ -269,7 +269,7 @@ class Upscaler:
         """Stop the threads and free the engines. The upscaler can be used again; it then starts afresh."""
         with self._lock:
             pool, self._pool = self._pool, None
-            self._stream = Stream(self)
+            self._stream = FrameSequence(self)
         if pool is not None:
             pool.shutdown(cancel_futures=True)
         self._cache.close()

@@ -14,7 +14,7 @@ from media import ffmpeg, make_clip, streamsr
 from streamsr.compare import compare
 from streamsr.compare.alignment import Unpaired, pair_frames
 from streamsr.compare.comparable_planes import to_pictures
-from streamsr.compare.pban import METRIC, Judge, read_card
+from streamsr.compare.pban import METRIC, PbanScorer, read_card
 from streamsr.compare.sampling import Sample, choose_sample
 from streamsr.compare.vmaf import find_ffmpeg
 from streamsr.errors import EngineError, SourceError, UsageError
@@ -209,7 +209,7 @@ def test_sizes_are_compared_before_anything_is_loaded(pair: tuple[Path, Path], t
     def load(**_: object) -> None:
         raise AssertionError("the metric was loaded")
 
-    monkeypatch.setattr("streamsr.compare.comparison.Judge", load)
+    monkeypatch.setattr("streamsr.compare.comparison.PbanScorer", load)
     with pytest.raises(UsageError, match="is 64x48"):
         compare(small, pair[1])
 
@@ -272,7 +272,7 @@ def test_the_shipped_metric_is_what_its_description_says() -> None:
     rng = np.random.default_rng(0)
     y, x = np.mgrid[0:120, 0:128]
     hr = np.clip(128 + 80 * np.sin(x / 5) * np.cos(y / 7) + rng.normal(0, 4, (120, 128)), 0, 255)[..., None].repeat(3, 2).astype(np.uint8)
-    judges = [Judge(engine=engine) for engine in ("openvino", "onnxruntime")]
+    judges = [PbanScorer(engine=engine) for engine in ("openvino", "onnxruntime")]
     scores = []
     for sigma in (0, 6, 40):
         sr = np.clip(hr + rng.normal(0, sigma, hr.shape), 0, 255).astype(np.uint8)
@@ -287,10 +287,10 @@ def test_a_damaged_metric_is_refused(tmp_path: Path) -> None:
     card = read_card()
     (tmp_path / "m.json").write_text(json.dumps(card))
     with pytest.raises(EngineError, match="Cannot read the metric"):
-        Judge(tmp_path / "m.json")
+        PbanScorer(tmp_path / "m.json")
     (tmp_path / card["file"]).write_bytes(b"noise")
     with pytest.raises(EngineError, match="damaged or was changed"):
-        Judge(tmp_path / "m.json")
+        PbanScorer(tmp_path / "m.json")
     (tmp_path / "m.json").write_text("{}")
     with pytest.raises(EngineError, match="name, file, sha256, min_side missing"):
-        Judge(tmp_path / "m.json")
+        PbanScorer(tmp_path / "m.json")

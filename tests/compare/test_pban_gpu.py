@@ -22,7 +22,7 @@ import streamsr_kernels.launch_device
 from on_host import HostDevice, require_compiler
 
 from streamsr.compare import pban_gpu
-from streamsr.compare.pban import METRIC, Judge, read_card
+from streamsr.compare.pban import METRIC, PbanScorer, read_card
 from streamsr.compare.pban_gpu import MetricOnGpu, build_part
 from streamsr.compare.pban_split import find_attentions, fold, split_metric
 from streamsr.engines.distributions import Flavour, load_flavour
@@ -167,9 +167,9 @@ def test_parts_are_built_once_and_kept(metric: MetricOnGpu, model: bytes, tmp_pa
 def test_the_judge_takes_it(metric: MetricOnGpu, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streamsr.compare.pban.open_on_gpu", lambda model, device: metric)
     sr, hr = (np.rint(picture[0].transpose(1, 2, 0) * 255).astype(np.uint8) for picture in pictures(96, 96))
-    on_gpu = Judge(device="cuda:0")
+    on_gpu = PbanScorer(device="cuda:0")
     assert on_gpu.engine == "tensorrt"
-    assert abs(on_gpu(sr, hr) - Judge(engine="onnxruntime")(sr, hr)) <= TOLERANCE
+    assert abs(on_gpu(sr, hr) - PbanScorer(engine="onnxruntime")(sr, hr)) <= TOLERANCE
 
 
 def test_a_file_without_such_attentions_is_named(model: bytes) -> None:

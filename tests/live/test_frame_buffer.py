@@ -7,7 +7,7 @@ from typing import Any
 import av
 import pytest
 
-from streamsr.live.frame_buffer import MAX_FRAMES, FrameBuffer, Picture
+from streamsr.live.frame_buffer import MAX_FRAMES, FrameBuffer, TimedFrame
 
 
 class Case:
@@ -27,7 +27,7 @@ class Case:
 
     def put(self, *times: float) -> None:
         for time in times:
-            self.buffer.put(Picture(av.VideoFrame(16, 16, "gray"), time, time, 1, 0.04))
+            self.buffer.put(TimedFrame(av.VideoFrame(16, 16, "gray"), time, time, 1, 0.04))
 
     def take(self) -> Any:
         picture = self.buffer.take(0)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from streamsr.compare.pban import Judge
+from streamsr.compare.pban import PbanScorer
 from trainer.data.degrade import crop_to_multiple, downscale_luma, shrunk, through_jpeg
 from trainer.data.photos import list_photos, luma_codes, luma_of, read_rgb
 from trainer.evaluation.contact_sheet import Sheet
@@ -45,7 +45,7 @@ class Found:
 
 
 def evaluate_picture(
-    path: pathlib.Path, methods: Sequence[Method], scale: int, judge: Judge | None, sheet: Sheet | None = None, found: Found = Found()
+    path: pathlib.Path, methods: Sequence[Method], scale: int, judge: PbanScorer | None, sheet: Sheet | None = None, found: Found = Found()
 ) -> list[Row]:
     """Score one picture by every method."""
     image = Image.fromarray(read_rgb(path))
@@ -72,7 +72,7 @@ def evaluate_picture(
 
 
 def evaluate_clip(
-    path: pathlib.Path, methods: Sequence[Method], scale: int, judge: Judge | None, *, count: int, sheet: Sheet | None = None
+    path: pathlib.Path, methods: Sequence[Method], scale: int, judge: PbanScorer | None, *, count: int, sheet: Sheet | None = None
 ) -> list[Row]:
     """Score the first `count` frames of a clip by every method."""
     originals = [crop_to_multiple(frame, 2 * scale) for frame in read_luma(path, count)]
@@ -95,7 +95,7 @@ def evaluate_all(
     data: Sequence[pathlib.Path] = (),
     clips: Sequence[pathlib.Path] = (),
     count: int = 32,
-    judge: Judge | None = None,
+    judge: PbanScorer | None = None,
     sheet: Sheet | None = None,
     found: Found = Found(),
 ) -> list[Row]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 
 from streamsr.compare.measures import ms_ssim, psnr, ssim
-from streamsr.compare.pban import Judge
+from streamsr.compare.pban import PbanScorer
 from streamsr.compare.vmaf import Vmaf, find_ffmpeg
 from trainer.data.photos import Plane
 
@@ -57,7 +57,8 @@ def grey_picture(luma: Plane) -> np.ndarray:
 
 
 def measure(
-    results: Sequence[np.ndarray], originals: Sequence[np.ndarray], *, border: int, still: bool, judge: Judge | None, judge_every: int = 1
+    results: Sequence[np.ndarray], originals: Sequence[np.ndarray], *, border: int, still: bool, judge: PbanScorer | None,
+    judge_every: int = 1,
 ) -> Scores:
     """Means over pairs of luma planes (H, W) in studio codes: uint8 frames, or float where a protocol does not round.
 

@@ -13,7 +13,7 @@ from trainer.metric.feature_cache import stages_at_both_scales, terms_of
 from trainer.metric.learned_metric import Metric
 
 
-class Jury(nn.Module):
+class MetricEnsemble(nn.Module):
     """(sr, hr), RGB (N, 3, H, W) in [0, 1], sides of 96 or more -> score (N,) in (0, 1], higher is better.
 
     jurors: metrics with the same encoder, variances, units and reach; the encoder, the distance and the size of scores are the first one's.

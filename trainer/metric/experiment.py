@@ -18,7 +18,7 @@ from trainer.metric.agreement import Share, correlation, decided, half_of_people
 from trainer.metric.baselines import baseline_scores
 from trainer.metric.distorted_set import Subject, read_set
 from trainer.metric.encoder import EncoderName, Weights
-from trainer.metric.ensemble import Jury
+from trainer.metric.ensemble import MetricEnsemble
 from trainer.metric.feature_cache import Group, Looks, look_at, measure_variances
 from trainer.metric.fit import Fits, Juror, Pull, Seen, scores_of
 from trainer.metric.learned_metric import Metric
@@ -129,7 +129,7 @@ def study(folder: pathlib.Path, table: pathlib.Path, images: pathlib.Path, recip
     measures["Efficient-PBAN, content left out"] = left_out
     pull = fits.choose_pull(opinions.contents, CANDIDATES)
     judges = [juror.judge(opinions, opinions.contents, pull) for juror in jurors]
-    jury = Jury([judge.seated(juror.metric) for judge, juror in zip(judges, jurors, strict=True)])
+    jury = MetricEnsemble([judge.seated(juror.metric) for judge, juror in zip(judges, jurors, strict=True)])
     report = report_of(opinions, measures) | {
         "pull": chosen | {"shipped": pull}, "sharpness": [judge.sharpness for judge in judges], "pretraining": asdict(recipe),
         "jurors": len(jurors), "photographs": len(subjects), "encoder": options.encoder, "reach": options.reach,
@@ -140,7 +140,7 @@ def study(folder: pathlib.Path, table: pathlib.Path, images: pathlib.Path, recip
     return report
 
 
-def load_metric(run: pathlib.Path) -> Jury:
+def load_metric(run: pathlib.Path) -> MetricEnsemble:
     """The fitted metric of a run, of a metric.pt file, or in its shipped form, ready to score and to be a loss. Raises TrainerError."""
     file = run / "metric.pt" if run.is_dir() else run
     if not file.is_file():
@@ -154,7 +154,7 @@ def load_metric(run: pathlib.Path) -> Jury:
         for _ in range(state["jurors"]):
             network = EfficientPban(encoder=state["encoder"], encoder_weights="random")
             jurors.append(Metric(network, variances, reach=state["reach"]))
-        jury = Jury(jurors)
+        jury = MetricEnsemble(jurors)
         jury.load_state_dict(weights)
     except (KeyError, TypeError, RuntimeError, EOFError, ValueError, OSError) as error:
         raise TrainerError(f"{str(file)!r} is not a metric of this trainer: {error}") from error

@@ -16,7 +16,7 @@ import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from trainer.metric.ensemble import Jury
+from trainer.metric.ensemble import MetricEnsemble
 from trainer.metric.pban_network import MIN_SIDE
 from trainer.trainer_error import TrainerError
 
@@ -26,7 +26,7 @@ TOLERANCE = 2e-3  # of the range (0, 1]: what half-precision weights may change
 _SMALL = 64  # values: smaller constants stay as they are
 
 
-def onnx_of_metric(metric: Jury) -> onnx.ModelProto:
+def onnx_of_metric(metric: MetricEnsemble) -> onnx.ModelProto:
     """A checked model with float16 weights."""
     import io
 
@@ -73,7 +73,7 @@ def _halve_weights(model: onnx.ModelProto) -> None:
     graph.node.extend(nodes)
 
 
-def score_error(metric: Jury, model: bytes) -> float:
+def score_error(metric: MetricEnsemble, model: bytes) -> float:
     """Largest difference between torch and ONNX Runtime over several sizes and strengths of noise."""
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     rng = np.random.default_rng(0)
@@ -87,7 +87,7 @@ def score_error(metric: Jury, model: bytes) -> float:
     return worst
 
 
-def ship(metric: Jury, out: pathlib.Path, card: dict[str, Any]) -> dict[str, Any]:
+def ship(metric: MetricEnsemble, out: pathlib.Path, card: dict[str, Any]) -> dict[str, Any]:
     """Write efficient_pban.onnx and .json into `out`; card: what is known of the training. Raises TrainerError when the file is wrong."""
     model = onnx_of_metric(metric)
     props = {"name": "efficient_pban", "license": str(card.get("license", ""))}

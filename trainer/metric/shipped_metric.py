@@ -15,7 +15,7 @@ from onnx import numpy_helper
 from torch import Tensor
 
 from trainer.metric.encoder import EncoderName, open_encoder
-from trainer.metric.ensemble import Jury
+from trainer.metric.ensemble import MetricEnsemble
 from trainer.metric.learned_metric import Metric
 from trainer.metric.metric_export import TOLERANCE, score_error
 from trainer.metric.pban_network import EfficientPban
@@ -33,7 +33,7 @@ _FOLDED: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
 }
 
 
-def open_shipped(file: pathlib.Path) -> Jury:
+def open_shipped(file: pathlib.Path) -> MetricEnsemble:
     """The metric of an ONNX file of `metric_export`, ready to score and to be a loss. Raises TrainerError for any other file."""
     try:
         data = file.read_bytes()
@@ -47,7 +47,7 @@ def open_shipped(file: pathlib.Path) -> Jury:
     return jury
 
 
-def _rebuilt(model: onnx.ModelProto) -> Jury:
+def _rebuilt(model: onnx.ModelProto) -> MetricEnsemble:
     values = {tensor.name.removesuffix(".half"): numpy_helper.to_array(tensor).astype(np.float32) for tensor in model.graph.initializer}
     num_jurors = 1 + max(int(found[1]) for found in map(_JUROR.fullmatch, values) if found)
     nodes = {node.name: [values[name] for name in node.input if name in values] for node in model.graph.node}
@@ -56,7 +56,7 @@ def _rebuilt(model: onnx.ModelProto) -> Jury:
     # the denominators of `structure_terms`, in the order of the stages
     units = [node for node in model.graph.node if node.op_type == "Div" and node.input[1] in values and values[node.input[1]].ndim == 4]
     variances = [torch.from_numpy(values[node.input[1]].ravel()) for node in units[: len(networks[0].encoder.channels)]]
-    jury = Jury([Metric(network, variances, reach=_reach(model)) for network in networks])
+    jury = MetricEnsemble([Metric(network, variances, reach=_reach(model)) for network in networks])
     state = {name: torch.from_numpy(value) for name, value in values.items()} | _folded(nodes)
     size = len(jury.first.weights)
     (softmax,) = (read[0] for name, read in nodes.items() if name.startswith("/Mul") and read and read[0].shape == (size,))

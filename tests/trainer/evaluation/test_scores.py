@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from skimage import metrics
 
-from streamsr.compare.pban import Judge
+from streamsr.compare.pban import PbanScorer
 from streamsr.compare.vmaf import Vmaf, find_ffmpeg
 from trainer.evaluation.scores import Scores, grey_picture, mean_of, measure, ms_ssim_of, vmaf_of
 
@@ -55,7 +55,7 @@ def test_pictures_of_several_sizes_keep_their_order() -> None:
 @needs_vmaf
 def test_the_metric_sees_grey_pictures() -> None:
     result, original = pair(100, 120, 0)
-    judge = Judge(threads=1)
+    judge = PbanScorer(threads=1)
     scores = measure([result, original], [original, original], border=2, still=True, judge=judge, judge_every=2)
     assert scores.efficient_pban == pytest.approx(judge(grey_picture(result), grey_picture(original)), abs=1e-6)
     assert scores.vmaf is not None

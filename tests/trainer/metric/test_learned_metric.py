@@ -13,7 +13,7 @@ from torch import Tensor
 from streamsr.compare.vmaf import find_ffmpeg
 from trainer.metric.agreement import majorities
 from trainer.metric.distorted_set import Subject, Version
-from trainer.metric.ensemble import Jury
+from trainer.metric.ensemble import MetricEnsemble
 from trainer.metric.feature_cache import Group, Looks, look_at, measure_variances
 from trainer.metric.feature_distance import dists, lpips, structure_terms
 from trainer.metric.fit import Fits, Juror, Pull, Seen, fit, scores_of
@@ -287,14 +287,14 @@ def test_a_jury_takes_the_geometric_mean_of_distances(metric: Metric, draw_pictu
         jurors.append(juror)
     with torch.no_grad():
         logs = [float(juror.energy(sr, hr).log()) for juror in jurors]
-        jury = Jury(jurors)
+        jury = MetricEnsemble(jurors)
         assert float(jury.energy(sr, hr).log()) == pytest.approx(np.mean(logs), abs=1e-5)
         assert float(jury(hr, hr)) == pytest.approx(1, abs=1e-6)
     assert np.std(logs) > 1e-3
     with pytest.raises(ValueError, match="differ in reach"):
-        Jury([jurors[0], Metric(EfficientPban(), metric.variances, reach=0.2)])
+        MetricEnsemble([jurors[0], Metric(EfficientPban(), metric.variances, reach=0.2)])
     with pytest.raises(ValueError, match="or more"):
-        Jury([])
+        MetricEnsemble([])
 
 
 def test_a_jury_learns_like_the_mean_of_its_jurors(metric: Metric) -> None:
@@ -326,13 +326,13 @@ def test_scores_are_fitted_by_regression(metric: Metric) -> None:
 
 
 def test_onnx_gives_what_torch_gives_in_both_engines(metric: Metric, tmp_path: pathlib.Path, draw_picture: Draw) -> None:
-    from streamsr.compare.pban import Judge
+    from streamsr.compare.pban import PbanScorer
     from trainer.metric.metric_export import TOLERANCE, ship
 
     torch.manual_seed(1)
     other = Metric(EfficientPban().eval(), metric.variances).eval()
     torch.nn.init.normal_(other.network.judge.weight, std=0.1)
-    jury = Jury([metric, other]).eval()
+    jury = MetricEnsemble([metric, other]).eval()
     card = ship(jury, tmp_path, {"trained_on": "nothing"})
     # 8.1 MB alone: the second juror adds its streams, the encoder is there once
     assert (tmp_path / card["file"]).stat().st_size < 14.5e6
@@ -342,7 +342,7 @@ def test_onnx_gives_what_torch_gives_in_both_engines(metric: Metric, tmp_path: p
         expected = float(jury(tensor(sr), tensor(hr)))
     assert 0.05 < expected < 0.95
     for engine in ("openvino", "onnxruntime"):
-        judge = Judge(tmp_path / "efficient_pban.json", engine=engine)
+        judge = PbanScorer(tmp_path / "efficient_pban.json", engine=engine)
         assert judge(sr, hr) == pytest.approx(expected, abs=TOLERANCE)
         assert judge(hr, hr) == pytest.approx(1, abs=1e-6)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from trainer.metric import EfficientPBAN
-from trainer.metric.ensemble import Jury
+from trainer.metric.ensemble import MetricEnsemble
 from trainer.metric.experiment import load_metric
 from trainer.metric.metric_export import score_error
 from trainer.metric.shipped_metric import open_shipped
@@ -21,16 +21,16 @@ SHIPPED = pathlib.Path(str(files("streamsr") / "weights" / "metric" / "efficient
 
 
 @pytest.fixture(scope="module")
-def metric() -> Jury:
+def metric() -> MetricEnsemble:
     return load_metric(SHIPPED)
 
 
-def test_it_scores_as_its_file_does(metric: Jury) -> None:
+def test_it_scores_as_its_file_does(metric: MetricEnsemble) -> None:
     assert len(metric.jurors) == 4
     assert score_error(metric, SHIPPED.read_bytes()) < 2e-3
 
 
-def test_it_is_a_loss(metric: Jury) -> None:
+def test_it_is_a_loss(metric: MetricEnsemble) -> None:
     hr = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))
     sr = (hr + 0.1 * torch.randn(hr.shape, generator=torch.Generator().manual_seed(1))).requires_grad_()
     (1 - metric(sr, hr)).mean().backward()
