@@ -156,6 +156,7 @@ class LiveOptions:
     segment_s: float | None = None  # length of a file, where the output is cut into several; of an HLS segment
     hls_type: HlsType = "fmp4"
     hls_segments: int = 10  # that the playlist names
+    judge: int = 0  # each N-th result is scored against its source; 0: none
 
     def __post_init__(self) -> None:
         if not 0.02 <= self.max_latency_s <= 60:

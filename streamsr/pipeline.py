@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -216,8 +217,20 @@ class Timed:
 def upscaled(
     upscaler: Upscaler, frames: Iterator[av.VideoFrame], like: tuple[int, int, str] | None = None
 ) -> Generator[av.VideoFrame, None, None]:
-    """Frames as the upscaler gives them back; a generator, which can be closed."""
-    yield from upscaler.stream(frames, like=like)
+    """Frames as the upscaler gives them back; a generator, which can be closed. `upscaler.check` is shown each with its source."""
+    if upscaler.check is None:
+        yield from upscaler.stream(frames, like=like)
+        return
+    sources: deque[av.VideoFrame] = deque()
+
+    def kept() -> Iterator[av.VideoFrame]:
+        for frame in frames:
+            sources.append(frame)
+            yield frame
+
+    for result in upscaler.stream(kept(), like=like):
+        upscaler.check(sources.popleft(), result)
+        yield result
 
 
 def fill(report: Report, source: Source, sink: Sink, started: float) -> None:

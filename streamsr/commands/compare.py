@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--every", type=values.every, default=None, metavar="N",
                         help="measure each N-th pair of frames only (default: auto, as many as take less than a minute)")  # fmt: skip
     parser.add_argument("--engine", choices=["auto", "openvino", "onnxruntime"], default="auto", help="of the metric (default: auto)")
+    parser.add_argument("--device", default="cpu", metavar="D", help="of the metric: cpu or cuda:0 (default: cpu)")
     parser.add_argument("--threads", type=values.natural, default=0, metavar="N", help="0 = all")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with pictures, scores over time and differences")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -63,6 +64,7 @@ def main(options: argparse.Namespace) -> int:
         from ..compare.html_report import check_report
 
         check_report(options.html)
+    engine = options.engine if options.device == "cpu" else options.device
     done: list[Comparison] = []
     for result in results:
         with Meter(f"{Path(result).name}", quiet=options.quiet) as meter:
@@ -73,7 +75,7 @@ def main(options: argparse.Namespace) -> int:
             first = done[0] if done else None
             done.append(compare(
                 result, original, every=options.every if first is None else first.every, times=() if first is None else first.times,
-                within_s=_WITHIN_S / len(results), engine=options.engine, threads=options.threads, on_frame=show,
+                within_s=_WITHIN_S / len(results), engine=engine, threads=options.threads, on_frame=show,
             ))  # fmt: skip
     if options.json:
         facts = [comparison.as_dict() for comparison in done]

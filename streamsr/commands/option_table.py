@@ -157,6 +157,7 @@ LIVE = (
 REPORT = (
     _flag("quiet", "", "errors only", is_config=False),
     Option("report", "write a JSON report", metavar="FILE", parse=Path),
+    _value("judge", "live.judge", "N", "score each N-th picture against its source by Efficient-PBAN (default: none)", values.count),
 )
 GROUPS: dict[str, tuple[Option, ...]] = {
     "picture": PICTURE, "engine": ENGINE, "encoding": ENCODING, "input": INPUT, "job": JOB, "live streams": LIVE, "report": REPORT,

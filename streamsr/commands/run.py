@@ -16,6 +16,7 @@ from . import batch, live_run, monitoring_arguments, option_table
 from .signals import stop_on_signals
 
 if TYPE_CHECKING:
+    from ..compare.result_check import ResultCheck
     from ..options import RunOptions, UpscaleOptions
     from ..pipeline import Report
     from ..upscaling.upscaler import Upscaler
@@ -71,20 +72,28 @@ def main(options: argparse.Namespace) -> int:
     if live_run.applies(options, src, dst):
         return live_run.main(options, src, dst, settings, stop)
     monitoring_arguments.refuse(options)
-    report = upscale(src, dst, settings, stop, quiet=options.quiet)
+    if not options.judge:
+        report, found = upscale(src, dst, settings, stop, quiet=options.quiet), None
+    else:
+        from ..compare.result_check import ResultCheck
+
+        with ResultCheck(options.judge, device=settings.upscale.device, threads=settings.upscale.threads) as check:
+            report = upscale(src, dst, settings, stop, quiet=options.quiet, check=check)
+        found = check.as_dict()
+        _log.info("%s", check.line())
     if options.report is not None:
-        facts = report.as_dict() | {"input": redact(report.input)}
+        facts = report.as_dict() | {"input": redact(report.input)} | ({} if found is None else {"judge": found})
         write_report(options.report, facts)
     return 0
 
 
 def upscale(
     src: str, dst: str, settings: RunOptions, stop: threading.Event, *, quiet: bool, title: str = "",
-    engines: Callable[[UpscaleOptions], Upscaler] | None = None,
+    engines: Callable[[UpscaleOptions], Upscaler] | None = None, check: ResultCheck | None = None,
 ) -> Report:  # fmt: skip
     """One video, with its progress, its warnings and its account on stderr.
 
-    title: which of several it is. engines: gives the Upscaler that several videos share.
+    check: is shown each result with its source. title: which of several it is. engines: gives the Upscaler that several videos share.
     """
     from ..jobs.job import ChangedJobError, run
     from .progress import Display  # rich and av take longer to import than --help may take
@@ -100,7 +109,7 @@ def upscale(
         with Display(quiet=quiet, title=title) as display:
             return run(
                 src, dst, options=settings, restart=restart, upscaler=None if engines is None else engines(settings.upscale),
-                on_progress=display.update, stop=stop,
+                on_progress=display.update, stop=stop, check=check,
             )  # fmt: skip
 
     try:

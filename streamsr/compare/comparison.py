@@ -96,9 +96,10 @@ def compare(
 ) -> Comparison:
     """Measure a video or picture against its original, both decoded as they are and paired by presentation time.
 
-    every: measure each N-th pair only; None: as few as `within_s` asks for (Note [Sampling]). times: measure the pairs at these seconds
-    alone. engine: of the metric, "auto", "openvino" or "onnxruntime". on_frame: called after each pair with the number that is to be
-    measured, if it is known; VMAF is known only at the end. Memory does not grow with the length but for the numbers themselves.
+    every: measure each N-th pair only; None: as few as `within_s` asks for (Note [Sampling]).
+    times: measure the pairs at these seconds alone. engine: of the metric, "auto", "openvino", "onnxruntime", or a GPU such as "cuda:0".
+    on_frame: called after each pair with the number that is to be measured, if it is known; VMAF is known only at the end. Memory does not
+    grow with the length but for the numbers themselves.
     Raises UsageError when the sizes differ, SourceError when one cannot be read or no two frames share a time.
     """
     if every is not None and every < 1:
@@ -109,7 +110,7 @@ def compare(
         comparison = Comparison(str(result), str(original), other.tags.width, other.tags.height, every or 1)
         _check_sizes(comparison, (one.tags.width, one.tags.height), (other.tags.width, other.tags.height), None)
         unpaired = Unpaired()
-        judge = PbanScorer(engine=engine, threads=threads)
+        judge = PbanScorer(device=engine) if engine.startswith("cuda") else PbanScorer(engine=engine, threads=threads)
         comparison.notes = _unavailable(comparison, judge)
         wanted = find_ffmpeg() is not None
         vmaf = stack.enter_context(Vmaf(comparison.width, comparison.height, threads=threads or 1)) if wanted else None

@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Unpack
 
+import av
+
 from ..device.device_selection import find_devices, settle_codecs
 from ..device.upscaler_factory import open_upscaler
 from ..errors import AccountError, Interrupted, SinkError, StreamsrError, UsageError
@@ -50,6 +52,7 @@ def run(
     upscaler: Upscaler | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     stop: threading.Event | None = None,
+    check: Callable[[av.VideoFrame, av.VideoFrame], None] | None = None,
     **keywords: Unpack[RunKeywords],
 ) -> Report:
     """Upscale a video and write it with everything that came along.
@@ -58,7 +61,7 @@ def run(
     overwrite=True; see streamsr.options. A long file is made in segments, in the folder DST.streamsr, and the same call goes on
     where an earlier one ended. upscaler: one that serves several runs in turn, and whose model, engine, device, precision and
     threads are those of this call; it stays open. None: one is opened for this run. stop: when set, the run ends early and
-    raises Interrupted.
+    raises Interrupted. check: is shown each source frame with its result (streamsr.compare.result_check), where one worker makes them.
     Raises UsageError, SourceError, EngineError, SinkError, AccountError (nothing is lost in silence), Interrupted.
     """
     started = time.perf_counter()
@@ -70,6 +73,8 @@ def run(
     devices = find_devices(upscale)
     upscale = replace(upscale, device=devices[0])
     num_workers = count_workers(workers, devices)
+    if check is not None and (num_workers > 1 or job.cluster is not None):
+        raise UsageError("Results are scored in one worker alone.", hint="leave out --judge, or --workers, --cluster and cuda:all")
     url, target = str(src), str(dst)
     source, encode = settle_codecs(upscale, options.source, options.sink.encode)
     source = replace(source, negative=find_format(target, options.sink.format).negative)
@@ -88,6 +93,7 @@ def run(
         nullcontext(upscaler) if upscaler else open_upscaler(replace(upscale, size=None)) as upscaler,
     ):  # fmt: skip
         upscaler.allow_fallback(given.device == "auto")
+        upscaler.check = check
         box = upscale.size
         factor, size = (upscale.scale, None) if box is None else (fit_scale(opened, box), fit_size(opened, box))
         upscaler.turn_to(factor, size=size, form=form_of(opened))

@@ -93,6 +93,7 @@ class StreamCollector(Collector):
             yield _family(GaugeMetricFamily(f"streamsr_{name}", words, labels=["stream"]), snapshots, key)
         yield _family(CounterMetricFamily("streamsr_engine_seconds", "Time spent in the engine.", labels=["stream"]), snapshots, "engine_s")
         yield from _by_label(snapshots)
+        yield from _scores(snapshots)
         latency = HistogramMetricFamily("streamsr_latency_seconds", "From packet read to frame handed to the sink.", labels=["stream"])
         for snapshot in snapshots:
             latency.add_metric([snapshot["stream"]], _buckets(snapshot["latency"]["counts"]), snapshot["latency"]["sum_s"])
@@ -104,6 +105,19 @@ def _family(family: Any, snapshots: list[dict[str, Any]], key: str) -> Metric:
         family.add_metric([snapshot["stream"]], snapshot[key])
     assert isinstance(family, Metric)
     return family
+
+
+def _scores(snapshots: list[dict[str, Any]]) -> Iterator[Metric]:
+    """Of results against their sources (--judge)."""
+    scored = CounterMetricFamily("streamsr_scored", "Results that were scored against their source.", labels=["stream"])
+    last = GaugeMetricFamily("streamsr_score", "Efficient-PBAN of the last of them, 0 to 1.", labels=["stream"])
+    lowest = GaugeMetricFamily("streamsr_score_lowest", "The lowest since the stream began.", labels=["stream"])
+    for snapshot in snapshots:
+        scored.add_metric([snapshot["stream"]], snapshot["scores"]["count"])
+        for family, key in ((last, "last"), (lowest, "lowest")):
+            if snapshot["scores"][key] is not None:
+                family.add_metric([snapshot["stream"]], snapshot["scores"][key])
+    yield from (scored, last, lowest)
 
 
 def _by_label(snapshots: list[dict[str, Any]]) -> Iterator[Metric]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import av
 
+from ..compare.result_check import ResultCheck
 from ..errors import AccountError, Interrupted, SinkError, SourceError, StreamsrError
 from ..options import LiveOptions, RunOptions
 from .fallback_models import LiveModels
@@ -80,6 +81,11 @@ class LiveRun:
         self.landed = 0.0  # when the last picture went out
         self.work_s = 0.0  # that it took
         self.is_draining = False
+        self.check: ResultCheck | None = None
+        if live.judge:
+            self.check = ResultCheck(
+                live.judge, device=options.upscale.device, threads=options.upscale.threads, waits=False, on_score=telemetry.scored
+            )
 
     def run(self) -> LiveReport:
         started = time.monotonic()
@@ -105,6 +111,8 @@ class LiveRun:
             self.source.close()
             if self.publisher is not None:
                 self.publisher.close()
+            if self.check is not None:
+                self.check.close()
         report.elapsed_s = time.monotonic() - started
         self.ledger.close(self.source.facts, self.buffer, self.timeline)
         failure = failure or (self.publisher.failure if self.publisher else None)
@@ -240,6 +248,8 @@ class LiveRun:
         self.publisher.put(self.encoder.encode(after, flown.out_s - self.origin_s, key=self.publisher.needs_key, arrived=picture.arrived))
         self.flying.popleft()
         self.telemetry.engine_seconds(self.models.take_engine_s())
+        if self.check is not None:
+            self.check(picture.video, after)
         if self.tap is not None:
             self.tap.offer(picture.video, after, pixel_aspect=self.encoder.tags.sar)
         self._adapt(flown, before)

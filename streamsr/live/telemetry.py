@@ -5,6 +5,7 @@ The loop writes, whatever watches (metrics, preview, log, report) reads `snapsho
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from bisect import bisect_left
@@ -104,6 +105,14 @@ class StreamTelemetry:
         self._queue_depth = 0
         self._engine_s = 0.0
         self._model = ""
+        self._scores = {"count": 0.0, "last": math.nan, "lowest": math.nan}
+
+    def scored(self, score: float) -> None:
+        """A result was scored against its source."""
+        with self._lock:
+            self._scores["count"] += 1
+            self._scores["last"] = score
+            self._scores["lowest"] = min(score, self._scores["lowest"]) if self._scores["count"] > 1 else score
 
     def turn(self) -> None:
         """The loop went round. Call it on every pass, also when nothing came: /healthz lives on it."""
@@ -167,6 +176,7 @@ class StreamTelemetry:
     def snapshot(self) -> dict[str, Any]:
         """Everything at this moment, ready for JSON.
 
+        scores {count, last, lowest}: of results against their sources, None without.
         stream, model, state {side: State}, state_s {side: seconds in that state}, uptime_s, turned_s (seconds since the
         loop last went round), fps_in and fps_out (mean of the last WINDOW_S whole seconds; 0 in the first second),
         frames_in, frames_out, frames_held, dropped {reason: frames}, reconnects {side: count}, queue_depth, engine_s,
@@ -185,6 +195,7 @@ class StreamTelemetry:
             return {
                 "stream": self.name,
                 "model": self._model,
+                "scores": {key: None if math.isnan(value) else value for key, value in self._scores.items()},
                 "state": dict(self._state),
                 "state_s": {side: now - since for side, since in self._since.items()},
                 "uptime_s": now - self._start,

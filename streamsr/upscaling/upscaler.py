@@ -71,6 +71,7 @@ class Upscaler:
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._stream = FrameSequence(self)
+        self.check: Callable[[av.VideoFrame, av.VideoFrame], None] | None = None  # is shown source and result of each frame of a run
         self.notes: list[str] = []  # warnings, without repetitions
         self.num_upscaled = 0  # frames given back
         self.num_reused = 0  # of these, how many had the luma of the frame before

@@ -70,6 +70,10 @@ def test_the_documentation_lists_every_metric(watch: Watch, show: Show) -> None:
     text = (Path(__file__).parents[2] / "docs/live.md").read_text()
     documented = set(re.findall(r"`(streamsr_[a-z_]+)`", text))
     show.telemetry.dropped("late")
+    for score in (0.9, 0.7, 0.8):
+        show.telemetry.scored(score)
+    found = scrape(watch)
+    assert [next(iter(found[f"streamsr_{name}"].values())) for name in ("scored_total", "score", "score_lowest")] == [3, 0.8, 0.7]
     served = {re.sub(r"_(bucket|count|sum)$", "", name) for name in scrape(watch) if name.startswith("streamsr_")}
     assert documented - served <= {"streamsr_gpu_memory_used_bytes"}
     assert served - documented <= {"streamsr_gpu_memory_total_bytes"}
