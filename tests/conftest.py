@@ -31,7 +31,8 @@ OPTIONAL = {
     "browsers": (
         "trial", "vote", "compare/test_html_report.py", "live/test_hls_browser.py", "live/test_page.py", "live/test_watched_run.py",
     ),
-    "CUDA kernels built for the CPU": ("kernels", "device/test_cupy_kernels.py"),
+    "a simulated GPU": ("device",),
+    "CUDA kernels built for the CPU": ("kernels",),
     "Ray": ("jobs/test_ray_cluster.py",),
     "servers": ("live/test_prometheus.py", "live/test_preview.py", "live/test_crowds.py", "live/test_monitoring.py"),
     "TensorRT": ("engines/test_tensorrt.py", "engines/test_plan_builder.py", "compare/test_pban_gpu.py"),

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the group of options."""
-    group = parser.add_argument_group("watching live streams")
+    group = parser.add_argument_group("monitoring live streams")
     group.add_argument("--metrics", type=values.endpoint, metavar="A", help="serve /metrics, /healthz and /readyz on HOST:PORT")
-    group.add_argument("--preview", type=values.endpoint, metavar="A", help="serve a page with the picture before and after on HOST:PORT")
-    group.add_argument("--preview-token", metavar="T", help="what viewers have to know; env:NAME takes a variable")
-    group.add_argument("--log-json", action="store_true", help="what is logged on stderr as JSON, an object a line")
+    group.add_argument("--preview", type=values.endpoint, metavar="A", help="serve a before-and-after page on HOST:PORT")
+    group.add_argument("--preview-token", metavar="T", help="token that viewers need; env:NAME reads an environment variable")
+    group.add_argument("--log-json", action="store_true", help="log to stderr as JSON, one object a line")
 
 
 def refuse(options: argparse.Namespace) -> None:

@@ -40,7 +40,7 @@ EPILOG = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("inputs", metavar="INPUT", nargs="+",
-        help="a file, several of them, a folder, an image pattern (frames/%%05d.png), a URL, env:NAME (a URL) or - for stdin")  # fmt: skip
+        help="a file, several files, a folder, an image pattern (frames/%%05d.png), a URL, env:NAME (a URL) or - for stdin")  # fmt: skip
     add("output", metavar="OUTPUT", help="mp4, mkv, mov, webm, ts, nut, y4m, images (out/%%05d.png), a folder, a URL or - for stdout")
 
     for group in option_table.GROUPS:
