@@ -17,9 +17,11 @@ from typing import Any
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 try:
+    import fcntl
     import resource
+    import termios
 except ImportError:  # Windows
-    resource = None  # type: ignore[assignment]
+    fcntl = resource = termios = None  # type: ignore[assignment]
 
 MOST = 64
 IDLE_S = 10.0  # from the connection, or the last answer, to the end of a request's head
@@ -57,7 +59,7 @@ class Crowd:
         if len(self._members) > self.most:
             self.num_displaced += 1
             others = [other for other in self._members if other is not member]
-            idle = [other for other in others if other.is_idle]
+            idle = [other for other in others if other.is_idle and not other.has_pending()]
             slow = [other for other in others if not other.is_idle and other.waited_s() > _BUSY_S]
             displaced = min(idle or slow or [member], key=lambda other: other.since)
             displaced.end()
@@ -86,6 +88,16 @@ class Connection(H11Protocol):
     def is_idle(self) -> bool:
         """Whether no request is being answered."""
         return self.cycle is None or self.cycle.response_complete
+
+    def has_pending(self) -> bool:
+        """Whether something has come that was not read yet: who asks at once is not displaced by a burst of others behind."""
+        if fcntl is None:
+            return False
+        try:
+            answer = fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.FIONREAD, b"\0" * 4)
+        except (OSError, AttributeError):
+            return False
+        return answer != b"\0" * 4
 
     def waited_s(self) -> float:
         return monotonic() - self.since

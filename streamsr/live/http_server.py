@@ -20,8 +20,8 @@ from .connections import IDLE_S, Crowd, sparse_logs
 from .endpoint import Endpoint, bound, is_loopback, listen
 
 STOP_S = 2.0  # viewers get this long to finish when the stream ends
-_ACCEPT_AT_ONCE = 16  # connections: asyncio takes so many before it tells us of the first, each a descriptor
-_WAITING = 1024  # connections that the system keeps, without a descriptor
+_ACCEPT_AT_ONCE = 32  # connections: asyncio takes so many before it tells us of the first, each a descriptor
+_WAITING = 4096  # connections that the system keeps, without a descriptor
 HEADERS = {
     b"cache-control": b"no-store",
     b"cross-origin-opener-policy": b"same-origin",
