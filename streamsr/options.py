@@ -18,7 +18,7 @@ from .errors import UsageError
 Look = Literal["natural", "faithful"]
 Precision = Literal["auto", "f32", "f16", "bf16", "int8"]
 Hint = Literal["throughput", "latency"]
-Deinterlace = Literal["auto", "on", "off"]
+Deinterlace = Literal["auto", "on", "off", "bob", "film"]
 Decoder = Literal["auto", "nvdec", "cpu", "dali"]
 OnLoss = Literal["hold", "slate", "stop"]
 Transport = Literal["tcp", "udp"]

@@ -140,8 +140,13 @@ def summary(report: Report) -> str:
     size = f"{report.source['width']}x{report.source['height']} to {report.result['width']}x{report.result['height']}"
     return (
         f"{report.output}: {report.num_frames} frames {size} in {report.elapsed_s:.1f} s, {report.fps:.1f} fps, {speed:.2f}x real time, "
-        f"{report.model} on {report.engine} ({report.reason}), {report.encoder}{_parts(report)}"
+        f"{report.model} on {report.engine} ({report.reason}), {report.encoder}{_fields(report)}{_parts(report)}"
     )
+
+
+def _fields(report: Report) -> str:
+    """What became of interlaced frames."""
+    return f", {report.num_deinterlaced} interlaced frames deinterlaced" if report.num_deinterlaced else ""
 
 
 def _parts(report: Report) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+
+import av
 from av.codec.codec import Codec, Properties
 
 from ..models import Form
@@ -40,7 +43,10 @@ def is_clean(source: Source) -> bool:
 
 def bits_per_pixel(source: Source) -> float | None:
     """Of the coded video, None where the container tells no rate. Audio counts where only the sum is known."""
-    rate = source.stream.bit_rate or _rest(source)
+    rate: float = source.stream.bit_rate or _rest(source)
+    duration_s = (source.container.duration or 0) / av.time_base
+    if rate and duration_s > 0 and os.path.isfile(source.url):
+        rate = min(rate, 8 * os.path.getsize(source.url) / duration_s)  # MPEG-2 may say 104,857,200 b/s, which means nothing
     return None if not rate else rate / (source.tags.width * source.tags.height * float(source.rate))
 
 

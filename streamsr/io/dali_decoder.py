@@ -35,7 +35,7 @@ class DaliDecoder(Decoder):
         context = stream.codec_context
         if options.gpu is None:
             raise UsageError("--decoder dali gives pictures on a GPU, and the network runs on the CPU.", hint="give --device cuda:0 too")
-        if options.start_s is not None or options.deinterlace == "on":
+        if options.start_s is not None or options.deinterlace in ("on", "bob", "film"):
             raise UsageError("--decoder dali takes neither --start nor --deinterlace on.", hint="--decoder nvdec and cpu do")
         if not Path(url).is_file():
             raise UsageError(f"--decoder dali reads local files, and {url} is none.", hint="--decoder nvdec and cpu read it")

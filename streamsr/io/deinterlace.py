@@ -1,14 +1,17 @@
-"""Deinterlacing by FFmpeg's bwdif, one frame out for each frame in."""
+"""Deinterlacing by FFmpeg's filters: one frame out for each frame in, every field a frame, or telecined film as it was."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from typing import Literal
 
 import av
+import av.error
 from av.filter import Graph
 
+from ..errors import SourceError
 from ..frame import fetch, sample_format
 
 _Times = tuple[int | None, int | None, Fraction | None]  # pts, duration, time base
@@ -50,20 +53,75 @@ def deinterlace(frames: Iterable[av.VideoFrame], *, every_frame: bool = False) -
         yield from _drain(graph, times)
 
 
+# `bob`: every field becomes a frame, at its own time; `film`: fields that belong together, without the repetition of 3:2 pulldown
+_CHAINS = {
+    "bob": [("bwdif", "mode=send_field:parity=auto:deint=interlaced")],
+    "film": [("fieldmatch", "order=auto:combmatch=full"), ("bwdif", "mode=send_frame:parity=auto:deint=interlaced"), ("decimate", "")],
+}
+
+
+def rearrange(frames: Iterable[av.VideoFrame], mode: Literal["bob", "film"], *, rate: Fraction) -> Iterator[av.VideoFrame]:
+    """Frames of another number, with times of their own: more for "bob", fewer for "film". See _CHAINS.
+
+    rate: nominal frames per second of what comes in. Raises SourceError for pictures that FFmpeg's filters do not take.
+    """
+    graph: Graph | None = None
+    shape: tuple[int, int, str] | None = None
+    base = Fraction(1, 1000)
+    for frame in frames:
+        new_shape = (frame.width, frame.height, sample_format(frame))
+        if graph is None or new_shape != shape:
+            if graph is not None:
+                graph.vpush(None)
+                yield from _pull(graph, base)
+            base = frame.time_base or base
+            graph, shape = _open_chain(fetch(frame), mode, rate), new_shape
+        graph.vpush(fetch(frame))
+        yield from _pull(graph, base)
+    if graph is not None:
+        graph.vpush(None)
+        yield from _pull(graph, base)
+
+
+def _open_chain(frame: av.VideoFrame, mode: Literal["bob", "film"], rate: Fraction) -> Graph:
+    try:
+        return _open(frame, _CHAINS[mode], f":frame_rate={rate.numerator}/{rate.denominator}")
+    except (av.error.FFmpegError, ValueError) as error:
+        raise SourceError(f"--deinterlace {mode} does not take {frame.format.name} pictures.", hint="--deinterlace on does") from error
+
+
+def _pull(graph: Graph, base: Fraction) -> Iterator[av.VideoFrame]:
+    """What has come out, with times in ticks of `base`."""
+    while True:
+        try:
+            frame = graph.vpull()
+        except (BlockingIOError, EOFError):
+            return
+        if frame.pts is not None and frame.time_base:
+            frame.pts, frame.duration = round(frame.pts * frame.time_base / base), round((frame.duration or 0) * frame.time_base / base)
+        frame.time_base = base
+        yield frame
+
+
 def _open_bwdif(frame: av.VideoFrame, *, every_frame: bool) -> Graph:
+    # send_frame: one picture per frame, so the account still balances
+    return _open(frame, [("bwdif", f"mode=send_frame:parity=auto:deint={'all' if every_frame else 'interlaced'}")])
+
+
+def _open(frame: av.VideoFrame, filters: Iterable[tuple[str, str]], more: str = "") -> Graph:
     graph = Graph()
     base = frame.time_base or Fraction(1, 1000)
     source = graph.add(
         "buffer",
         f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}"
         f":time_base={base.numerator}/{base.denominator}:pixel_aspect=1/1"
-        f":colorspace={int(frame.colorspace)}:range={int(frame.color_range)}",
+        f":colorspace={int(frame.colorspace)}:range={int(frame.color_range)}{more}",
     )
-    # send_frame: one picture per frame, so the account still balances; a field per frame would double the rate.
-    bwdif = graph.add("bwdif", f"mode=send_frame:parity=auto:deint={'all' if every_frame else 'interlaced'}")
-    sink = graph.add("buffersink")
-    source.link_to(bwdif)
-    bwdif.link_to(sink)
+    last = source
+    for name, options in [*filters, ("buffersink", "")]:
+        added = graph.add(name, options) if options else graph.add(name)
+        last.link_to(added)
+        last = added
     graph.configure()
     return graph
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +19,8 @@ from .containers import is_pattern
 from .names import for_ffmpeg, is_url, plain_name
 from .remote import is_store, open_file
 
+_FIRST_NUMBERS = 4  # where FFmpeg looks for the first picture: 0 to this
+_links: list[tempfile.TemporaryDirectory[str]] = []
 _FAR = 32  # packets with times in a row: no codec reorders by more than 16
 
 
@@ -34,6 +39,8 @@ def open_input(
     """
     url = plain_name(url)
     path = Path(url)
+    if is_pattern(url) and not is_url(url) and not os.path.exists(url):
+        url = numbered_pattern(url)
     pattern = is_pattern(url) and not path.exists()
     try:
         path.exists()
@@ -71,12 +78,37 @@ def open_input(
         raise SourceError(f"{url}: no answer within {options.timeout_s:g} s.", hint="check the address, or raise --timeout") from error
     except av.error.FFmpegError as error:
         if pattern and isinstance(error, av.error.FileNotFoundError):
-            raise SourceError(f"{url}: no file fits this pattern.", hint="numbers start at 0 to 4") from error
+            raise SourceError(f"{url}: no file fits this pattern.", hint=f"in {path.parent} is nothing like it") from error
         reason = error.strerror or str(error)
         what = "" if is_url(url) else "not a video that FFmpeg can read: "
         raise SourceError(f"{url}: {what}{reason}.") from error
     except ValueError as error:
         raise SourceError(f"{url}: {error}.") from error
+
+
+def numbered_pattern(url: str) -> str:
+    """A pattern that finds every picture of `url`, whose numbers may begin anywhere and have holes: FFmpeg stops at the first one."""
+    numbers = sequence_numbers(url)
+    if not numbers or (numbers[0] <= _FIRST_NUMBERS and numbers[-1] - numbers[0] + 1 == len(numbers)):
+        return url
+    folder = tempfile.TemporaryDirectory(prefix="streamsr-")
+    _links.append(folder)  # FFmpeg opens each picture when it is due; the links go when the process ends
+    path = Path(url)
+    for at, number in enumerate(numbers):
+        os.symlink((path.parent / (path.name % number)).absolute(), Path(folder.name) / f"{at:08}{path.suffix}")
+    return str(Path(folder.name) / f"%08d{path.suffix}")
+
+
+def sequence_numbers(url: str) -> list[int]:
+    """The numbers of the pictures that an image pattern names, ascending."""
+    path = Path(url)
+    found = re.search(r"%0?\d*d", path.name)
+    if found is None or not path.parent.is_dir():
+        return []
+    before, after = (re.escape(part.replace("%%", "%")) for part in (path.name[: found.start()], path.name[found.end() :]))
+    matches = (re.fullmatch(f"{before}(\\d+){after}", name) for name in os.listdir(path.parent))
+    numbers = {int(match[1]): match[0] for match in matches if match is not None}
+    return sorted(number for number, name in numbers.items() if path.name % number == name)
 
 
 def has_restarts(container: av.container.InputContainer) -> bool:
@@ -111,6 +143,9 @@ def pick_video(container: av.container.InputContainer, url: str) -> av.VideoStre
     context = best.codec_context
     if context is None:
         raise SourceError(f"{url}: FFmpeg has no decoder for its video stream.")
+    if context.codec.canonical_name == "webp" and (context.width == 0 or context.height == 0):
+        words = f"{url}: FFmpeg {av.ffmpeg_version_info} does not decode animated WebP."
+        raise SourceError(words, hint="make it a GIF or APNG first, as Pillow or ImageMagick do")
     if context.width == 0 or context.height == 0:
         raise SourceError(f"{url}: its {context.codec.canonical_name} video is {context.width} x {context.height}: there is no picture.")
     return best

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import av
 import av.error
@@ -23,11 +24,12 @@ from ..errors import SourceError
 from ..frame import fetch
 from ..options import SourceOptions
 from .clock import Clock
+from .containers import is_pattern
 from .coverage import Coverage
 from .decoding import SourceCount, packet_seconds
-from .deinterlace import deinterlace
+from .deinterlace import deinterlace, rearrange
 from .frame_order import FrameOrder
-from .input_container import count_untimed, has_restarts, open_input, pick_video
+from .input_container import count_untimed, has_restarts, open_input, pick_video, sequence_numbers
 from .nvdec import open_decoder
 from .pcm import trim_pcm
 from .seeking import seek_key_frame
@@ -68,6 +70,10 @@ class Source:
             self._clock = Clock()
             self.coverage = Coverage(self.url, self.container, self.stream)
             self.planned: Coverage | None = None  # of a pass over the video's packets
+            numbers = sequence_numbers(self.url) if is_pattern(self.url) and not Path(self.url).exists() else []
+            if numbers and numbers[-1] - numbers[0] + 1 > len(numbers):
+                num_missing = numbers[-1] - numbers[0] + 1 - len(numbers)
+                self.count.notes.append(f"{num_missing} numbers of the sequence are missing: its pictures close up")
             self._order = FrameOrder(self.stream, self.time_base)
             self._num_untimed = 0  # pictures at the beginning that Matroska gives no time, because it is before 0
             if window is None and self.container.format.name.startswith("matroska"):
@@ -292,10 +298,29 @@ class Source:
 
     def _progressive(self) -> Iterator[av.VideoFrame]:
         frames = self._counted_fields(self._timed())
-        if self.options.deinterlace != "off":
+        if self.options.deinterlace in ("bob", "film"):
+            frames = self._rearranged(frames, self.options.deinterlace)  # type: ignore[arg-type]
+        elif self.options.deinterlace != "off":
             frames = deinterlace(frames, every_frame=self.options.deinterlace == "on")
         first = None if self._window is None else self._window.first
         return frames if first is None else self._from(first, frames)
+
+    def _rearranged(self, frames: Iterator[av.VideoFrame], mode: Literal["bob", "film"]) -> Iterator[av.VideoFrame]:
+        """Frames out of fields, with times that ascend; says at the end what became of how many."""
+        num_in, num_out, last = [0], 0, None
+
+        def counted() -> Iterator[av.VideoFrame]:
+            for frame in frames:
+                num_in[0] += 1
+                yield frame
+
+        for frame in rearrange(counted(), mode, rate=self.rate):
+            if frame.pts is None or (last is not None and frame.pts <= last):
+                frame.pts = 0 if last is None else last + 1
+            last, num_out = frame.pts, num_out + 1
+            yield frame
+        what = "every field became a frame" if mode == "bob" else "3:2 pulldown was undone"
+        self.count.notes.append(f"--deinterlace {mode}: {what}, {num_out} frames of {num_in[0]}")
 
     def _from(self, first: int, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
         for frame in frames:
@@ -310,7 +335,7 @@ class Source:
         every = self.options.deinterlace == "on"
         for frame in frames:
             self._interlaced |= frame.interlaced_frame
-            if self.options.deinterlace != "off" and (every or frame.interlaced_frame):
+            if self.options.deinterlace in ("auto", "on") and (every or frame.interlaced_frame):
                 self._fields.add(frame.pts)
             yield frame
 

@@ -40,6 +40,8 @@ def make_spec(
         raise Uncut("the output is not a file")
     if output.images or not output.pts or output.raw is not None:
         raise Uncut(f"{output.muxer} cannot be joined from packets")
+    if source.options.deinterlace in ("bob", "film"):
+        raise Uncut(f"--deinterlace {source.options.deinterlace} makes frames of another number than the packets")
     if source.options.num_frames is not None:
         raise Uncut("--frames asks for a number of frames, which packets do not tell")
     if source.duration_s is not None and source.duration_s < 1.5 * segment_seconds:

@@ -12,7 +12,7 @@ from pathlib import Path
 import av
 import av.error
 
-from ..errors import SourceError
+from ..errors import SourceError, UsageError
 from ..io.decoding import Decoder, SourceCount, packet_seconds
 from ..io.deinterlace import deinterlace
 from ..io.input_container import open_input, pick_video
@@ -122,6 +122,8 @@ class Session:
     def arrivals(self) -> Iterator[Arrival]:
         """Everything in the order of its arrival, until the source ends. Raises SourceError when it is lost."""
         frames = self._decoded()
+        if self.options.deinterlace in ("bob", "film"):
+            raise UsageError(f"--deinterlace {self.options.deinterlace} is for files.", hint="auto, on and off are for live streams, too")
         if self.options.deinterlace != "off":
             frames = deinterlace(frames, every_frame=self.options.deinterlace == "on")
         media_s: float | None = None
