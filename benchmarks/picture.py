@@ -1,6 +1,6 @@
 """The README's picture: one frame, the source enlarged as a player would do it beside the network's.
 
-    python benchmarks/picture.py [--frame 40] [--crop X,Y,W,H] [--zoom 2] [--model lite] docs/before_after.png
+    python benchmarks/picture.py [--frame 40] [--crop X,Y,W,H] [--zoom 2] [--model lite] picture.png
 
 The source is enlarged by FFmpeg's bicubic scaler, the default of most players. X, Y, W, H are source pixels; --zoom
 repeats pixels, so that they can be told apart on a page.
