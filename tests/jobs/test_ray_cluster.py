@@ -179,7 +179,7 @@ def test_faults_of_nodes_name_the_node_and_end_the_job(
         with pytest.raises(SinkError, match=f"Node {me} does not see the work folder {tmp_path}/none"):
             run_crew(replace(spec, folder=str(tmp_path / "none")))
         with pytest.raises(EngineError, match=r"Segment . failed 3 times: .*npu9.*on node"):
-            run_crew(replace(spec, model="lite", engine="openvino", device="npu9"))
+            run_crew(replace(spec, upscale=replace(spec.upscale, model="lite", engine="openvino"), devices=("npu9",)))
         with monkeypatch.context() as patch:
             patch.setattr(jobs_cluster, "_PATIENCE_S", 3.0)
             with pytest.raises(EngineError, match=r"no node of the cluster had 64 CPU and 0.1 GiB of memory: the largest of 3 has 1 CPU"):
@@ -196,7 +196,7 @@ def test_paths_that_a_node_does_not_see_are_named(spec: Spec) -> None:
     with pytest.raises(SourceError, match=f"Node {socket.gethostname()} does not see the input /none/in.mp4"):
         check_paths(replace(spec, url="/none/in.mp4"), 1)
     with pytest.raises(EngineError, match=r"does not see the model /none/net.onnx"):
-        check_paths(replace(spec, model="/none/net.onnx"), Path(spec.url).stat().st_size)
+        check_paths(replace(spec, upscale=replace(spec.upscale, model="/none/net.onnx")), Path(spec.url).stat().st_size)
 
 
 @pytest.mark.parametrize("address", ["ray://127.0.0.1:1", "auto"])
@@ -246,10 +246,10 @@ def test_cluster_and_workers_exclude_each_other(clip: Path, tmp_path: Path) -> N
 def test_needs_grow_with_the_picture_and_fit_every_node(spec: Spec) -> None:
     small, large = (count_bytes((width, height, "yuv420p"), (2 * width, 2 * height), [], 4) for width, height in ((640, 360), (3840, 2160)))
     assert large - small > 60 * (7680 * 4320 - 1280 * 720)  # an encoder keeps dozens of results
-    wide = replace(spec, threads=0)
+    wide = replace(spec, upscale=replace(spec.upscale, threads=0))
     assert find_needs(wide, [], (640, 480), [{"CPU": 0}, {"CPU": 16}, {"CPU": 2}]).num_cpus == 2
     assert find_needs(wide, [], (640, 480), [{"CPU": 16}]).num_cpus == 4
-    assert find_needs(replace(wide, device="cuda:0"), [], (640, 480), []).num_gpus == 1
+    assert find_needs(replace(wide, devices=("cuda:0",)), [], (640, 480), []).num_gpus == 1
     assert Needs(2, 0, 1 << 30).count({"CPU": 8.0, "memory": 3.0 * 2**30}) == 3
     assert Needs(2, 1, 1 << 30).count({"CPU": 8.0, "memory": 3.0 * 2**30}) == 0
 

@@ -169,6 +169,6 @@ def test_workers_without_use_are_named(clip: Path, tmp_path: Path) -> None:
 
 
 def test_auto_is_one_a_device_or_one_for_four_cores() -> None:
-    assert count_workers("auto", "cuda:0,cuda:1,cuda:2") == 3
-    assert count_workers("auto", "auto") == max(1, count_threads(0) // 4)
-    assert count_workers(5, "cuda:0,cuda:1") == 5
+    assert count_workers("auto", ["cuda:0", "cuda:1", "cuda:2"]) == 3
+    assert count_workers("auto", ["auto"]) == max(1, count_threads(0) // 4)
+    assert count_workers(5, ["cuda:0", "cuda:1"]) == 5
