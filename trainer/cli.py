@@ -5,7 +5,7 @@ import json
 import pathlib
 import sys
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -251,6 +251,7 @@ class MetricCommand:
     images: pathlib.Path | None = None  # folder of its pictures; default: images beside the table
     out: pathlib.Path = pathlib.Path("runs/metric")  # goes on where an earlier run stopped
     cache: pathlib.Path = pathlib.Path(".cache/trainer/looks")  # what the frozen encoder sees, shared by runs
+    init_from: str | None = None  # refine this metric instead, without pretraining: shipped, a run folder, metric.pt or efficient_pban.onnx
     steps: int = 300  # of pretraining
     window: int = 8  # positions a side of the last stage that the network sees in a pretraining step
     photos: int = 10**9  # at most so many photographs of the distorted set
@@ -268,22 +269,50 @@ class MetricCommand:
     def run(self) -> None:
         import torch
 
-        from trainer.metric.experiment import StudyOptions, load_metric, study, table_of
-        from trainer.metric.metric_export import ship
+        from trainer.metric.experiment import StudyOptions, study
         from trainer.metric.pretrain import PretrainRecipe
+        from trainer.metric.refine import refine
 
         if self.threads:
             torch.set_num_threads(self.threads)
+        images = self.images or self.opinions.parent / "images"
+        if self.init_from is not None:
+            report = refine(self.init_from, self.opinions, images, self.out, self.cache, folds=self.folds)
+            return self._finish(report)
         weights = self.encoder_weights if self.encoder_weights in ("pretrained", "random") else pathlib.Path(self.encoder_weights)
         options = StudyOptions(
             self.out, self.cache, self.encoder, weights, self.reach, self.jurors,  # type: ignore[arg-type]
             self.photos, self.device, self.folds,
         )  # fmt: skip
         recipe = PretrainRecipe(steps=self.steps, window=self.window, lr=self.lr)
-        report = study(self.distorted, self.opinions, self.images or self.opinions.parent / "images", recipe, options)
+        return self._finish(study(self.distorted, self.opinions, images, recipe, options))
+
+    def _finish(self, report: dict[str, Any]) -> None:
+        """Print the table, and ship."""
+        from trainer.metric.experiment import load_metric, table_of
+        from trainer.metric.metric_export import ship
+
         print(table_of(report))
         if self.ship is not None:
             ship(load_metric(self.out), self.ship, {"trained_on": self.trained_on, "license": "Apache-2.0", "report": report})
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """How well a metric agrees with a table of opinions, without training: SRCC, PLCC, KRCC and RMSE, or the share of majorities."""
+
+    table: tyro.conf.Positional[pathlib.Path]  # SR#MOS#HR, CSV of scores or of pairs
+    images: pathlib.Path | None = None  # folder of its pictures; default: images beside the table, or else the table's folder
+    metric: str = "shipped"  # or a run folder, metric.pt or efficient_pban.onnx
+    json: bool = False  # print JSON instead of the table
+
+    def run(self) -> None:
+        from trainer.metric.experiment import table_of
+        from trainer.metric.table_score import score_table
+
+        beside = self.table.parent / "images"
+        report = score_table(self.table, self.images or (beside if beside.is_dir() else self.table.parent), self.metric)
+        print(json.dumps(report, indent=2) if self.json else table_of(report))
 
 
 Command = (
@@ -294,11 +323,12 @@ Command = (
     | Annotated[Ship, tyro.conf.subcommand("ship")]
     | Annotated[Distort, tyro.conf.subcommand("distort")]
     | Annotated[MetricCommand, tyro.conf.subcommand("metric")]
+    | Annotated[Score, tyro.conf.subcommand("score")]
 )
 
 
 def main() -> None:
-    command: Sr | Ablate | Eval | Export | Distort | MetricCommand = tyro.cli(  # type: ignore[assignment]
+    command: Sr | Ablate | Eval | Export | Distort | MetricCommand | Score = tyro.cli(  # type: ignore[assignment]
         Command, prog="python -m trainer", description=__doc__  # type: ignore[arg-type]
     )
     try:

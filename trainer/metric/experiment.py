@@ -89,6 +89,7 @@ def see(metric: Metric, groups: Sequence[Group], looks: Sequence[Looks], cache: 
     """What fits need of the judged pictures. The impressions (whole pictures through the network) are kept in `cache`."""
     row = {path.name: i for i, path in enumerate(path for group in groups for path in group.pictures)}
     key = [float(p.detach().double().sum()) for p in metric.network.streams.parameters()] + [len(row)]
+    key += [float(look.terms.double().sum()) for look in looks]  # of other pictures they are others
     if cache.is_file():
         kept = torch.load(cache, map_location="cpu", weights_only=True)
         if kept["key"] == key:

@@ -1,8 +1,9 @@
 """Fitting the metric to people's choices: a Bradley-Terry loss over the few weights that few opinions can set.
 
 Six contents cannot teach a network of millions of weights, so what the encoder and the streams see is fixed (computed once), and only the
-linear judge on top is fitted, drawn to zero. How hard is chosen inside the training contents alone, by leaving each of them out in turn.
-Several networks are fitted one by one, and the means of their -log(score) and of their sharpness count (trainer.metric.ensemble).
+linear judge on top is fitted, drawn to zero, or to what it was where a fit goes on. How hard is chosen inside the training contents
+alone, by leaving each of them out in turn. Several networks are fitted one by one, and the means of their -log(score) and of their
+sharpness count (trainer.metric.ensemble).
 
 Note [Middle]
     Impressions share a common part seven times as long as their differences. Fitted as they are, the judge's weights would move along it
@@ -22,7 +23,7 @@ from torch.nn import functional
 from trainer.metric.learned_metric import Metric
 from trainer.metric.opinions import Choice, Opinions, Rating, folds
 
-Pull = float | None  # how hard the judge is drawn to zero; None: it stays there
+Pull = float | None  # how hard the judge is drawn to where it begins; None: it stays there
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,14 @@ class Seen:
 
 @dataclass(frozen=True)
 class Juror:
-    """A pretrained metric, what it has seen, and the judges that were fitted to it: no fit is done twice."""
+    """A pretrained metric, what it has seen, and the judges that were fitted to it: no fit is done twice.
+
+    goes_on: fits begin at the judge that the metric has, and are drawn to it; else at zero.
+    """
 
     metric: Metric
     seen: Seen
+    goes_on: bool = False
     judges: dict[tuple[Pull, tuple[str, ...]], "Judge"] = field(default_factory=dict)
 
     def judge(self, opinions: Opinions, contents: Sequence[str], pull: Pull) -> "Judge":
@@ -122,13 +127,16 @@ class Judge:
 
 
 def fit(juror: Juror, opinions: Opinions, pull: Pull, *, steps: int = 60) -> Judge:
-    """The judge that explains the opinions, drawn to zero. The distance and the scale of scores stay as they are."""
+    """The judge that explains the opinions, drawn to where it begins. The distance and the scale of scores stay as they are."""
     seen, metric = juror.seen, juror.metric
     distance = metric.distance(seen.terms).detach().double()
     impressions = seen.impressions.double()
     middle = impressions[[seen.row[name] for name in opinions.pictures]].mean(0)
     around = impressions - middle  # Note [Middle]
-    weight, bias = torch.zeros_like(middle), torch.zeros((), dtype=torch.float64)
+    begun = metric.network.judge
+    first = (begun.weight[0].detach().double(), begun.bias[0].detach().double()) if juror.goes_on else (torch.zeros_like(middle), 0.0)
+    before = impressions @ first[0] + first[1]
+    weight, bias = torch.zeros_like(middle), torch.zeros((), dtype=torch.float64)  # what changes
     log_sharpness = torch.tensor(1.5, dtype=torch.float64)
     free = [log_sharpness] if pull is None else [log_sharpness, weight, bias]
     for p in free:
@@ -137,7 +145,7 @@ def fit(juror: Juror, opinions: Opinions, pull: Pull, *, steps: int = 60) -> Jud
 
     def closure() -> Tensor:
         optimiser.zero_grad()
-        energy = metric.corrected(distance, around @ weight + bias)
+        energy = metric.corrected(distance, before + around @ weight + bias)
         # the term of the sharpness alone keeps its slope where there are ratings and no choices
         loss = opinion_loss(energy, opinions, seen.row, log_sharpness.exp()) + 1e-4 * (log_sharpness - 1.5).square()
         if pull is not None:
@@ -147,7 +155,7 @@ def fit(juror: Juror, opinions: Opinions, pull: Pull, *, steps: int = 60) -> Jud
 
     optimiser.step(closure)  # type: ignore[no-untyped-call]
     weight, bias = weight.detach(), bias.detach()
-    return Judge(weight, bias - weight @ middle, float(log_sharpness.detach().exp()))
+    return Judge(first[0] + weight, first[1] + bias - weight @ middle, float(log_sharpness.detach().exp()))
 
 
 class Fits:
@@ -165,6 +173,8 @@ class Fits:
 
     def choose_pull(self, contents: Sequence[str], candidates: Sequence[Pull]) -> Pull:
         """The candidate under which contents left out of *these* are best explained (mean loss)."""
+        if len(candidates) == 1:
+            return candidates[0]
         losses = []
         for pull in candidates:
             total = []
@@ -182,7 +192,7 @@ class Fits:
         scores: dict[str, float] = {}
         chosen: dict[str, Pull] = {}
         for training, out in folds(self.opinions.contents, count):
-            pull = self.choose_pull(training, candidates) if len(candidates) > 1 else candidates[0]
+            pull = self.choose_pull(training, candidates)
             mine = self.opinions.of(out).pictures
             energy, _ = self.energy(training, pull)
             scores |= {name: value for name, value in scores_of(energy, self.row).items() if name in mine}

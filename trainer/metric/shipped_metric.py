@@ -14,6 +14,7 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor
 
+from streamsr.compare.pban import METRIC, read_card
 from trainer.metric.encoder import EncoderName, open_encoder
 from trainer.metric.ensemble import MetricEnsemble
 from trainer.metric.learned_metric import Metric
@@ -31,6 +32,11 @@ _FOLDED: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
     r"/head/(head)\.0(?:_(\d+))?/MatMul": ("{}.0.weight", np.transpose),
     r"/merge/(merge)\.0(?:_(\d+))?/Conv": ("{}.0.weight", np.asarray),
 }
+
+
+def shipped_file() -> pathlib.Path:
+    """The ONNX file that is part of streamsr."""
+    return METRIC.parent / str(read_card()["file"])
 
 
 def open_shipped(file: pathlib.Path) -> MetricEnsemble:
