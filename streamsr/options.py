@@ -112,7 +112,7 @@ class EncoderOptions:
     threads: int = 0  # 0 = the encoder's choice
     realtime: bool = False  # favour speed
     live: bool = False  # favour delay: no look-ahead, a key frame every LIVE_GOP_S, headers with each of them
-    max_bit_rate_bps: int | None = None  # with `live`: what a network may be asked to carry
+    max_bit_rate_bps: int | None = None  # beside constant quality: what a network can carry; of files, some times the source's
     gpu: int | None = None  # that frames are on, for encoders there; None: frames are in host memory
     nvenc: tuple[Nvenc, ...] = ()  # this GPU's encoders, which "auto" prefers
 

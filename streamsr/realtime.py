@@ -1,4 +1,4 @@
-"""--realtime: try the network on pictures of the input's size, and take what keeps up."""
+"""--realtime: what keeps up on this machine. Faster presets of the encoder first, then lighter models, then the plain resize."""
 
 from __future__ import annotations
 
@@ -12,39 +12,79 @@ import numpy as np
 
 from .device.device_selection import find_devices
 from .device.upscaler_factory import open_upscaler
+from .engines import count_threads
 from .frame import Frame
+from .io.encoder_defaults import encode_seconds
 from .io.source import Source
-from .models import RESIZE
-from .options import Precision, SourceOptions, UpscaleOptions
+from .models import RESIZE, list_models
+from .options import EncoderOptions, Precision, SourceOptions, UpscaleOptions
 from .pipeline import fit_size
 
-_SHARE = 0.6  # of the time between two frames that upscaling may take: decoder and encoder want the rest
+_SHARE = 0.85  # of the time between two frames that network and encoder may take: the decoder and everything else want the rest
 _TRIES = 6
+_HOPELESS_S = 5.0  # a first frame that takes so long tells enough
+# presets that are tried, the slowest first: a faster one costs bits, a lighter model costs what one came for
+_PRESETS = {"libx264": ("veryfast", "superfast", "ultrafast"), "libx265": ("superfast", "ultrafast"), "libsvtav1": ("10", "12")}
 
 
-def choose_realtime(url: str, upscale: UpscaleOptions, source: SourceOptions) -> tuple[UpscaleOptions, str]:
-    """The options with the model if it is fast enough here, else with the plain resize; and why. Raises what opening raises.
+def choose_realtime(
+    url: str, upscale: UpscaleOptions, source: SourceOptions, encode: EncoderOptions
+) -> tuple[UpscaleOptions, EncoderOptions, str]:  # fmt: skip
+    """The options with a preset and a model that are fast enough here, and why. Raises what opening raises.
 
-    A pipe cannot be read twice, so for "-" the model is taken as it is.
+    A preset or encoder of the caller's stays. A pipe cannot be read twice, so for "-" the model is taken as it is.
     """
     model = upscale.model
     if url == "-" or model == RESIZE:
-        return upscale, f"{model}, not measured: a pipe cannot be read twice" if url == "-" else f"{model}, as asked"
+        why = f"{model}, not measured: a pipe cannot be read twice" if url == "-" else f"{model}, as asked"
+        return upscale, encode, why
     with Source(url, source) as opened:
         tags, budget_s = opened.tags, _SHARE / float(opened.rate)
         size = None if upscale.size is None else fit_size(opened, upscale.size)
-    with open_upscaler(replace(upscale, size=size, device=find_devices(upscale)[0])) as upscaler:
-        frames = [_noise(tags.width, tags.height, tags.pix_fmt, seed) for seed in range(_TRIES)]
-        for _ in upscaler(iter(frames[:1])):
-            pass
+    encoder = encode.encoder if encode.encoder != "auto" else "libx264"
+    presets = _PRESETS.get(encoder, ()) if encode.preset is None else ()
+    tried: list[str] = []
+    for name in [model, *lighter_models(model)]:
+        took_s, chosen, words, target = _measure(replace(upscale, model=name, size=size), tags.width, tags.height, tags.pix_fmt)
+        pixels = target[0] * target[1]
+        for preset in presets or (encode.preset,):
+            encode_s = encode_seconds(encoder, preset, pixels, cores=count_threads(encode.threads)) or 0.0
+            if took_s + encode_s <= budget_s:
+                named = f", encoding with {preset} about {encode_s * 1000:.1f} ms" if preset is not None and encode_s else ""
+                why = "; ".join([*tried, f"{words}{named}, of {budget_s * 1000:.1f} ms"])
+                return replace(upscale, model=name, precision=chosen), replace(encode, preset=preset), why
+        tried.append(f"{words} of {budget_s * 1000:.1f} ms: too slow here")
+    preset = presets[-1] if presets else encode.preset
+    why = "; ".join(tried) + f", so {RESIZE}"
+    return replace(upscale, model=RESIZE, precision="auto"), replace(encode, preset=preset), why
+
+
+def lighter_models(model: str) -> list[str]:
+    """Shipped models of fewer multiply-adds than a shipped one, the heaviest first; not those that are a form of another."""
+    specs = [spec for spec in list_models() if spec.scale == 2]
+    forms = {name for spec in specs for name in (spec.clean_form, spec.picture_form)}
+    cost = {spec.name: spec.macs_per_pixel for spec in specs}
+    lighter = [name for name in cost if name not in forms and cost[name] < cost.get(model, 0)]
+    return sorted(lighter, key=lambda name: -cost[name])
+
+
+def _measure(
+    options: UpscaleOptions, width: int, height: int, pix_fmt: str
+) -> tuple[float, Precision, str, tuple[int, int]]:  # fmt: skip
+    """Seconds a frame, the precision, both in words, and (width, height) of the result."""
+    with open_upscaler(replace(options, device=find_devices(options)[0])) as upscaler:
+        frames = [_noise(width, height, pix_fmt, seed) for seed in range(_TRIES)]
         at = time.perf_counter()
-        for _ in upscaler(iter(frames)):
-            pass
-        took_s = (time.perf_counter() - at) / _TRIES
-        words = f"{upscaler.model} in {upscaler.precision} takes {took_s * 1000:.1f} ms a frame of {budget_s * 1000:.1f} ms"
-        if took_s <= budget_s:
-            return replace(upscale, precision=cast(Precision, upscaler.precision)), words
-    return replace(upscale, model=RESIZE, precision="auto"), f"{words}: too slow here, so {RESIZE}"
+        (first,) = upscaler(iter(frames[:1]))
+        if time.perf_counter() - at < _HOPELESS_S:
+            at = time.perf_counter()
+            for _ in upscaler(iter(frames)):
+                pass
+            took_s = (time.perf_counter() - at) / _TRIES
+        else:
+            took_s = time.perf_counter() - at
+        words = f"{upscaler.model} in {upscaler.precision} takes {took_s * 1000:.1f} ms a frame"
+        return took_s, cast(Precision, upscaler.precision), words, (first.width, first.height)
 
 
 def _noise(width: int, height: int, pix_fmt: str, seed: int) -> av.VideoFrame:

@@ -9,7 +9,7 @@ import pytest
 from media import make_clip
 
 from streamsr import realtime
-from streamsr.options import SourceOptions, UpscaleOptions
+from streamsr.options import EncoderOptions, SourceOptions, UpscaleOptions
 from streamsr.realtime import choose_realtime
 
 
@@ -21,7 +21,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def choose(
     url: object, model: str = "lite", *, options: SourceOptions | None = None, size: tuple[int, int] | None = None
 ) -> tuple[str, str, str]:
-    upscale, why = choose_realtime(str(url), UpscaleOptions(str(model), size=size), options or SourceOptions())
+    upscale, _, why = choose_realtime(str(url), UpscaleOptions(str(model), size=size), options or SourceOptions(), EncoderOptions())
     return upscale.model, upscale.precision, why
 
 
@@ -29,7 +29,7 @@ def test_network_that_keeps_up_is_taken(clip: Path) -> None:
     model, precision, why = choose(clip)
     assert model == "lite"
     assert precision in ("f32", "bf16", "int8")
-    assert "of 300.0 ms" in why  # 0.6 of half a second
+    assert "of 425.0 ms" in why  # 0.85 of half a second
 
 
 def test_network_that_is_too_slow_is_not_taken(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,6 +37,29 @@ def test_network_that_is_too_slow_is_not_taken(clip: Path, monkeypatch: pytest.M
     model, precision, why = choose(clip)
     assert (model, precision) == ("resize", "auto")
     assert "too slow here" in why
+
+
+def test_faster_presets_come_before_lighter_models(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network of 300 ms beside an encoder of 150, 60 and 20 ms, and a frame every 500 ms; then beside one that is always too slow."""
+    costs = {"veryfast": 0.15, "superfast": 0.12, "ultrafast": 0.02}
+    times = {"base": 0.4, "lite": 0.3}
+    monkeypatch.setattr(realtime, "encode_seconds", lambda encoder, preset, pixels, cores: costs[preset])
+    monkeypatch.setattr(realtime, "_measure", lambda options, *_: (times[options.model], "f32", options.model, (128, 96)))
+    monkeypatch.setattr(realtime, "lighter_models", lambda model: ["lite"])
+    given = str(clip), UpscaleOptions("base"), SourceOptions()
+    taken = [choose_realtime(*given, EncoderOptions(preset=preset)) for preset in (None, "veryfast")]
+    assert [(upscale.model, encode.preset) for upscale, encode, _ in taken] == [("base", "ultrafast"), ("resize", "veryfast")]
+    times["base"] = 0.45
+    upscale, encode, why = choose_realtime(str(clip), UpscaleOptions("base"), SourceOptions(), EncoderOptions())
+    assert (upscale.model, encode.preset) == ("lite", "superfast")
+    assert "base of 425.0 ms: too slow here" in why
+
+
+def test_lighter_models_are_no_forms_of_others() -> None:
+    assert realtime.lighter_models("max")[0] == "base"
+    assert "lite" in realtime.lighter_models("base")
+    assert "lite-picture" not in realtime.lighter_models("max")
+    assert realtime.lighter_models("lite") == [] or all(name != "base" for name in realtime.lighter_models("lite"))
 
 
 def test_target_box_is_what_is_measured(clip: Path) -> None:
@@ -68,4 +91,4 @@ def test_rate_that_is_asked_for_is_the_budget(tmp_path: Path) -> None:
     from media import ffmpeg, pictures
 
     ffmpeg(*pictures(num_frames=3), tmp_path / "%03d.png")
-    assert "of 600.0 ms" in choose(tmp_path / "%03d.png", options=SourceOptions(input_rate=Fraction(1)))[2]
+    assert "of 850.0 ms" in choose(tmp_path / "%03d.png", options=SourceOptions(input_rate=Fraction(1)))[2]

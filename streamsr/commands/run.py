@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..live.redaction import redact
@@ -18,6 +19,7 @@ from .signals import stop_on_signals
 if TYPE_CHECKING:
     from ..compare.result_check import ResultCheck
     from ..options import RunOptions, UpscaleOptions
+    from ..outlook import Outlook
     from ..pipeline import Report
     from ..upscaling.upscaler import Upscaler
 
@@ -96,20 +98,27 @@ def upscale(
     check: is shown each result with its source. title: which of several it is. engines: gives the Upscaler that several videos share.
     """
     from ..jobs.job import ChangedJobError, run
+    from ..outlook import learn
     from .progress import Display  # rich and av take longer to import than --help may take
 
     if settings.sink.encode.realtime:
         from ..realtime import choose_realtime
 
-        chosen, why = choose_realtime(src, settings.upscale, settings.source)
-        settings = replace(settings, upscale=chosen)
+        chosen, encode, why = choose_realtime(src, settings.upscale, settings.source, settings.sink.encode)
+        settings = replace(settings, upscale=chosen, sink=replace(settings.sink, encode=encode))
         _log.info("real time: %s", why)
+
+    outlooks: list[Outlook] = []
+
+    def tell(outlook: Outlook) -> None:
+        outlooks.append(outlook)
+        _log.info("%s", outlook.line())
 
     def go(*, restart: bool) -> Report:
         with Display(quiet=quiet, title=title) as display:
             return run(
                 src, dst, options=settings, restart=restart, upscaler=None if engines is None else engines(settings.upscale),
-                on_progress=display.update, stop=stop, check=check,
+                on_progress=display.update, on_start=tell, stop=stop, check=check,
             )  # fmt: skip
 
     try:
@@ -121,6 +130,10 @@ def upscale(
     for note in report.notes:
         _log.warning("%s", note)
     _log.info("%s", summary(report))
+    if words := effort(report):
+        _log.info("%s", words)
+    if outlooks and not report.num_resumed and report.num_workers == 1:
+        learn(outlooks[-1], report.elapsed_s)
     _log.info("%s", report.account.line())
     return report
 
@@ -147,6 +160,23 @@ def summary(report: Report) -> str:
 def _fields(report: Report) -> str:
     """What became of interlaced frames."""
     return f", {report.num_deinterlaced} interlaced frames deinterlaced" if report.num_deinterlaced else ""
+
+
+def effort(report: Report) -> str:
+    """What a run gave and took: size and rate beside the source's, and what held it up."""
+    from ..outlook import show_bytes
+
+    words = []
+    sizes = [Path(url).stat().st_size if Path(url).is_file() else 0 for url in (report.input, report.output)]
+    if sizes[1] and report.media_s:
+        ratio = f", {sizes[1] / sizes[0]:.1f} times the input" if sizes[0] else ""
+        words.append(f"{show_bytes(sizes[1])} at {sizes[1] * 8e-6 / report.media_s:.1f} Mb/s{ratio}")
+    encode_s, network_s = report.stage_s.get("encode", 0.0), report.stage_s.get("network", 0.0)
+    if report.num_workers == 1 and encode_s > 0.5 * report.elapsed_s > 1:
+        words.append("the encoder was the limit: a faster --preset helps")
+    elif network_s > 0.7 * report.elapsed_s > 1:
+        words.append("the network was the limit")
+    return "; ".join(words)
 
 
 def _parts(report: Report) -> str:

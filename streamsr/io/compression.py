@@ -43,11 +43,17 @@ def is_clean(source: Source) -> bool:
 
 def bits_per_pixel(source: Source) -> float | None:
     """Of the coded video, None where the container tells no rate. Audio counts where only the sum is known."""
+    rate = video_rate(source)
+    return None if not rate else rate / (source.tags.width * source.tags.height * float(source.rate))
+
+
+def video_rate(source: Source) -> float:
+    """Bits a second of the coded video; 0 where the container tells none. Audio counts where only the sum is known."""
     rate: float = source.stream.bit_rate or _rest(source)
     duration_s = (source.container.duration or 0) / av.time_base
     if rate and duration_s > 0 and os.path.isfile(source.url):
         rate = min(rate, 8 * os.path.getsize(source.url) / duration_s)  # MPEG-2 may say 104,857,200 b/s, which means nothing
-    return None if not rate else rate / (source.tags.width * source.tags.height * float(source.rate))
+    return rate
 
 
 def _can(codec: Codec, what: Properties) -> bool:

@@ -20,6 +20,14 @@ from .tags import Tags
 
 
 @dataclass(frozen=True, slots=True)
+class Tuned:
+    """A preset, and the quality that goes with it."""
+
+    preset: str
+    quality: float
+
+
+@dataclass(frozen=True, slots=True)
 class _Encoder:
     crf: str | None = None  # the option that means constant quality
     quality: float = 0.0
@@ -33,6 +41,7 @@ class _Encoder:
     live: tuple[tuple[str, str], ...] = ()  # no frame waits for another
     live_params: tuple[tuple[str, str], ...] = ()  # the same, for `params`
     vbv: bool = False  # takes maxrate and bufsize beside constant quality
+    few_cores: Tuned | None = None  # Note [Presets] of streamsr.io.encoder_defaults
 
 
 def _chromaticities(tags: Tags, unit: float, luminance_unit: float, *, integer: bool) -> str | None:
@@ -75,6 +84,7 @@ def _av1_hdr(tags: Tags) -> dict[str, str]:
 
 
 LIVE_GOP_S = 2
+BUFFER_S = 1.5  # that the limit of a file's bits is kept over, Note [Bits] of streamsr.io.encoder_defaults
 LIVE_CRF = 5  # added to the quality's number: a network carries it, and no two viewers wait for the other
 # constant quality: with `cq` and without a bit rate, NVENC's "variable bit rate" aims at that quality alone
 _NVENC_QUALITY = (("rc", "vbr"), ("b", "0"))
@@ -90,12 +100,14 @@ _NO_AVX512 = "SSE2Fast,LZCNT,AVX2,FMA3,BMI2"  # what every processor with AVX-51
 ENCODERS = {
     "libx264": _Encoder("crf", 18, "preset", "medium", "ultrafast", params="x264-params",
                         hdr=lambda tags: _x26x_hdr(tags, "mastering-display", "cll"), max_side=16384,
-                        live=(("tune", "zerolatency"), ("forced-idr", "1")), live_params=(("repeat-headers", "1"),), vbv=True),
+                        live=(("tune", "zerolatency"), ("forced-idr", "1")), live_params=(("repeat-headers", "1"),), vbv=True,
+                        few_cores=Tuned("veryfast", 18)),
     "libx264rgb": _Encoder("crf", 18, "preset", "medium", "ultrafast", params="x264-params"),
     "libx265": _Encoder("crf", 20, "preset", "fast", "ultrafast", params="x265-params", hdr=_x265_hdr, max_side=16384,
-                        live=(("tune", "zerolatency"), ("forced-idr", "1")), live_params=(("repeat-headers", "1"),), vbv=True),
+                        live=(("tune", "zerolatency"), ("forced-idr", "1")), live_params=(("repeat-headers", "1"),), vbv=True,
+                        few_cores=Tuned("superfast", 18)),
     "libsvtav1": _Encoder("crf", 28, "preset", "8", "12", params="svtav1-params", hdr=_av1_hdr, max_side=16384,
-                          live_params=(("pred-struct", "1"), ("lookahead", "0"))),
+                          live_params=(("pred-struct", "1"), ("lookahead", "0")), few_cores=Tuned("10", 24)),
     "libvpx-vp9": _Encoder("crf", 24, "cpu-used", "4", "8", fixed=(("b", "0"), ("row-mt", "1")),
                            live=(("lag-in-frames", "0"), ("error-resilient", "1"))),
     "libvpx": _Encoder("crf", 10, "cpu-used", "4", "8", fixed=(("b", "5M"),), live=(("lag-in-frames", "0"),)),
@@ -243,6 +255,8 @@ def encoder_options(encoder: str, tags: Tags, wanted: EncoderOptions, *, rate: F
         options |= dict(row.live) | {"g": str(max(1, round(LIVE_GOP_S * rate)))}
         if row.vbv and wanted.max_bit_rate_bps is not None:
             options |= {"maxrate": str(wanted.max_bit_rate_bps), "bufsize": str(wanted.max_bit_rate_bps // 2)}  # half a second
+    elif row.vbv and wanted.max_bit_rate_bps is not None:
+        options |= {"maxrate": str(wanted.max_bit_rate_bps), "bufsize": str(round(wanted.max_bit_rate_bps * BUFFER_S))}
     if tags.chroma_location != "unspecified" and tags.pix_fmt.startswith(("yuv420", "yuvj420", "yuva420")):
         options["chroma_sample_location"] = tags.chroma_location
     user = dict(wanted.options or {})

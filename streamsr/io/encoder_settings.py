@@ -151,7 +151,8 @@ _QUALITIES = {"crf", "qp", "cqp", "cq", "q", "qscale", "q:v", "qscale:v", "globa
 
 def has_constant_quality(encoding: Encoding) -> bool:
     """Whether each frame is encoded at one quality, however many bits that takes, so that a video can be encoded in parts."""
-    options = encoder_options(encoding.encoder, encoding.tags, encoding.wanted)
+    # a limit of our own holds in each part alone
+    options = encoder_options(encoding.encoder, encoding.tags, replace(encoding.wanted, max_bit_rate_bps=None))
     if encoding.encoder not in ENCODERS and not options.keys() & _QUALITIES:
         return False  # FFmpeg's own encoders spread a bit rate where they are told nothing
     if encoding.encoder.endswith("_nvenc") and "cq" in options:

@@ -20,13 +20,16 @@ import av
 
 from ..device.device_selection import find_devices, settle_codecs
 from ..device.upscaler_factory import open_upscaler
+from ..engines import count_threads
 from ..errors import AccountError, Interrupted, SinkError, StreamsrError, UsageError
 from ..io.compression import form_of
 from ..io.containers import find_format
+from ..io.encoder_defaults import settle_encoder
 from ..io.encoder_settings import Encoding, explain_disk, reason_of
 from ..io.sink import Sink
 from ..io.source import Source
 from ..options import RunKeywords, RunOptions, SinkOptions, gather
+from ..outlook import Outlook, look_ahead
 from ..pipeline import Progress, Report, balance, fill, find_condition, fit_scale, fit_size, open_in_thread, rehearse, upscale_source
 from ..resample import planar_format
 from ..upscaling.upscaler import Upscaler
@@ -51,6 +54,7 @@ def run(
     options: RunOptions | None = None,
     upscaler: Upscaler | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    on_start: Callable[[Outlook], None] | None = None,
     stop: threading.Event | None = None,
     check: Callable[[av.VideoFrame, av.VideoFrame], None] | None = None,
     **keywords: Unpack[RunKeywords],
@@ -60,8 +64,9 @@ def run(
     src: a path, an image pattern or "-"; dst: the same. keywords: single fields of `options`, such as scale=3, crf=18 or
     overwrite=True; see streamsr.options. A long file is made in segments, in the folder DST.streamsr, and the same call goes on
     where an earlier one ended. upscaler: one that serves several runs in turn, and whose model, engine, device, precision and
-    threads are those of this call; it stays open. None: one is opened for this run. stop: when set, the run ends early and
-    raises Interrupted. check: is shown each source frame with its result (streamsr.compare.result_check), where one worker makes them.
+    threads are those of this call; it stays open. None: one is opened for this run. on_start: told what the run will do, before
+    it begins. stop: when set, the run ends early and raises Interrupted. check: is shown each source frame with its result
+    (streamsr.compare.result_check), where one worker makes them.
     Raises UsageError, SourceError, EngineError, SinkError, AccountError (nothing is lost in silence), Interrupted.
     """
     started = time.perf_counter()
@@ -101,7 +106,15 @@ def run(
             # one look at the whole file: every segment, on whatever machine, is told the same
             upscaler.turn_to(factor, size=size, form=form_of(opened), condition=find_condition(opened))
         pix_fmt = planar_format(opened.tags.pix_fmt)
-        rehearse(target, opened, upscaler.output_size(opened.tags.width, opened.tags.height, pix_fmt), pix_fmt, options.sink)
+        shape = upscaler.output_size(opened.tags.width, opened.tags.height, pix_fmt)
+        output = find_format(target, options.sink.format)
+        encoder = Encoding.choose(opened, shape, pix_fmt, output=output, wanted=encode).encoder
+        encode = settle_encoder(encode, encoder, cores=count_threads(encode.threads), source=opened, size=shape)
+        options = replace(options, sink=replace(options.sink, encode=encode))
+        encoding = Encoding.choose(opened, shape, pix_fmt, output=output, wanted=encode)
+        rehearse(target, opened, shape, pix_fmt, options.sink)
+        if on_start is not None:
+            on_start(look_ahead(opened, upscaler, encoding, shape, deinterlace=source.deinterlace))
         try:
             place = segment_folder(target, job.work_folder)
             spec = make_spec(opened, upscaler, options, target=target, folder=place, devices=devices)
@@ -115,9 +128,6 @@ def run(
                 report.notes.append(f"one worker{' of this machine' if job.cluster else ''} made the video in one piece: {reason}")
             if len(devices) > 1:
                 report.notes.append(f"one GPU of {','.join(devices)} made the video, in one piece: {reason}")
-            shape = upscaler.output_size(opened.tags.width, opened.tags.height, planar_format(opened.tags.pix_fmt))
-            output = find_format(target, options.sink.format)
-            encoding = Encoding.choose(opened, shape, planar_format(opened.tags.pix_fmt), output=output, wanted=encode)
             upscaler.deliver_surfaces(encoding.surface is not None)
             upscale_source(opened, upscaler, options.sink, report, started=started, on_progress=on_progress, stop=stop)
             return report

@@ -25,11 +25,11 @@ SIDE = 96
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """Six contents of shapes and textures in four ways, and votes.csv: what thirty people of that taste say of each pair."""
+    """Four contents of shapes and textures in four ways, and votes.csv: what thirty people of that taste say of each pair."""
     folder = tmp_path_factory.mktemp("votes")
     rng = np.random.default_rng(5)
     rows = []
-    for number in range(6):
+    for number in range(4):
         y, x = np.mgrid[:SIDE, :SIDE] / SIDE
         waves = sum(np.sin(rng.uniform(5, 60) * (x * np.cos(a) + y * np.sin(a)) + a) for a in rng.uniform(0, 6, 6))
         shapes = (np.hypot(x - rng.random(), y - rng.random()) < 0.3) * 60.0
@@ -52,7 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 @pytest.fixture(scope="module")
 def report(folder: pathlib.Path) -> dict:  # type: ignore[type-arg]
-    return refine("shipped", folder / "votes.csv", folder, folder / "mine", folder / "cache", folds=3, candidates=(0.003,))
+    return refine("shipped", folder / "votes.csv", folder, folder / "mine", folder / "cache", folds=2, candidates=(0.003,))
 
 
 @pytest.mark.slow
