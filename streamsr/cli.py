@@ -11,26 +11,34 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from ._version import __version__
-from .commands import compare, doctor, engine, info, jobs, live, models, preview, run, verify, vote
+from .commands import compare, completion, doctor, engine, info, jobs, live, models, preview, recipes, run, verify, vote
 from .commands.log_output import log_to_stderr
-from .errors import EngineError, StreamsrError
+from .errors import EngineError, StreamsrError, UsageError
 
 _log = logging.getLogger("streamsr.cli")
 _EXIT_CODES = """exit codes:
   0 done   1 a bug in streamsr   2 usage   3 input   4 frame account   5 engine   6 encoder or output   130 interrupted"""
 
 
+class Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with the arguments."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message.rstrip('.')} (see {self.prog} --help)\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="streamsr", description="Upscale video; preserve every frame, timestamp and colour tag.", epilog=_EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"streamsr {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (run, preview, live, jobs, verify, compare, vote, info, models, engine, doctor):
+    for command in (run, preview, live, jobs, verify, compare, vote, info, models, engine, doctor, completion):
         added = commands.add_parser(
             command.__name__.rpartition(".")[2], help=command.HELP, description=command.HELP, epilog=command.EPILOG + _EXIT_CODES,
             formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
@@ -38,14 +46,23 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_arguments(added)
         added.add_argument("--debug", action="store_true", help="show where an error comes from")
         added.set_defaults(command=command.main)
+        if command is completion:
+            added.set_defaults(parser=parser)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = build_parser()
-    options, words = parser.parse_known_args(arguments)
-    if words and (any(word.startswith("-") and word != "-" for word in words) or not hasattr(options, "inputs")):
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] in (["run"], ["preview"]):
+        try:
+            recipes.apply_defaults(completion.commands_of(parser)[0][words[0]], words[1:])
+        except UsageError as error:
+            hint = f" ({error.hint})" if error.hint else ""
+            parser.error(f"{error.message}{hint}")
+    options, words = parser.parse_known_args(words)
+    if words and (any(word.startswith("-") and word != "-" for word in words) or not hasattr(options, "output")):
         parser.error(f"unrecognized arguments: {' '.join(words)}")
     if words:  # argparse takes positional words up to the next option only
         options.inputs += [options.output, *words[:-1]]

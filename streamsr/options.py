@@ -20,6 +20,7 @@ Precision = Literal["auto", "f32", "f16", "bf16", "int8"]
 Hint = Literal["throughput", "latency"]
 Deinterlace = Literal["auto", "on", "off", "bob", "film"]
 Decoder = Literal["auto", "nvdec", "cpu", "dali"]
+Content = Literal["film", "animation", "screen"]
 OnLoss = Literal["hold", "slate", "stop"]
 Transport = Literal["tcp", "udp"]
 HlsType = Literal["fmp4", "ts"]
@@ -107,6 +108,7 @@ class EncoderOptions:
     encoder: str = "auto"  # FFmpeg's name
     crf: float | None = None  # constant quality, on the encoder's own scale; lower is better
     preset: str | None = None
+    content: Content | None = None  # what the video shows, for the encoder's tuning
     pix_fmt: str | None = None
     options: Mapping[str, str] | None = None  # encoder options, passed to FFmpeg as they are
     threads: int = 0  # 0 = the encoder's choice
@@ -218,6 +220,7 @@ class RunKeywords(UpscaleKeywords, total=False):
     encoder: str
     crf: float | None
     preset: str | None
+    content: Content | None
     pix_fmt: str | None
     encoder_options: Mapping[str, str] | None
     realtime: bool

@@ -50,11 +50,14 @@ class Outlook:
 
     def line(self) -> str:
         """All of it for people to read."""
+        return "; ".join(part for part in (self.words, self.expected()) if part)
+
+    def expected(self) -> str:
+        """Time, size and advice."""
         expected = [f"about {show_seconds(self.seconds)}"] if self.seconds is not None else []
         if self.size_bytes is not None and self.bit_rate_bps is not None:
             expected.append(f"about {show_bytes(self.size_bytes)} ({self.bit_rate_bps / 1e6:.1f} Mb/s)")
-        advice = f"; {self.advice}" if self.advice else ""
-        return f"{self.words}" + (f"; {', '.join(expected)}" if expected else "") + advice
+        return "; ".join(part for part in (", ".join(expected), self.advice) if part)
 
 
 def look_ahead(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ..options import (
+    Content,
     Decoder,
     Deinterlace,
     EncoderOptions,
@@ -112,6 +113,7 @@ ENCODING = (
     _value("encoder", "encode.encoder", "NAME", "auto, libx264, libx265, libsvtav1, libvpx-vp9, ffv1, ..."),
     _value("crf", "encode.crf", "Q", "constant quality on the encoder's scale, lower is better", float),
     _value("preset", "encode.preset", "P", "speed of the encoder, such as ultrafast or slow"),
+    _choice("content", "encode.content", Content, "what it shows, for the encoder's tuning"),
     _value("pix-fmt", "encode.pix_fmt", "F", "default: the source's"),
     Option("encoder-option", "any encoder option; repeatable", ("encode.options",), "K=V", values.pair, kind="pairs"),
     _value("format", "sink.format", "F", "of the output where its name does not say: nut, y4m, mpegts, rawvideo, ..."),

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import option_table, values
+from . import option_table, recipes, values
 from .option_table import DEFAULTS, OPTIONS, Option
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="serve the page on HOST:PORT (default: a free port of 127.0.0.1)")  # fmt: skip
     parser.add_argument("--token", metavar="T", help="what viewers have to know; env:NAME takes a variable")
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
+    recipes.add_recipe(parser)
     for group in GROUPS:
         option_table.add_options(parser, group)
 
@@ -139,7 +140,11 @@ def open_desk(given: Mapping[str, Any], studio: Studio) -> Desk:
         return shlex.join(["streamsr", "run", url, output, *arguments(chosen)])
 
     def expect(url: str, words: Words, shot: Shot) -> str:
-        return ""
+        if studio.video(url).form == "picture":
+            return ""
+        chosen = settled(words)
+        run = option_table.run_options(chosen, url)
+        return studio.look_ahead(url, run, shot, output_name(url, "")).expected()
 
     return Desk(switches(given), read, command, expect)
 

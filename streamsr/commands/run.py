@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..live.redaction import redact
 from ..report_file import check_report, write_report
-from . import batch, live_run, monitoring_arguments, option_table
+from . import batch, live_run, monitoring_arguments, option_table, recipes
 from .signals import stop_on_signals
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a file, several files, a folder, an image pattern (frames/%%05d.png), a URL, env:NAME (a URL) or - for stdin")  # fmt: skip
     add("output", metavar="OUTPUT", help="mp4, mkv, mov, webm, ts, nut, y4m, images (out/%%05d.png), a folder, a URL or - for stdout")
 
+    recipes.add_recipe(parser)
     for group in option_table.GROUPS:
         option_table.add_options(parser, group)
         if group == "live streams":

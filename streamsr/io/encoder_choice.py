@@ -120,6 +120,11 @@ ENCODERS = {
 }  # fmt: skip
 
 
+# FFmpeg's tune for what a video shows; encoders that have none are left as they are
+_TUNES = {("libx264", "film"): "film", ("libx264", "animation"): "animation", ("libx264", "screen"): "stillimage",
+          ("libx265", "animation"): "animation"}  # fmt: skip
+
+
 def choose_encoder(tags: Tags, output: OutputFormat, wanted: EncoderOptions) -> str:
     """FFmpeg's name of the encoder. Raises SinkError for one that does not exist here."""
     if wanted.encoder != "auto":
@@ -285,6 +290,8 @@ def _quality_and_speed(encoder: str, row: _Encoder, wanted: EncoderOptions) -> d
         options[row.preset] = preset or (row.realtime_speed if fast else row.speed)
     if encoder.startswith("libvpx"):
         options["deadline"] = "realtime" if fast else "good"
+    if wanted.content is not None and (encoder, wanted.content) in _TUNES and not wanted.live:
+        options["tune"] = _TUNES[encoder, wanted.content]
     return options
 
 

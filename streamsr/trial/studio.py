@@ -14,13 +14,19 @@ import av
 
 from ..device.device_selection import find_devices
 from ..device.upscaler_factory import open_upscaler
+from ..engines import count_threads
 from ..errors import SourceError
 from ..io.compression import form_of
+from ..io.containers import find_format
+from ..io.encoder_defaults import settle_encoder
+from ..io.encoder_settings import Encoding
 from ..io.moments import origin_of, read_at
 from ..io.source import Source
 from ..models import RESIZE, Form
-from ..options import Deinterlace, SourceOptions, UpscaleOptions
+from ..options import Deinterlace, RunOptions, SourceOptions, UpscaleOptions
+from ..outlook import Outlook, look_ahead
 from ..pipeline import find_condition, fit_box
+from ..resample import planar_format
 from ..upscaling.source_condition import Condition
 from ..upscaling.upscaler import Upscaler
 from .moments import Moment
@@ -122,6 +128,17 @@ class Studio:
                 self._shots.keep(key, self._make(self.moments[number], setting))
             self._shots.move_to_end(key)
             return self._shots[key]
+
+    def look_ahead(self, url: str, run: RunOptions, shot: Shot, output: str) -> Outlook:
+        """What a whole run would take, by the time that a moment took. Raises what opening raises."""
+        with self._lock, Source(url, replace(self._source, deinterlace=run.source.deinterlace)) as source:
+            upscaler, size = self._upscaler(run.upscale), (shot.after.width, shot.after.height)
+            pix_fmt, form = planar_format(source.tags.pix_fmt), find_format(output, run.sink.format)
+            encoder = Encoding.choose(source, size, pix_fmt, output=form, wanted=run.sink.encode).encoder
+            cores = count_threads(run.sink.encode.threads)
+            wanted = settle_encoder(run.sink.encode, encoder, cores=cores, source=source, size=size)
+            encoding = Encoding.choose(source, size, pix_fmt, output=form, wanted=wanted)
+            return look_ahead(source, upscaler, encoding, size, deinterlace=run.source.deinterlace, frame_s=shot.frame_s)
 
     def _make(self, moment: Moment, setting: Setting) -> Shot:
         video = self.video(moment.url)

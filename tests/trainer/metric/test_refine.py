@@ -7,9 +7,11 @@ import json
 import pathlib
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageFilter
 
 from trainer.metric.experiment import load_metric
@@ -48,6 +50,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     with (folder / "votes.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["image_a", "image_b", "prefer_a", "prefer_b", "original_a", "original_b"], *rows])
     return folder
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Two threads of torch for work this small wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
