@@ -4,8 +4,8 @@ Note [Presets]
     Results of `lite` x2 of four clips, encoded and compared with what was encoded (benchmarks/encoder_presets.py, table in
     docs/encoding.md). A loss of VMAF-NEG of less than 2 points beside the slower preset is taken for invisible. With few cores the
     encoder takes most of the processor, so there the fastest preset that loses no more is the default: x264 veryfast has the bits of
-    medium and loses 0.6 to 1.4 points at 40 % of its time; x265 superfast at crf 18 equals fast at crf 20, at 55 to 84 %; SVT-AV1's
-    preset 10 at crf 24 equals 8 at crf 28 or is better, at 45 to 68 %.
+    medium and loses 0.6 to 1.4 points at 32 to 50 % of its time; x265 superfast at crf 18 equals fast at crf 20 or is better, at 56 to
+    84 %; SVT-AV1's preset 10 at crf 24 is within 0.4 points of 8 at crf 28 or better, at 45 to 68 %, for a quarter to a third more bits.
 
 Note [Bits]
     What a source lost to its compression cannot be seen in the result, but its noise costs bits there: at the same quality, clips took
