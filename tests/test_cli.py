@@ -56,7 +56,7 @@ def test_version_is_the_packages() -> None:
 def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
     outcome = streamsr(*arguments)
     assert outcome.code == 2
-    assert "usage:" in outcome.err
+    assert outcome.err.endswith("--help)\n")
 
 
 def test_info_says_what_is_in_the_file(clip: Path) -> None:

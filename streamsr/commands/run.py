@@ -130,9 +130,9 @@ def upscale(
         report = go(restart=True)
     for note in report.notes:
         _log.warning("%s", note)
-    _log.info("%s", summary(report))
     if words := effort(report):
         _log.info("%s", words)
+    _log.info("%s", summary(report))
     if outlooks and not report.num_resumed and report.num_workers == 1:
         learn(outlooks[-1], report.elapsed_s)
     _log.info("%s", report.account.line())
