@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import av
-from media import ffmpeg, make_clip, sound, streamsr
+from media import ffmpeg, make_clip, streamsr, tone
 
 from streamsr.side_data import Kind, read_side_data
 
@@ -80,7 +80,7 @@ def rotated(folder: Path) -> Path:
 
 
 def audio(name: str, *options: object) -> Callable[[Path], Path]:
-    return lambda folder: clip(folder, f"{name}.mkv", "-c:a", *options, inputs=sound(0.4))
+    return lambda folder: clip(folder, f"{name}.mkv", "-c:a", *options, inputs=tone(0.4))
 
 
 def fault(name: str) -> Callable[[Path], Path]:
