@@ -10,7 +10,7 @@ import av
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from media import make_clip, sound
+from media import make_clip, tone
 
 from streamsr.errors import SinkError, StreamsrError
 from streamsr.io.sink import open_sink
@@ -31,7 +31,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     (folder / "t.srt").write_text("1\n00:00:00,000 --> 00:00:00,100\nline\n")
     for name in ("a.mkv", "a.mp4", "a.ts"):
         text = [] if name == "a.ts" else ["-map", "2:s", "-c:s", "mov_text" if name == "a.mp4" else "subrip"]
-        inputs = [*sound(0.2), "-i", folder / "t.srt"]
+        inputs = [*tone(0.2), "-i", folder / "t.srt"]
         make_clip(folder / name, "-map", "0:v", "-map", "1:a", *text, "-c:a", "aac", num_frames=3, inputs=inputs)
     return {path.name: path.read_bytes() for path in folder.glob("a.*")}
 
