@@ -131,6 +131,8 @@ def main() -> None:
     words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv]
     results: dict[str, Any] = {"command": " ".join(words), "machine": machine.describe()}
     spec = find_model(options.model, 2)
+    if options.vapoursynth and spec.has_chroma:
+        parser.error(f"vs-mlrt runs networks of luma alone, and {options.model} takes chroma, too. Compare with --model lite-clean.")
     with tempfile.TemporaryDirectory() as folder:
         clip, ours, theirs = (Path(folder) / name for name in ("in.mp4", "streamsr.mp4", "vapoursynth.mp4"))
         clips.loop(clip, options.frames)
