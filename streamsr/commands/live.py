@@ -101,6 +101,7 @@ def read_again(path: Path, fleet: Fleet, log: EventLog) -> None:
     try:
         configs = toml_config.read_config(path)
         check(path, fleet.changed(configs))
+        fleet.check_recordings(configs)
     except StreamsrError as error:
         log.event("configuration refused", level="error", reason=error.message, hint=error.hint, words="the streams go on as they were")
         return

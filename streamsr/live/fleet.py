@@ -45,6 +45,11 @@ class Member:
     def is_alive(self) -> bool:
         return self._thread.is_alive()
 
+    @property
+    def is_recording(self) -> bool:
+        """Whether it writes a file now that gets its name at the end."""
+        return self.is_alive and self.config.is_recording and self.telemetry.snapshot()["state"]["sink"] == "connected"
+
     def stop(self) -> None:
         """Ask it to drain and end; returns at once."""
         self._stop.set()
@@ -136,6 +141,20 @@ class Fleet:
     def changed(self, configs: Sequence[StreamConfig]) -> list[StreamConfig]:
         """Those of `configs` that are new, or other than before."""
         return [config for config in configs if config.name not in self._members or self._members[config.name].config != config]
+
+    def check_recordings(self, configs: Sequence[StreamConfig]) -> None:
+        """Raises SinkError where `apply` would start a stream on a file that is being recorded.
+
+        With `overwrite` the new stream would replace that recording, and without it fail.
+        """
+        for config in self.changed(configs):
+            for member in self.members:
+                if member.is_recording and member.config.place == config.place:
+                    raise SinkError(
+                        f"[streams.{config.name}]: {config.dst} is being recorded by [streams.{member.config.name}], "
+                        "and a reload never replaces a recording that grows.",
+                        hint="give another output, or remove the stream first",
+                    )
 
     def apply(self, configs: Sequence[StreamConfig]) -> dict[str, list[str]]:
         """Make these the streams, and start those that failed again: {"started": names, "drained": names, "kept": names}. Does not wait.

@@ -14,6 +14,7 @@ from .engine_pool import Opener
 from .fallback_models import LiveModels
 from .live_report import LiveReport
 from .observers import Observers
+from .output_target import find_target
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,12 @@ class StreamConfig:
     def place(self) -> str:
         """The output, in a form that two streams must not share."""
         return self.dst if scheme_of(self.dst) is not None or self.dst == "-" else str(Path(self.dst).absolute())
+
+    @property
+    def is_recording(self) -> bool:
+        """Whether the output is one file that gets its name when it is complete."""
+        target = find_target(self.dst, self.options.sink.format, self.live)
+        return target.path != target.url
 
     @property
     def device(self) -> str:

@@ -161,3 +161,23 @@ def test_all_streams_are_in_the_metrics_and_the_preview(folder: Path) -> None:
         until(lambda: get(f"{metrics}readyz").status == 200)
         assert [stream["stream"] for stream in json.loads(get(f"{preview}api/streams").text)] == ["a", "back yard"]
         assert process.end() == 0
+
+
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_a_reload_never_replaces_a_recording_that_grows(folder: Path, name: str) -> None:
+    """Neither for the same stream with another option, nor for another stream on the same file."""
+    with Process(folder, table("a", more="overwrite = true")) as process:
+        process.until("sink connected", "a")
+        growing = folder / "a.partial.mkv"
+        until(growing.exists)
+        file = growing.stat().st_ino
+        process.reload(table(name, output="a.mkv", more="overwrite = true\ncrf = 30"))
+        refused = process.until("configuration refused", "streamsr")
+        assert f"[streams.{name}]: a.mkv is being recorded by [streams.a]" in refused["reason"]
+        size = growing.stat().st_size
+        until(lambda: growing.stat().st_size > size)
+        assert growing.stat().st_ino == file
+        assert process.end() == 0
+        assert len(process.named("ended", "a")) == 1
+    assert (folder / "a.mkv").stat().st_ino == file
+    assert times(folder / "a.mkv")
