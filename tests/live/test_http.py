@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from media import make_clip, streamsr, times, tone
-from servers import PATIENCE_S, Live, sender
+from servers import PATIENCE_S, Live, free_port, sender
 
 from streamsr.live.address import is_file_behind
 from streamsr.options import LiveOptions
@@ -82,3 +82,18 @@ def test_a_film_behind_a_password_shows_it_nowhere(web: str, tmp_path: Path) -> 
     assert missing.code == 3
     assert all("hunter2" not in text for text in shown), shown
     assert all("user" not in text for text in shown), shown
+
+
+@pytest.mark.parametrize("key", ["token", "X-Amz-Signature"])
+def test_a_key_in_a_query_shows_neither_in_info_nor_in_verify(web: str, tmp_path: Path, key: str) -> None:
+    clip = make_clip(tmp_path / "www" / "film.mp4", num_frames=5)
+    url, other = f"{web}/film.mp4?{key}=hunter2", f"{web}/other.mp4?{key}=hunter2"
+    shown = [streamsr(*words) for words in (("info", url), ("info", url, "--json"), ("verify", url, clip), ("verify", url, clip, "--json"))]
+    rtsp = f"rtsp://127.0.0.1:{free_port()}/other.mp4?{key}=hunter2"  # nobody listens
+    wrong = [("info", other), ("verify", other, clip), ("verify", clip, other), ("info", rtsp), ("verify", rtsp, clip)]
+    failed = [streamsr(*words) for words in wrong]
+    assert [outcome.code for outcome in shown] == [0] * 4, shown
+    assert [outcome.code for outcome in failed] == [3] * 5, failed
+    assert all("hunter2" not in outcome.out + outcome.err for outcome in (*shown, *failed))
+    assert all(f"{key}=***" in outcome.out for outcome in shown[:2])
+    assert all(f"other.mp4?{key}=***" in outcome.err for outcome in failed)
