@@ -25,7 +25,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(*arguments: object, stdin: int | None = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
-    slow = ["--model", "resize", "--scale", "2", "--preset", "veryfast", "--segment-seconds", "0"]
+    slow = ["--model", "resize", "--scale", "2", "--preset", "veryfast", "--crf", "18", "--segment-seconds", "0"]  # no limit on bits
     return subprocess.Popen([*STREAMSR, "run", *map(str, arguments), *slow], stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 

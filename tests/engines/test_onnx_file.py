@@ -110,7 +110,7 @@ def test_the_torch_engine_needs_no_onnx_package() -> None:
     code = (
         "import sys; sys.modules['onnx'] = None\n"
         "import numpy as np\nfrom streamsr.engines import open_engine\nfrom streamsr.models import find_model\n"
-        "engine = open_engine(find_model('lite', 2), engine='torch', device='cpu', threads=1)\n"
+        "engine = open_engine(find_model('lite-clean', 2), engine='torch', device='cpu', threads=1)\n"
         "out = np.zeros((32, 32), np.uint8)\nengine.infer(np.full((16, 16), 99, np.uint8), out)\nprint(out.any())"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "True"

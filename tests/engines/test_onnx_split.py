@@ -30,6 +30,8 @@ def run(model: onnx.ModelProto, given: dict[str, np.ndarray]) -> dict[str, np.nd
 def noise(spec: ModelSpec, n: int, h: int, w: int, seed: int = 0) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
     given = {spec.input: rng.random((n, 1, h, w), np.float32)}
+    if spec.has_chroma:
+        given |= {"chroma": rng.random((n, 2, h, w), np.float32), "condition": rng.random((1, 2, 1, 1), np.float32)}
     return given | {s.name: rng.uniform(-1, 1, (n, s.channels, s.scale * h, s.scale * w)).astype(np.float32) for s in spec.states}
 
 

@@ -168,7 +168,7 @@ def test_full_disk_keeps_what_is_done(clip: Path, whole: Path, begun: Path, tmp_
     ("options", "words"),
     [
         (["--scale", "3"], "--scale was 2, is 3"),
-        (["--crf", "30"], "--crf was None, is 30"),
+        (["--crf", "30"], "--crf was 18, is 30"),
         (["--model", "lite"], "--model was resize, is lite"),
         (["--encoder-option", "tune=film"], "tune"),
         (["--start", "1"], "--start was None, is 1"),
@@ -224,7 +224,7 @@ def test_terminal_is_asked_before_a_job_is_thrown_away(clip: Path, begun: Path, 
             said += data
     os.close(parent)
     assert run.wait(WAIT_S) == code, said
-    assert b"--crf was None, is 30" in said
+    assert b"--crf was 18, is 30" in said
     assert begun.exists() == (code == 0)
 
 

@@ -162,7 +162,7 @@ def test_the_slider_is_one_for_assistive_technology_too(page: webdriver.Chrome) 
     assert (properties["valuemin"], properties["valuemax"]) == (0, 100)
     assert properties["focusable"] is True
     named = {node["name"]["value"] for node in nodes if node.get("role", {}).get("value") in ("image", "button")}
-    assert {"TimedFrame before upscaling", "TimedFrame after upscaling", "Full screen"} <= named
+    assert {"Picture before upscaling", "Picture after upscaling", "Full screen"} <= named
 
 
 def test_a_killed_source_shows_and_the_last_picture_stays(page: webdriver.Chrome, show: Show) -> None:

@@ -256,12 +256,14 @@ def test_any_size_and_scale_works(model: Path, width: int, height: int, scale: f
 
 
 def test_very_wide_picture_is_tiled_within_memory(model: Path) -> None:
-    pytest.importorskip("resource")
+    if not sys.platform.startswith("linux"):
+        pytest.skip("/proc/self/status tells the peak of a process")
     code = (
-        "import sys, resource, av, numpy as np, streamsr; v = av.VideoFrame(16384, 512, 'yuv420p');\n"
+        "import sys, av, numpy as np, streamsr; v = av.VideoFrame(16384, 512, 'yuv420p');\n"
         "for p in v.planes: np.frombuffer(p, np.uint8)[:] = 100\n"
         "g = streamsr.Upscaler(sys.argv[1])(v); assert (g.width, g.height) == (32768, 1024)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+        # not ru_maxrss, which begins with what the process that started this one held
+        "print(int(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1]) // 1024)"
     )
     peak = subprocess.run([sys.executable, "-c", code, str(model)], capture_output=True, text=True, check=True)
     assert int(peak.stdout) < 2000  # MiB

@@ -67,6 +67,6 @@ def test_a_training_loop_lowers_it() -> None:
     before = criterion(result, original)
     before.backward()
     assert result.grad is not None
-    after = criterion((result - 0.02 * result.grad.sign()).clamp(0, 1), original)
+    after = criterion((result - 0.002 * result.grad.sign()).clamp(0, 1), original)
     assert 0 < after.item() < before.item() < 1
     assert torch.equal(1 - criterion.score(original, original), criterion(original, original)[None])
