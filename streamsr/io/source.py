@@ -26,7 +26,7 @@ from ..options import SourceOptions
 from .clock import Clock
 from .containers import is_pattern
 from .coverage import Coverage
-from .decoding import SourceCount, packet_seconds
+from .decoding import SourceCount, duration_s, packet_seconds
 from .deinterlace import deinterlace, rearrange
 from .frame_order import FrameOrder
 from .input_container import count_untimed, has_restarts, open_input, pick_video, sequence_numbers
@@ -59,6 +59,8 @@ class Source:
         self._window = window
         self.count = SourceCount()
         self._reading = threading.Lock()  # held while FFmpeg reads
+        self._is_open_ended = self.options.num_frames is not None  # until the last frame wanted is there
+        self._reached_s = Fraction(0)  # time of the last frame that was given
         self._handing = threading.Lock()  # held while _packets changes: one thread reads them, another takes them
         self.container = open_input(self.url, self.options)
         try:
@@ -168,6 +170,16 @@ class Source:
         """Packets of the copied streams that were read so far, in file order."""
         with self._handing:
             packets, self._packets = self._packets, deque()
+            if self._is_open_ended:
+                # where the last frame wanted ends is not known yet: what may reach beyond it waits, to be cut there
+                held = set[int]()
+                ready: deque[av.Packet] = deque()
+                for packet in packets:
+                    seconds = packet_seconds(packet)
+                    if seconds is None or seconds + duration_s(packet) > self._reached_s:
+                        held.add(packet.stream_index)
+                    (self._packets if packet.stream_index in held else ready).append(packet)
+                packets = ready
         yield from packets
 
     def frames(self) -> Iterator[av.VideoFrame]:
@@ -182,6 +194,7 @@ class Source:
             if frame.pts in self._fields:
                 self._fields.discard(frame.pts)
                 self.count.num_deinterlaced += 1
+            self._reached_s = frame.pts * self.time_base
             yield frame
             if limit is not None and self.count.num_decoded >= limit:
                 step = frame.duration * self.time_base if frame.duration else 1 / self.rate
@@ -192,6 +205,7 @@ class Source:
         if self.end is not None:
             with self._reading:
                 self._finish_streams(self.end)
+        self._is_open_ended = False
 
     def _find_shift(self) -> Fraction:
         start = Fraction(self.container.start_time or 0, av.time_base)
