@@ -101,10 +101,11 @@ def run(
         upscaler.check = check
         box = upscale.size
         factor, size = (upscale.scale, None) if box is None else (fit_scale(opened, box), fit_size(opened, box))
-        upscaler.turn_to(factor, size=size, form=form_of(opened))
+        form = form_of(opened)
+        upscaler.turn_to(factor, size=size, form=form)
         if upscaler.has_chroma:
             # one look at the whole file: every segment, on whatever machine, is told the same
-            upscaler.turn_to(factor, size=size, form=form_of(opened), condition=find_condition(opened))
+            upscaler.turn_to(factor, size=size, form=form, condition=find_condition(opened))
         pix_fmt = planar_format(opened.tags.pix_fmt)
         shape = upscaler.output_size(opened.tags.width, opened.tags.height, pix_fmt)
         output = find_format(target, options.sink.format)

@@ -5,6 +5,8 @@ chroma planes on the network's chroma grid (Note [Chroma grid] of trainer.data.y
 trainer.data.as_found. The output planes are the s * s phases of luma and the two chroma planes, all at H x W.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -32,14 +34,17 @@ class LumaChroma(nn.Module):
 
     def forward(self, x_N5HW: Tensor) -> Tensor:
         """(N, 5, H, W) -> (N, s * s + 2, H, W), neither clipped nor rounded."""
+        return self._run(x_N5HW, lambda y_NCHW, _: y_NCHW)
+
+    def _run(self, x_N5HW: Tensor, seen: Callable[[Tensor, int], Tensor]) -> Tensor:
+        """forward; `seen` is shown what the head (0) and each body layer (from 1) give, and returns what goes on."""
         gain = x_N5HW.new_tensor([1.0, CHROMA_GAIN, CHROMA_GAIN, 1.0, 1.0]).view(1, PLANES, 1, 1)
-        y = torch.relu(self.head((x_N5HW - MIDDLE) * gain))
-        before = y
+        y = before = seen(torch.relu(self.head((x_N5HW - MIDDLE) * gain)), 0)
         for number, conv in enumerate(self.body):
             y = conv(y)
             if self.residual and number % 2:
                 y = y + before
-            y = torch.relu(y)
+            y = seen(torch.relu(y), number + 1)
             if number % 2:
                 before = y
         made = self.tail(y)

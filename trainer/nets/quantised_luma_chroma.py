@@ -46,22 +46,14 @@ class LumaChromaInt8(LumaChroma):
     @torch.no_grad()
     def measure(self, x_N5HW: Tensor) -> None:
         """Set the steps from what the tensors hold for this input."""
-        gain = x_N5HW.new_tensor([1.0, CHROMA_GAIN, CHROMA_GAIN, 1.0, 1.0]).view(1, PLANES, 1, 1)
-        y = before = torch.relu(self.head((x_N5HW - MIDDLE) * gain))
-        self._set_step(y, 0)
-        for number, conv in enumerate(self.body):
-            y = conv(y)
-            if self.residual and number % 2:
-                y = y + before
-            y = torch.relu(y)
-            if number % 2:
-                before = y
-            self._set_step(y, number + 1)
 
-    def _set_step(self, y: Tensor, point: int) -> None:
-        values = y.flatten()
-        largest = values.kthvalue(max(1, int(QUANTILE * len(values)))).values.clamp_min(1e-3)
-        self.log_step[point] = (largest / 255).log()
+        def look(y_NCHW: Tensor, point: int) -> Tensor:
+            values = y_NCHW.flatten()
+            largest = values.kthvalue(max(1, int(QUANTILE * len(values)))).values.clamp_min(1e-3)
+            self.log_step[point] = (largest / 255).log()
+            return y_NCHW
+
+        self._run(x_N5HW, look)
 
 
 def _convolved(conv: nn.Conv2d, x_NCHW: Tensor, weight_OIKK: Tensor) -> Tensor:
