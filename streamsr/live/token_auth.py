@@ -14,9 +14,9 @@ from ..pages import content_policy
 WRONG_S = 0.5  # what a wrong guess costs
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><meta name="color-scheme" content="dark light">
-<title>streamsr preview</title>
+<title>streamsr {what}</title>
 <style>{style}</style>
-<form action="/"><h1>streamsr preview</h1>
+<form action="/"><h1>streamsr {what}</h1>
 <p><label for="token">{words}</label></p>
 <p><input id="token" name="token" type="password" autocomplete="current-password" required autofocus> <button>Open</button></p></form>
 </html>
@@ -33,8 +33,9 @@ class TokenGate:
     The cookie holds a secret of this run, not the token. Both are compared in constant time.
     """
 
-    def __init__(self, app: ASGIApp, *, token: str) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, *, token: str, what: str = "preview") -> None:
+        """what: the page is, for the form's title."""
+        self._app, self._what = app, what
         self._token = token.encode()
         self._secret = secrets.token_urlsafe(32)
 
@@ -46,18 +47,18 @@ class TokenGate:
         if given is not None:
             answer = await self._try(given, request, cookie)
         elif not secrets.compare_digest(request.cookies.get(cookie, "").encode(), self._secret.encode()):
-            answer = _refuse("This preview is for those who know its token.")
+            answer = self._refuse(f"This {self._what} is for those who know its token.")
         await answer(scope, receive, send)
 
     async def _try(self, given: str, request: Request, cookie: str) -> Response:
         if not secrets.compare_digest(given.encode(errors="replace"), self._token):
             await asyncio.sleep(WRONG_S)
-            return _refuse("That was not the token.")
+            return self._refuse("That was not the token.")
         response = RedirectResponse("/", 303)
         # not "strict": a browser would not send it on the redirect of a link that was clicked in a mail
         response.set_cookie(cookie, self._secret, httponly=True, samesite="lax", secure=request.url.scheme == "https")
         return response
 
-
-def _refuse(words: str) -> Response:
-    return HTMLResponse(PAGE.format(words=words, style=STYLE), 401, headers={"content-security-policy": content_policy(style=STYLE)})
+    def _refuse(self, words: str) -> Response:
+        html = PAGE.format(words=words, style=STYLE, what=self._what)
+        return HTMLResponse(html, 401, headers={"content-security-policy": content_policy(style=STYLE)})

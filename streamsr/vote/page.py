@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -25,18 +24,14 @@ from ..io.pictures import encode_jpeg, ruin
 from ..io.source import open_source
 from ..live.endpoint import Endpoint
 from ..live.http_server import Server
+from ..live.json_request import BadRequestError, read_json
 from ..live.token_auth import TokenGate
 from ..pages import policy_of, read_page
 from .candidates import KINDS
 from .poll import Ballot, Poll, Side
 
-MAX_BODY = 4096  # bytes of a request
 MAX_NAME = 40  # letters of a voter's name
 _LONGEST_MS = 3_600_000
-
-
-class BadRequestError(ValueError):
-    """A request that the page does not make."""
 
 
 def serve_vote(endpoint: Endpoint, poll: Poll, *, title: str, token: str | None) -> Server:
@@ -59,7 +54,7 @@ def serve_vote(endpoint: Endpoint, poll: Poll, *, title: str, token: str | None)
     def answering(act: Callable[[dict[str, Any], str], object]) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
             try:
-                body = await _read(request)
+                body = await read_json(request)
                 voter = _voter(body)
                 await asyncio.to_thread(act, body, voter)
                 return JSONResponse(_ballot(await asyncio.to_thread(poll.next, voter)) | {"title": title})
@@ -77,7 +72,7 @@ def serve_vote(endpoint: Endpoint, poll: Poll, *, title: str, token: str | None)
         if not poll.cast(key, voter, side, min(max(took, 0), _LONGEST_MS)):
             raise BadRequestError("This ballot is not open any more.")
 
-    gate = None if token is None else Middleware(TokenGate, token=token)
+    gate = None if token is None else Middleware(TokenGate, token=token, what="vote")
     routes = [
         Route("/", page), Route("/file/{key}", file),
         Route("/api/next", answering(lambda body, voter: None), methods=["POST"]),
@@ -85,24 +80,6 @@ def serve_vote(endpoint: Endpoint, poll: Poll, *, title: str, token: str | None)
         Route("/api/back", answering(lambda body, voter: poll.take_back(voter)), methods=["POST"]),
     ]  # fmt: skip
     return Server(routes, endpoint, option="--listen", gate=gate)
-
-
-async def _read(request: Request) -> dict[str, Any]:
-    """The JSON of a request. Only a page of this server can send this type of content without being asked first."""
-    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-        raise BadRequestError("The body must be application/json.")
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_BODY:
-            raise BadRequestError(f"The body has more than {MAX_BODY} bytes.")
-    try:
-        found = json.loads(body)
-    except ValueError as error:
-        raise BadRequestError("The body is not JSON.") from error
-    if not isinstance(found, dict):
-        raise BadRequestError("The body is not a JSON object.")
-    return found
 
 
 def _voter(body: dict[str, Any]) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
+import web
 from media import ffmpeg, streamsr
 from selenium import webdriver
 from selenium.webdriver.common.by import By
@@ -152,12 +151,7 @@ def test_short_videos_play_in_a_loop(browser: webdriver.Chrome, tmp_path: Path) 
 
 
 def post(url: str, body: bytes, kind: str = "application/json", **headers: str) -> int:
-    parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
-    connection.request("POST", parts.path, body, {"content-type": kind} | headers)
-    status = connection.getresponse().status
-    connection.close()
-    return status
+    return web.post(url, body, {"content-type": kind} | headers).status
 
 
 def test_requests_that_the_page_does_not_make_are_refused(opened: Opened) -> None:
@@ -172,3 +166,12 @@ def test_requests_that_the_page_does_not_make_are_refused(opened: Opened) -> Non
     for body in ({}, {"ballot": "no", "side": "left", "took_ms": 5}, {"ballot": "no", "side": "up", "took_ms": 5}, {"side": "left"}):
         assert post(f"{opened.url}api/vote", json.dumps(body | {"voter": "ann"}).encode()) == 400
     assert opened.store.votes() == []
+
+
+def test_the_token_is_asked_for_in_the_name_of_the_vote(opened: Opened) -> None:
+    poll = Poll(read_candidates(opened.folder), opened.store, seed=1)
+    with serve_vote(Endpoint("127.0.0.1", 0), poll, title="", token="open sesame") as server:
+        answer = web.get(server.url)
+        assert answer.status == 401
+        assert "<title>streamsr vote</title>" in answer.text
+        assert "This vote is for those who know its token." in answer.text
