@@ -67,6 +67,18 @@ class UpscaleOptions:
             raise UsageError(f"batch is {self.batch}; it must be 1 or more.")
 
 
+class Crop(NamedTuple):
+    """The part of each picture that is kept, in pixels as they are stored: before rotation, and before the pixel aspect counts."""
+
+    width: int
+    height: int
+    left: int
+    top: int
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}+{self.left}+{self.top}"
+
+
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
     """How to read an input. Raises UsageError for values that cannot be."""
@@ -75,6 +87,7 @@ class SourceOptions:
     end_s: float | None = None  # first time not wanted any more
     num_frames: int | None = None  # at most so many frames
     deinterlace: Deinterlace = "auto"
+    crop: Crop | Literal["auto"] | None = None  # "auto": without black bars, where moments of all the file show some; None: whole
     max_errors: int = 32  # so many corrupt packets in a row are skipped
     threads: int = 0  # decoder threads, 0 = FFmpeg's choice
     input_format: str | None = None  # FFmpeg's name: "rawvideo", "nut"
@@ -210,6 +223,7 @@ class RunKeywords(UpscaleKeywords, total=False):
     end_s: float | None
     num_frames: int | None
     deinterlace: Deinterlace
+    crop: Crop | Literal["auto"] | None
     max_errors: int
     input_format: str | None
     input_size: tuple[int, int] | None

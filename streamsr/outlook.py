@@ -72,7 +72,7 @@ def look_ahead(
     name = upscaler.model + (f" ({spec.look})" if spec is not None and getattr(spec, "has_chroma", False) else "")
     preset, crf = settings_of(encoding)
     parts = [
-        f"{tags.width}x{tags.height} to {size[0]}x{size[1]}", f"{name} by {upscaler.engine}",
+        f"{describe_crop(source)}{tags.width}x{tags.height} to {size[0]}x{size[1]}", f"{name} by {upscaler.engine}",
         *(["deinterlaced"] if source.interlaced and deinterlace != "off" else []),
         " ".join([encoding.encoder, *([preset] if preset else []), *([f"crf {crf}"] if crf else [])]),
     ]  # fmt: skip
@@ -92,6 +92,15 @@ def look_ahead(
         ", ".join(parts), seconds, bytes_, bit_rate, network or 0.0, encode or 0.0,
         advise(encoding.encoder, preset, network or 0.0, encode or 0.0), key,
     )  # fmt: skip
+
+
+def describe_crop(source: Source) -> str:
+    """What is cut off, in words that a size follows."""
+    crop, (width, height) = source.options.crop, source.whole_size
+    if crop is None or crop == "auto":
+        return ""
+    cut = {"above": crop.top, "below": height - crop.top - crop.height, "left": crop.left, "right": width - crop.left - crop.width}
+    return f"{width}x{height} without {', '.join(f'{count} {where}' for where, count in cut.items() if count)}: "
 
 
 def settings_of(encoding: Encoding) -> tuple[str, str]:

@@ -62,6 +62,7 @@ class Report:
     encoder: str = ""
     source: dict[str, Any] = field(default_factory=dict)  # tags of the input
     result: dict[str, Any] = field(default_factory=dict)  # tags of the output
+    crop: str | None = None  # the part of the input's pictures that was kept, as WxH+X+Y; None: all
     num_frames: int = 0
     num_reused: int = 0  # frames equal to the one before, whose luma was taken from it
     num_deinterlaced: int = 0
@@ -183,12 +184,15 @@ def find_condition(source: Source) -> Condition | None:
 
 def fit_size(source: Source, box: tuple[int, int]) -> tuple[int, int]:
     """`fit_box` for the source's pictures."""
-    return fit_box(source.tags.width, source.tags.height, box)
+    return fit_box((source.tags.width, source.tags.height), box, whole=source.whole_size)
 
 
-def fit_box(width: int, height: int, box: tuple[int, int]) -> tuple[int, int]:
-    """The even size inside `box` (width, height in pixels) with the shape of width x height; a side of 0 is free."""
-    factors = [wanted / have for wanted, have in zip(box, (width, height), strict=True) if wanted]
+def fit_box(size: tuple[int, int], box: tuple[int, int], *, whole: tuple[int, int] | None = None) -> tuple[int, int]:
+    """The even size of a picture of `size`, enlarged by what brings `whole` into `box`; a side of 0 is free. All are (width, height).
+
+    whole: the size before cropping, None for `size`. A film of 1080p has fewer rows without its bars, as on a Blu-ray.
+    """
+    (width, height), factors = size, [wanted / have for wanted, have in zip(box, whole or size, strict=True) if wanted]
     factor = min(factors)
     return max(2, round(width * factor / 2) * 2), max(2, round(height * factor / 2) * 2)
 
@@ -237,6 +241,7 @@ def fill(report: Report, source: Source, sink: Sink, started: float) -> None:
     """The part of a report that source and sink know."""
     count = source.count
     report.encoder = sink.encoder
+    report.crop = None if source.options.crop is None else str(source.options.crop)
     report.source, report.result = source.tags.describe(), sink.tags.describe()
     report.num_frames = sink.num_encoded
     report.num_deinterlaced, report.num_repaired_pts = count.num_deinterlaced, count.num_repaired_pts

@@ -19,6 +19,7 @@ from .libav import codec_library, library, pointer
 class Kind(IntEnum):
     """AVFrameSideDataType of libavutil/frame.h: the kinds that streamsr has an opinion of."""
 
+    PANSCAN = 0
     CAPTIONS = 1  # ATSC A53: CEA-608 and CEA-708
     STEREO3D = 2
     DISPLAY_MATRIX = 6

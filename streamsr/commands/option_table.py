@@ -90,6 +90,7 @@ PICTURE = (
     _value("strength", "upscale.strength", "S", "how much softness counts as damage, 0 to 1 (default: estimated)", values.share),
     _value("damage", "upscale.damage", "D", "how noisy or compressed the source is, 0 to 1 (default: estimated)", values.share),
     _choice("deinterlace", "source.deinterlace", Deinterlace, "default: as flagged in the frames"),
+    _value("crop", "source.crop", "C", "auto (without black bars), off, or WxH+X+Y (default: off)", values.crop),
     _value("start", "source.start_s", "T", "start time: seconds or h:mm:ss", values.seconds, is_config=False),
     _value("end", "source.end_s", "T", "end time (exclusive)", values.seconds, is_config=False),
     _value("frames", "source.num_frames", "N", "at most N frames", values.count),

@@ -17,8 +17,8 @@ from .option_table import OPTIONS, read_value, show_value
 ENVIRONMENT = "STREAMSR_CONFIG"  # names another file
 # what an option of `streamsr run` is for such material; the values are as on the command line
 RECIPES: dict[str, dict[str, str]] = {
-    "dvd": {"size": "1080p", "deinterlace": "auto", "look": "natural", "content": "film"},
-    "tv": {"size": "1080p", "deinterlace": "bob", "look": "natural", "content": "film"},
+    "dvd": {"size": "1080p", "deinterlace": "auto", "crop": "auto", "look": "natural", "content": "film"},
+    "tv": {"size": "1080p", "deinterlace": "bob", "crop": "auto", "look": "natural", "content": "film"},
     "phone": {"look": "natural"},
     "anime": {"look": "natural", "content": "animation"},
     "screen": {"look": "faithful", "strength": "0", "content": "screen", "crf": "16"},
@@ -26,6 +26,7 @@ RECIPES: dict[str, dict[str, str]] = {
 }
 _NOT_MINE = {"start", "end", "frames", "format", "restart", "recursive", "live", "report", "input-format", "input-size", "input-pix-fmt",
              "input-rate", "slate", "segment-time", "cluster", "work-folder"}  # fmt: skip  # of one input or output
+_RIVALS = {"scale", "size"}
 
 
 def config_file() -> Path:
@@ -81,6 +82,15 @@ def read_defaults(file: Path) -> dict[str, Any]:
     return found
 
 
+def own_defaults() -> dict[str, Any]:
+    """What the file and its recipe set, by the keys of the parser. Raises UsageError."""
+    own = read_defaults(config_file())
+    chosen = recipe_named(own["recipe"]) if "recipe" in own else {}
+    if chosen.keys() & _RIVALS:
+        own = {key: value for key, value in own.items() if key not in _RIVALS}
+    return own | chosen
+
+
 def apply_defaults(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> None:
     """Give the parser of `run` or `preview` the defaults of the file and of --for, before it reads the command line. Raises UsageError."""
     from ..errors import UsageError
@@ -96,11 +106,10 @@ def apply_defaults(parser: argparse.ArgumentParser, arguments: Sequence[str]) ->
             raise UsageError(f"--for {error}.") from error
     known = {action.dest for action in parser._actions}
     given = {word.partition("=")[0] for word in arguments}
-    rivals = {"scale", "size"}
     if given & {"--scale", "--size"}:  # one of them on the command line is not joined by the other
-        chosen, own = ({key: value for key, value in values.items() if key not in rivals} for values in (chosen, own))
-    elif chosen.keys() & rivals:
-        own = {key: value for key, value in own.items() if key not in rivals}
+        chosen, own = ({key: value for key, value in values.items() if key not in _RIVALS} for values in (chosen, own))
+    elif chosen.keys() & _RIVALS:
+        own = {key: value for key, value in own.items() if key not in _RIVALS}
     parser.set_defaults(**{key: value for key, value in (own | chosen).items() if key in known})
 
 

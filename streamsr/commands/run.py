@@ -102,13 +102,7 @@ def upscale(
     from ..outlook import learn
     from .progress import Display  # rich and av take longer to import than --help may take
 
-    if settings.sink.encode.realtime:
-        from ..realtime import choose_realtime
-
-        chosen, encode, why = choose_realtime(src, settings.upscale, settings.source, settings.sink.encode)
-        settings = replace(settings, upscale=chosen, sink=replace(settings.sink, encode=encode))
-        _log.info("real time: %s", why)
-
+    settings = settle_realtime(src, settings)
     outlooks: list[Outlook] = []
 
     def tell(outlook: Outlook) -> None:
@@ -139,6 +133,17 @@ def upscale(
     return report
 
 
+def settle_realtime(src: str, settings: RunOptions) -> RunOptions:
+    """The settings with what --realtime asks for."""
+    if not settings.sink.encode.realtime:
+        return settings
+    from ..realtime import choose_realtime
+
+    chosen, encode, why = choose_realtime(src, settings.upscale, settings.source, settings.sink.encode)
+    _log.info("real time: %s", why)
+    return replace(settings, upscale=chosen, sink=replace(settings.sink, encode=encode))
+
+
 def _wants_restart(message: str) -> bool:
     """Ask at a terminal whether to throw an unfinished job away; without one, no."""
     if sys.stdin is None or not sys.stdin.isatty() or not sys.stderr.isatty():
@@ -154,13 +159,18 @@ def summary(report: Report) -> str:
     size = f"{report.source['width']}x{report.source['height']} to {report.result['width']}x{report.result['height']}"
     return (
         f"{report.output}: {report.num_frames} frames {size} in {report.elapsed_s:.1f} s, {report.fps:.1f} fps, {speed:.2f}x real time, "
-        f"{report.model} on {report.engine} ({report.reason}), {report.encoder}{_fields(report)}{_parts(report)}"
+        f"{report.model} on {report.engine} ({report.reason}), {report.encoder}{_fields(report)}{_crop(report)}{_parts(report)}"
     )
 
 
 def _fields(report: Report) -> str:
     """What became of interlaced frames."""
     return f", {report.num_deinterlaced} interlaced frames deinterlaced" if report.num_deinterlaced else ""
+
+
+def _crop(report: Report) -> str:
+    """What was kept of each picture."""
+    return f", cropped to {report.crop}" if report.crop else ""
 
 
 def effort(report: Report) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from ..live.endpoint import Endpoint
+    from ..options import Crop
 
 _HEIGHTS = {"360p": 360, "480p": 480, "540p": 540, "720p": 720, "1080p": 1080, "1440p": 1440, "2160p": 2160, "4320p": 4320}
 _BOXES = {"2k": (2048, 1080), "4k": (3840, 2160), "uhd": (3840, 2160), "8k": (7680, 4320)}
@@ -49,6 +50,17 @@ def pixels(text: str) -> tuple[int, int]:
     if found is None or not all(0 < int(side) <= 65536 for side in found.groups()):
         raise argparse.ArgumentTypeError(f"{text!r} is not a size, such as 1440p, 4k or 2560x1440")
     return int(found.group(1)), int(found.group(2))
+
+
+def crop(text: str) -> Crop | Literal["auto"] | None:
+    from ..options import Crop
+
+    if text in ("auto", "off"):
+        return "auto" if text == "auto" else None
+    found = re.fullmatch(r"(\d{1,9})x(\d{1,9})\+(\d{1,9})\+(\d{1,9})", text, re.ASCII)
+    if found is None or not int(found[1]) or not int(found[2]):
+        raise argparse.ArgumentTypeError(f"{text!r} is not auto, off or WxH+X+Y, such as 720x432+0+72")
+    return Crop(*map(int, found.groups()))
 
 
 def rate(text: str) -> Fraction:

@@ -35,8 +35,8 @@ class DaliDecoder(Decoder):
         context = stream.codec_context
         if options.gpu is None:
             raise UsageError("--decoder dali gives pictures on a GPU, and the network runs on the CPU.", hint="give --device cuda:0 too")
-        if options.start_s is not None or options.deinterlace in ("on", "bob", "film"):
-            raise UsageError("--decoder dali takes neither --start nor --deinterlace on.", hint="--decoder nvdec and cpu do")
+        if options.start_s is not None or options.deinterlace in ("on", "bob", "film") or options.crop is not None:
+            raise UsageError("--decoder dali takes neither --start nor --crop nor --deinterlace on.", hint="--decoder nvdec and cpu do")
         if not Path(url).is_file():
             raise UsageError(f"--decoder dali reads local files, and {url} is none.", hint="--decoder nvdec and cpu read it")
         if context.pix_fmt not in (None, "yuv420p", "yuvj420p") or context.width % 2 or context.height % 2:

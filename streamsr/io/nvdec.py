@@ -67,6 +67,8 @@ def find_refusal(stream: av.VideoStream, options: SourceOptions) -> str | None:
         return f"its pictures are {what}; {', '.join(sorted(_PLANAR))} stay on the GPU"
     if context.width % 2 or context.height % 2:
         return f"{context.width}x{context.height} has an odd side"
+    if options.crop is not None:
+        return "pictures are cropped in host memory"
     if options.deinterlace in ("on", "bob", "film"):
         return f"--deinterlace {options.deinterlace} works in host memory"
     return None

@@ -1,17 +1,18 @@
 """Source: decoded frames of a file, an image sequence or a pipe, and the packets of its other streams.
 
-Order of the data: packets from FFmpeg -> decoder -> timestamps made whole -> bwdif where interlaced -> the range
-of --start/--end/--frames. Note [Shift]: what comes out is on the output's time line, `shift` seconds earlier than
+Order of the data: packets from FFmpeg -> decoder -> timestamps made whole -> bwdif where interlaced -> the crop -> the
+range of --start/--end/--frames. Note [Shift]: what comes out is on the output's time line, `shift` seconds earlier than
 the file's: the start of the range, or the start of a broadcast stream whose clock began before the recording.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
@@ -22,13 +23,16 @@ from av.stream import Disposition
 
 from ..errors import SourceError
 from ..frame import fetch
-from ..options import SourceOptions
+from ..options import Crop, SourceOptions
+from .black_bars import NUM_MOMENTS, find_picture
 from .clock import Clock
 from .containers import is_pattern
 from .coverage import Coverage
+from .crop import check_crop, cropped
 from .decoding import SourceCount, duration_s, packet_seconds
 from .deinterlace import deinterlace, rearrange
 from .frame_order import FrameOrder
+from .frame_samples import can_look_ahead, spread_frames
 from .input_container import count_untimed, has_restarts, open_input, pick_video, sequence_numbers
 from .nvdec import open_decoder
 from .pcm import trim_pcm
@@ -36,6 +40,7 @@ from .seeking import seek_key_frame
 from .tags import Tags, read_tags
 from .tracks import LONGEST_PRIMING_S, codec_name
 
+_BITMAP_TEXT = ("dvd_subtitle", "hdmv_pgs_subtitle", "dvb_subtitle", "xsub")
 _INTERLEAVE_S = 2  # how far streams of one file may lie apart
 
 
@@ -77,12 +82,13 @@ class Source:
                 num_missing = numbers[-1] - numbers[0] + 1 - len(numbers)
                 self.count.notes.append(f"{num_missing} numbers of the sequence are missing: its pictures close up")
             self._order = FrameOrder(self.stream, self.time_base)
+            self.other_streams = [stream for stream in self.container.streams if stream.index != self.stream.index]
+            self.options = replace(self.options, crop=self._settled_crop())
             self._num_untimed = 0  # pictures at the beginning that Matroska gives no time, because it is before 0
             if window is None and self.container.format.name.startswith("matroska"):
                 self._num_untimed = count_untimed(self.url, self.options)
             options = self.options
             self._decoder = open_decoder(self.stream, self.count, url=self.url, options=options)
-            self.other_streams = [stream for stream in self.container.streams if stream.index != self.stream.index]
             self._packets: deque[av.Packet] = deque()
             self._copied: set[int] = set()
             self._fields: set[int | None] = set()  # pts of frames on their way through the deinterlacer
@@ -92,7 +98,8 @@ class Source:
             self.start, self.end = self._range()  # seconds, on the output's time line; None: the input's own
             self._seek()
             self._input = self._carried_on(self._demux()) if has_restarts(self.container) else self._demux()
-            self._frames = self._progressive()
+            self.whole_size = 0, 0  # (width, height) before cropping
+            self._frames = self._cropped(self._progressive())
             self._first: av.VideoFrame | None = next(self._frames, None)
             if self._first is not None:
                 self.tags: Tags = read_tags(self.stream, fetch(self._first))
@@ -318,6 +325,34 @@ class Source:
             frames = deinterlace(frames, every_frame=self.options.deinterlace == "on")
         first = None if self._window is None else self._window.first
         return frames if first is None else self._from(first, frames)
+
+    def _settled_crop(self) -> Crop | None:
+        """The part of the pictures that is kept; "auto" is settled by what moments of the file show."""
+        crop = self.options.crop
+        if crop != "auto":
+            return crop
+        if not can_look_ahead(self.url):
+            self.count.notes.append(f"black bars were not looked for: --crop auto reads a file twice, and {self.url} is none")
+            return None
+        begin_s, end_s = self.options.start_s or 0.0, (self.container.duration or 0) / av.time_base
+        span = begin_s, min(end_s, self.options.end_s or end_s)
+        frames = spread_frames(self.url, self.options, self.stream.index, span, NUM_MOMENTS)
+        found = find_picture(frames, keeps_fields=self.options.deinterlace == "off")
+        if found is not None and any(codec_name(stream) in _BITMAP_TEXT for stream in self.other_streams):
+            words = "bitmap subtitles were drawn for the picture with its bars, players may squeeze them: --crop off keeps the bars"
+            self.count.notes.append(words)
+        return found
+
+    def _cropped(self, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+        first = next(frames, None)
+        if first is None:
+            return
+        self.whole_size = first.width, first.height
+        frames, crop = itertools.chain([first], frames), self.options.crop
+        if crop is not None and crop != "auto":
+            check_crop(crop, first, url=self.url)
+            frames = cropped(frames, crop)
+        yield from frames
 
     def _rearranged(self, frames: Iterator[av.VideoFrame], mode: Literal["bob", "film"]) -> Iterator[av.VideoFrame]:
         """Frames out of fields, with times that ascend; says at the end what became of how many."""

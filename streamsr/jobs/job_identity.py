@@ -36,6 +36,7 @@ def describe_job(spec: Spec, upscaler: Upscaler, options: SinkOptions) -> dict[s
         "--device": ",".join(spec.devices),
         "--precision": upscale.precision,
         "--deinterlace": source.deinterlace,
+        "--crop": str(source.crop),
         "--start": str(source.start_s),
         "--end": str(source.end_s),
         "--max-errors": str(source.max_errors),

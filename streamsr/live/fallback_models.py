@@ -97,7 +97,7 @@ class LiveModels:
         width, height = first.width, first.height
         self._shape = width / height
         if self._box is not None:
-            self._size = fit_box(width, height, self._box)
+            self._size = fit_box((width, height), self._box)
         else:
             upscaler = self._open(self._options)
             self._size = upscaler.output_size(width, height, planar_format(first.format.name))

@@ -11,7 +11,7 @@ from fractions import Fraction
 
 import av
 
-from ..errors import SourceError, StreamsrError
+from ..errors import SourceError, StreamsrError, UsageError
 from ..io.tags import Tags
 from ..options import LiveOptions, SourceOptions
 from .address import is_live
@@ -99,6 +99,9 @@ class LiveSource:
                 self._serve()
             except SourceError as error:
                 failure = error
+            except UsageError as error:  # of options that only the pictures could show to be wrong
+                self.failure = error
+                break
             except Exception as error:  # a fault of ours must not end the thread in silence: the loop raises it
                 self.failure = SourceError(f"{redact_text(str(error), self.url)} ({type(error).__name__})")
                 break
@@ -154,6 +157,8 @@ class LiveSource:
             self._audio_codecs = session.audio_codecs
             if session.num_silent:
                 facts.notes.append(f"{session.num_silent} announced audio stream(s) had not begun at the start and were left out")
+            if self.options.crop == "auto":
+                facts.notes.append("black bars stay: --crop auto is for files; --crop WxH+X+Y is for live streams, too")
             facts.tags = tags
         else:
             self._telemetry.reconnected("source")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import av
 import av.error
 
 from ..errors import SourceError, UsageError
+from ..io.crop import check_crop, cropped
 from ..io.decoding import Decoder, SourceCount, packet_seconds
 from ..io.deinterlace import deinterlace
 from ..io.input_container import open_input, pick_video
@@ -126,6 +128,7 @@ class Session:
             raise UsageError(f"--deinterlace {self.options.deinterlace} is for files.", hint="auto, on and off are for live streams, too")
         if self.options.deinterlace != "off":
             frames = deinterlace(frames, every_frame=self.options.deinterlace == "on")
+        frames = self._cropped(frames)
         media_s: float | None = None
         for frame in frames:
             yield from self._take_audio()
@@ -137,6 +140,17 @@ class Session:
                 media_s = (0.0 if media_s is None else media_s) + 1 / float(self.rate)
             yield Arrival(frame, media_s, arrived, fresh)
         yield from self._take_audio()
+
+    def _cropped(self, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+        """A part of the pictures; all of them where bars would have to be found, which takes moments that are not there yet."""
+        crop, first = self.options.crop, next(frames, None)
+        if first is None:
+            return
+        frames = itertools.chain([first], frames)
+        if crop is not None and crop != "auto":
+            check_crop(crop, first, url=redact(self.url))
+            frames = cropped(frames, crop)
+        yield from frames
 
     def _take_audio(self) -> Iterator[Arrival]:
         while self._audio:

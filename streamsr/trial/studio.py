@@ -8,7 +8,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from time import perf_counter
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import av
 
@@ -23,7 +23,7 @@ from ..io.encoder_settings import Encoding
 from ..io.moments import origin_of, read_at
 from ..io.source import Source
 from ..models import RESIZE, Form
-from ..options import Deinterlace, RunOptions, SourceOptions, UpscaleOptions
+from ..options import Crop, Deinterlace, RunOptions, SourceOptions, UpscaleOptions
 from ..outlook import Outlook, look_ahead
 from ..pipeline import find_condition, fit_box
 from ..resample import planar_format
@@ -42,6 +42,7 @@ class Setting:
 
     upscale: UpscaleOptions
     deinterlace: Deinterlace = "auto"
+    crop: Crop | Literal["auto"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,10 @@ class Video:
     origin: Fraction  # seconds on the time line of its frames
     rate: Fraction
     num_frames: int | None
-    width: int
+    width: int  # of the pictures, after cropping
     height: int
+    whole_size: tuple[int, int]  # (width, height) before cropping
+    crop: Crop | None
     form: Form | None
     condition: Condition | None  # as a run of the whole video is told
     bit_rate_bps: float | None  # of the video
@@ -92,7 +95,7 @@ class Studio:
         self.moments = moments
         self._source = source
         self._lock = threading.Lock()
-        self._videos: dict[str, Video] = {}
+        self._videos: dict[Hashable, Video] = {}
         self._frames: Kept[list[av.VideoFrame]] = Kept(_FRAMES)
         self._engines: Kept[Upscaler] = Kept(_ENGINES)
         self._shots: Kept[Shot] = Kept(_SHOTS)
@@ -107,18 +110,21 @@ class Studio:
                 upscaler.close()
             self._engines.clear()
 
-    def video(self, url: str) -> Video:
-        """Raises SourceError."""
-        if url not in self._videos:
-            with Source(url, replace(self._source, start_s=None, end_s=None, num_frames=None)) as source:
+    def video(self, url: str, crop: Crop | Literal["auto"] | None = None) -> Video:
+        """Raises SourceError, and UsageError for what cannot be cut out of its pictures."""
+        key = url, crop
+        if key not in self._videos:
+            with Source(url, replace(self._source, start_s=None, end_s=None, num_frames=None, crop=crop)) as source:
                 tags = source.tags
                 rate = source.stream.bit_rate or source.container.bit_rate
-                self._videos[url] = Video(
-                    origin_of(source), source.rate, source.expected_frames, tags.width, tags.height,
+                settled = source.options.crop
+                assert settled != "auto"
+                self._videos[key] = Video(
+                    origin_of(source), source.rate, source.expected_frames, tags.width, tags.height, source.whole_size, settled,
                     form_of(source), find_condition(source),
                     float(rate) if rate else None, source.stream.sample_aspect_ratio or Fraction(1), source.interlaced,
                 )  # fmt: skip
-        return self._videos[url]
+        return self._videos[key]
 
     def shoot(self, number: int, setting: Setting) -> Shot:
         """Moment number `number`, before and after. Raises what opening and upscaling raise."""
@@ -131,7 +137,8 @@ class Studio:
 
     def look_ahead(self, url: str, run: RunOptions, shot: Shot, output: str) -> Outlook:
         """What a whole run would take, by the time that a moment took. Raises what opening raises."""
-        with self._lock, Source(url, replace(self._source, deinterlace=run.source.deinterlace)) as source:
+        crop = self.video(url, run.source.crop).crop
+        with self._lock, Source(url, replace(self._source, deinterlace=run.source.deinterlace, crop=crop)) as source:
             upscaler, size = self._upscaler(run.upscale), (shot.after.width, shot.after.height)
             pix_fmt, form = planar_format(source.tags.pix_fmt), find_format(output, run.sink.format)
             encoder = Encoding.choose(source, size, pix_fmt, output=form, wanted=run.sink.encode).encoder
@@ -141,10 +148,10 @@ class Studio:
             return look_ahead(source, upscaler, encoding, size, deinterlace=run.source.deinterlace, frame_s=shot.frame_s)
 
     def _make(self, moment: Moment, setting: Setting) -> Shot:
-        video = self.video(moment.url)
+        video = self.video(moment.url, setting.crop)
         upscaler = self._upscaler(setting.upscale)
         box = setting.upscale.size
-        size = None if box is None else fit_box(video.width, video.height, box)
+        size = None if box is None else fit_box((video.width, video.height), box, whole=video.whole_size)
         scale = setting.upscale.scale if size is None else size[0] / video.width
         upscaler.turn_to(scale, size=size, form=video.form, condition=video.condition)
         frames = self._read(moment, video, setting.deinterlace, _RUN_IN if upscaler.is_recurrent else 0)
@@ -178,10 +185,10 @@ class Studio:
         return self._engines[key]
 
     def _read(self, moment: Moment, video: Video, deinterlace: Deinterlace, run_in: int) -> list[av.VideoFrame]:
-        key = moment, deinterlace, run_in
+        key = moment, deinterlace, video.crop, run_in
         if key not in self._frames:
             first = max(float(video.origin), float(video.origin) + moment.time_s - run_in / float(video.rate))
-            source = replace(self._source, deinterlace=deinterlace)
+            source = replace(self._source, deinterlace=deinterlace, crop=video.crop)
             found = read_at(moment.url, first, origin=video.origin, rate=video.rate, num_frames=run_in + 1, options=source)
             if not found:
                 raise SourceError(f"{moment.url} has no frame at {moment.time_s:g} s.", hint="give an earlier --at")

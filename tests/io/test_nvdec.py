@@ -22,7 +22,7 @@ from streamsr.frame import fetch
 from streamsr.io import nvdec
 from streamsr.io.decoding import open_context
 from streamsr.io.source import Source
-from streamsr.options import SourceOptions
+from streamsr.options import Crop, SourceOptions
 
 ON_GPU = SourceOptions(gpu=0)
 EXTERNAL = av.error.ExternalError(542398533, "Generic error in an external library", "cuvid")
@@ -93,6 +93,15 @@ def test_what_it_cannot_do_is_decoded_on_the_cpu_and_said(install: Install, tmp_
     assert made == []
     with pytest.raises(SourceError, match="NVDEC cannot decode it"):
         read(clip, SourceOptions(gpu=0, decoder="nvdec"))
+
+
+def test_cropped_pictures_are_decoded_on_the_cpu_and_whole_ones_are_not(install: Install, clip: Path) -> None:
+    install()
+    frames, source = read(clip, SourceOptions(gpu=0, crop=Crop(32, 32, 16, 8)))
+    assert {(frame.width, frame.height) for frame in frames} == {(32, 32)}
+    assert "cropped in host memory" in source.count.notes[0]
+    _, source = read(clip, SourceOptions(gpu=0, crop="auto"))
+    assert source.count.notes == []  # it has no bars
 
 
 def test_an_odd_size_is_decoded_on_the_cpu(install: Install, tmp_path: Path) -> None:
