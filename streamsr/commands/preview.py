@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import shlex
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +17,10 @@ from .option_table import DEFAULTS, OPTIONS, Option
 if TYPE_CHECKING:
     from ..live.http_server import Server
     from ..trial.page import Desk, Words
+    from ..trial.runner import Tell
     from ..trial.studio import Setting, Shot, Studio
+
+_log = logging.getLogger("streamsr.commands.preview")
 
 HELP = "look at moments of a video, source and result, before the whole run"
 EPILOG = """examples:
@@ -80,6 +85,8 @@ def _serve(options: argparse.Namespace, studio: Studio, desk: Desk) -> int:
     from ..live.command_line import hide_arguments
     from ..live.endpoint import check_access
     from ..trial.page import serve_trial
+    from ..trial.runner import Runner
+    from .progress import words as progress_words
     from .signals import stop_on_signals
 
     token = options.token
@@ -88,13 +95,15 @@ def _serve(options: argparse.Namespace, studio: Studio, desk: Desk) -> int:
         token = resolve(token)
     check_access(options.listen, token, option="--listen")
     stop = stop_on_signals()
-    with serve_trial(options.listen, studio, desk, token=token) as server:
+    with Runner(progress_words) as runner, serve_trial(options.listen, studio, desk, runner, token=token) as server:
         announce(server, "preview")
         if options.open:
             import webbrowser
 
             webbrowser.open(server.url)
         stop.wait()
+    if runner.standing.state == "cancelled":
+        _log.info("%s: cancelled; nothing of it was kept", runner.standing.output)
     return 0
 
 
@@ -115,6 +124,7 @@ def open_desk(given: Mapping[str, Any], studio: Studio) -> Desk:
     from ..trial.page import Desk
     from ..trial.studio import Setting
 
+    base = DEFAULTS | recipes.own_defaults()
     def settled(words: Words) -> dict[str, Any]:
         found = dict(given)
         for name, text in words.items():
@@ -132,12 +142,22 @@ def open_desk(given: Mapping[str, Any], studio: Studio) -> Desk:
 
     def read(words: Words) -> Setting:
         run = option_table.run_options(settled(words), studio.moments[0].url)
-        return Setting(run.upscale, run.source.deinterlace)
+        return Setting(run.upscale, run.source.deinterlace, run.source.crop)
+
+    def output(url: str, words: Words) -> str:
+        chosen = settled(words)
+        return output_name(url, text_of(OPTIONS["size"], chosen["size"])[0] if chosen["size"] else f"{chosen['scale']:g}x")
 
     def command(url: str, words: Words) -> str:
-        chosen = settled(words)
-        output = output_name(url, "x".join(map(str, chosen["size"])) if chosen["size"] else f"{chosen['scale']:g}x")
-        return shlex.join(["streamsr", "run", url, output, *arguments(chosen)])
+        return shlex.join(["streamsr", "run", url, output(url, words), *arguments(settled(words), base)])
+
+    def run(url: str, words: Words, target: str, stop: threading.Event, tell: Tell) -> str:
+        from ..jobs.job import run as run_job
+        from .run import settle_realtime, summary
+
+        settings = settle_realtime(url, option_table.run_options(settled(words), url))
+        report = run_job(url, target, options=settings, on_progress=tell, stop=stop)
+        return ". ".join([summary(report), report.account.line(), *report.notes])
 
     def expect(url: str, words: Words, shot: Shot) -> str:
         if studio.video(url).form == "picture":
@@ -146,7 +166,7 @@ def open_desk(given: Mapping[str, Any], studio: Studio) -> Desk:
         run = option_table.run_options(chosen, url)
         return studio.look_ahead(url, run, shot, output_name(url, "")).expected()
 
-    return Desk(switches(given), read, command, expect)
+    return Desk(switches(given), read, command, expect, output, run)
 
 
 def switches(given: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -168,19 +188,24 @@ def switches(given: Mapping[str, Any]) -> list[dict[str, Any]]:
         found.append({"name": "strength", "label": "Strength", "kind": "range", "value": value, "models": told})
     found.append({"name": "deinterlace", "label": "Deinterlace", "kind": "choice", "choices": list(OPTIONS["deinterlace"].choices),
                   "value": given["deinterlace"]})  # fmt: skip
+    crop = str(given["crop"] or "off")
+    found.append({"name": "crop", "label": "Crop", "kind": "choice", "choices": list(dict.fromkeys(["off", "auto", crop])), "value": crop})
     size = f"{given['scale']:g}x" if given["size"] is None else text_of(OPTIONS["size"], given["size"])[0]
     sizes = list(_SIZES) if size in _SIZES else [size, *_SIZES]
     found.append({"name": "size", "label": "Size", "kind": "choice", "choices": sizes, "value": size})
     return found
 
 
-def arguments(given: Mapping[str, Any]) -> list[str]:
-    """The options that differ from their defaults, as on the command line."""
+def arguments(given: Mapping[str, Any], base: Mapping[str, Any]) -> list[str]:
+    """The options that differ from `base`, what they are on a command line without them, as on the command line."""
     found = []
     for option in OPTIONS.values():
         value = given[option.key]
-        if value == option.default or (option.name == "scale" and given["size"] is not None):
-            continue
+        if option.name == "scale":
+            if given["size"] is not None or (base["size"] is None and value == base["scale"]):
+                continue
+        elif value == base[option.key] or value in (False, []) or (value is None and option.name != "crop"):
+            continue  # of what is not said, there are no words on the command line
         for text in text_of(option, value):
             found += [f"--{option.name}", text] if text else [f"--{option.name}"]
     return found
@@ -192,15 +217,16 @@ def text_of(option: Option, value: Any) -> list[str]:
         return [""]
     if option.kind == "pairs":
         return [f"{key}={item}" for key, item in value]
-    if isinstance(value, tuple):
+    if isinstance(value, tuple) and len(value) == 2:
         return [f"{value[1]}p" if not value[0] else "x".join(map(str, value))]
-    return [f"{value:g}" if isinstance(value, float) else str(value)]
+    return [f"{value:g}" if isinstance(value, float) else "off" if value is None else str(value)]
 
 
 def output_name(url: str, size: str) -> str:
-    """A name beside the input."""
+    """A name beside the input, of no file that there is."""
     from ..errors import StreamsrError
     from ..io.containers import find_format
+    from ..trial.runner import free_name
 
     path = Path(url)
     try:
@@ -208,6 +234,6 @@ def output_name(url: str, size: str) -> str:
         suffix = path.suffix
     except StreamsrError:
         suffix = ".mkv"
-    return str(path.with_name(f"{path.stem}-{size}{suffix}"))
+    return str(free_name(path.with_name(f"{path.stem}-{size}{suffix}")))
 
 

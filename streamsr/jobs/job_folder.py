@@ -78,6 +78,14 @@ def discard(target: str, work: str | None, reason: str, *, restart: bool) -> Non
     _remove(target, work)
 
 
+def throw_away(target: str) -> None:
+    """Delete all that an unfinished run of this output has left: its partial file and its segments. Raises SinkError where one is at it."""
+    with OutputLock(target):
+        partial_name(Path(target)).unlink(missing_ok=True)
+        if (work_folder(target) / NAME).is_file():
+            _remove(target, None)
+
+
 def remove_damaged(folder: Path) -> None:
     """Remove a journal that cannot be used, before a job that does not need it."""
     try:

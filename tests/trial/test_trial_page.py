@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from media import STREAMSR, make_clip, streamsr
+from media import STREAMSR, make_clip, streamsr, times
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
-from web import get, until
+from web import get, post, until
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 
@@ -104,6 +104,47 @@ def test_what_cannot_be_made_is_said(page: webdriver.Chrome, url: str) -> None:
     assert "none of" in get(f"{url}api/shot?moment=0&deinterlace=maybe").text
     assert "0.1 to 16" in get(f"{url}api/shot?moment=0&size=99x").text
     assert "no model 'nothing'" in get(f"{url}api/shot?moment=0&model=nothing").text
+
+
+def test_run_makes_what_the_command_line_says(page: webdriver.Chrome, clip: Path) -> None:
+    command, output = page.find_element(By.ID, "command").text, clip.with_name("a 'clip'-2x.mp4")
+    page.find_element(By.ID, "run").click()
+    until(lambda: "account balanced" in page.find_element(By.ID, "words").text)
+    assert len(times(output)) == 75
+    assert not page.find_element(By.ID, "cancel").is_displayed()
+    until(lambda: page.find_element(By.ID, "command").text == command.replace("-2x.mp4", "-2x-2.mp4"))  # a name that does not exist yet
+    page.find_element(By.ID, "run").click()
+    until(lambda: clip.with_name("a 'clip'-2x-2.mp4").exists())
+    assert output.read_bytes() == clip.with_name("a 'clip'-2x-2.mp4").read_bytes()
+    for made in clip.parent.glob("*-2x*.mp4"):
+        made.unlink()
+
+
+def test_a_run_shows_its_progress_and_is_cancelled(page: webdriver.Chrome, clip: Path, url: str) -> None:
+    before = sorted(clip.parent.iterdir())
+    Select(page.find_element(By.NAME, "size")).select_by_value("1440p")
+    until(lambda: "--size 1440p" in page.find_element(By.ID, "command").text)
+    page.find_element(By.ID, "run").click()
+    until(lambda: "/75 frames" in page.find_element(By.ID, "words").text)
+    assert 0 < float(page.find_element(By.ID, "bar").get_attribute("value") or 0) < 75
+    assert post(f"{url}api/run", {"moment": 0, "chosen": {}}).status == 409
+    page.refresh()  # the run goes on, and is found again
+    until(lambda: page.find_element(By.ID, "cancel").is_displayed())
+    page.find_element(By.ID, "cancel").click()
+    until(lambda: "Cancelled" in page.find_element(By.ID, "words").text)
+    assert sorted(clip.parent.iterdir()) == before
+
+
+def test_only_the_page_itself_can_run(url: str, clip: Path) -> None:
+    body = {"moment": 0, "chosen": {}}
+    for path in ("api/run", "api/cancel"):
+        assert post(f"{url}{path}", body, {"content-type": "text/plain"}).status == 400  # what a form of another site can send
+        assert post(f"{url}{path}", body, {"Sec-Fetch-Site": "cross-site"}).status == 403
+        assert post(f"{url}{path}", body, {"Host": "attacker.example"}).status == 403
+    without_choice, of_no_moment = {"moment": 0}, [{"moment": number, "chosen": {}} for number in (2, -1, "x", None)]
+    for wrong in (*of_no_moment, without_choice, {"moment": 0, "chosen": {"size": "99x"}}, [], 3):
+        assert post(f"{url}api/run", wrong).status == 400, wrong
+    assert list(clip.parent.iterdir()) == [clip]
 
 
 def test_other_sites_and_names_are_refused(url: str) -> None:
