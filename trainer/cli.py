@@ -42,7 +42,7 @@ class Sr:
     charbonnier_eps: float | None = None  # in units of the [0, 1] range; 0.1 is nearly a squared error
     init_from: pathlib.Path | None = None  # run, checkpoint or exported float32 network that seeds the weights
     resume: bool = True  # continue when the run folder has a checkpoint
-    device: str = "auto"
+    device: str = "auto"  # cpu, cuda, cuda:1, mps
     precision: str = "32-true"  # Lightning's; bf16-mixed leaves results slightly dark
     save_every: int = 2000
     validate_every: int = 5000
@@ -206,6 +206,7 @@ class Ship:
     scenes: pathlib.Path = pathlib.Path(".cache/trainer/scenes")  # prepared scenes, shared by runs
     rounds: int = 2  # scenes of each photograph
     threads: int = 1  # torch threads
+    device: str = "cpu"  # or cuda, cuda:1, auto
     extend: float = 1.0  # factor on the steps of every stage
     seed_from: pathlib.Path | None = pathlib.Path("streamsr/weights")  # exported models that a stage without a run starts from
     trained_on: str = "photographs of the trainer's user"  # data sets and licences, for the descriptions
@@ -216,7 +217,7 @@ class Ship:
 
         facts = (("trained_on", self.trained_on), ("hardware", self.hardware))
         options = ShipOptions(
-            self.data, self.runs, self.scenes, self.out, self.rounds, self.threads, self.extend, self.seed_from, facts
+            self.data, self.runs, self.scenes, self.out, self.rounds, self.threads, self.device, self.extend, self.seed_from, facts
         )
         self.out.mkdir(parents=True, exist_ok=True)
         ship(self.stages, options)
@@ -260,7 +261,7 @@ class MetricCommand:
     jurors: int = 4  # networks whose opinions are averaged, each pretrained from a seed of its own
     encoder: str = "efficientnet_lite0"  # or resnet34
     encoder_weights: str = "pretrained"  # or random, or a weight file
-    device: str = "cpu"  # of the pretraining, such as cuda
+    device: str = "cpu"  # of the pretraining: cuda, cuda:1, auto
     folds: int | None = None  # by default every content is left out once
     threads: int | None = None  # torch threads; default torch's own
     ship: pathlib.Path | None = None  # folder for the ONNX file and its description
@@ -269,6 +270,7 @@ class MetricCommand:
     def run(self) -> None:
         import torch
 
+        from trainer.devices import find_device
         from trainer.metric.experiment import StudyOptions, study
         from trainer.metric.pretrain import PretrainRecipe
         from trainer.metric.refine import refine
@@ -282,7 +284,7 @@ class MetricCommand:
         weights = self.encoder_weights if self.encoder_weights in ("pretrained", "random") else pathlib.Path(self.encoder_weights)
         options = StudyOptions(
             self.out, self.cache, self.encoder, weights, self.reach, self.jurors,  # type: ignore[arg-type]
-            self.photos, self.device, self.folds,
+            self.photos, str(find_device(self.device)), self.folds,
         )  # fmt: skip
         recipe = PretrainRecipe(steps=self.steps, window=self.window, lr=self.lr)
         return self._finish(study(self.distorted, self.opinions, images, recipe, options))

@@ -11,6 +11,7 @@ from streamsr.models import load_spec
 from trainer.condition_fit import fit, with_estimates
 from trainer.data.photos import list_photos
 from trainer.data.scene_pool import load_pool, make_pool
+from trainer.devices import find_device
 from trainer.export.export_stage import export_stage, file_stem, load_stage
 from trainer.export.onnx_luma_chroma import weights_of_onnx
 from trainer.stage_loop import train
@@ -29,6 +30,7 @@ class ShipOptions:
     out: pathlib.Path  # where the models go
     rounds: int = 2  # scenes of each photograph
     threads: int = 1
+    device: str = "cpu"  # see trainer.devices
     extend: float = 1.0  # factor on the steps of every stage
     seed_from: pathlib.Path | None = None  # exported models that a stage without a run starts from, where it holds one
     facts: tuple[tuple[str, Any], ...] = ()  # further entries of the descriptions, such as what they were trained on
@@ -37,6 +39,7 @@ class ShipOptions:
 def ship(names: Sequence[str], options: ShipOptions) -> None:
     """Train and export the stages of these names, or all; Ctrl-C saves."""
     torch.set_num_threads(options.threads)
+    device = find_device(options.device)
     for name in names or STAGES:
         stage = stage_named(name)
         stage = replace(stage, steps=round(stage.steps * options.extend))
@@ -48,7 +51,7 @@ def ship(names: Sequence[str], options: ShipOptions) -> None:
             print(f"{ESTIMATOR}: errors {fit(training, validation, estimator)}", flush=True)
         training = with_estimates(training, estimator)
         weights = None if (options.runs / stage.name / "last.ckpt").is_file() else _first_weights(stage, options)
-        train(stage, training, validation, options.runs / stage.name, seed_weights=weights)
+        train(stage, training, validation, options.runs / stage.name, seed_weights=weights, device=device)
         export(stage, options)
 
 

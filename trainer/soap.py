@@ -29,7 +29,7 @@ class Soap(torch.optim.Optimizer):
         grad = param.grad.reshape(len(param), -1)  # type: ignore[union-attr]
         state = self.state[param]
         if not state:
-            state |= {"step": torch.zeros(()), "mean": torch.zeros_like(grad), "square": torch.zeros_like(grad)}
+            state |= {"step": 0, "mean": torch.zeros_like(grad), "square": torch.zeros_like(grad)}
             for side, covariance in (("left", grad @ grad.T), ("right", grad.T @ grad)):
                 state[side] = covariance
                 state[f"{side}_basis"] = torch.linalg.eigh(covariance.double())[1].to(covariance)  # float32 gave NaN for a sparse one
@@ -39,7 +39,7 @@ class Soap(torch.optim.Optimizer):
         turned = left.T @ grad @ right
         state["mean"].lerp_(grad, 1 - beta)
         state["square"].lerp_(turned * turned, 1 - beta)
-        step = int(state["step"])
+        step = int(state["step"])  # a tensor in checkpoints of before
         unbiased = 1 - beta**step
         update = (left.T @ state["mean"] @ right / unbiased) / ((state["square"] / unbiased).sqrt() + eps)
         param.add_((left @ update @ right.T).view_as(param), alpha=-lr)

@@ -25,6 +25,7 @@ from trainer.trainer_error import TrainerError
 FORMAT = 3
 LOG_EVERY, CHECK_EVERY = 100, 2000  # steps
 NUM_CHECKED = 24  # validation scenes
+CPU = torch.device("cpu")
 
 
 def learning_rate(step: int, stage: Stage) -> float:
@@ -62,9 +63,10 @@ def fidelity(made: Tensor, target: Tensor, stage: Stage) -> Tensor:
 
 
 def train(
-    stage: Stage, training: list[Scene], validation: list[Scene], run: pathlib.Path, *, seed_weights: dict[str, Tensor] | None = None
-) -> nn.Module:
-    """Train to `stage.steps`, from the checkpoint in `run` where there is one, and return the averaged network.
+    stage: Stage, training: list[Scene], validation: list[Scene], run: pathlib.Path, *, seed_weights: dict[str, Tensor] | None = None,
+    device: torch.device = CPU,
+) -> nn.Module:  # fmt: skip
+    """Train to `stage.steps`, from the checkpoint in `run` where there is one, and return the averaged network, on the CPU.
 
     Ctrl-C and SIGTERM save, and raise KeyboardInterrupt.
     """
@@ -73,6 +75,7 @@ def train(
     batches = Batches(training, scale=stage.scale, batch=stage.batch, crop=stage.crop, seed=stage.seed)
     if seed_weights is not None:
         seed(net, seed_weights, batches)
+    net = net.to(device)
     average = copy.deepcopy(net)
     optimiser = Soap(net.parameters(), lr=stage.lr)
     step, seconds, last = 0, 0.0, run / "last.ckpt"
@@ -84,7 +87,7 @@ def train(
         batches.rng.bit_generator.state = state["rng"]
         step, seconds = state["step"], state["seconds"]
         print(f"{stage.name}: goes on from step {step}", flush=True)
-    began, loss_sum, stopped = time.monotonic() - seconds, 0.0, []
+    began, loss_sum, stopped = time.monotonic() - seconds, torch.zeros((), device=device), []
     handlers = {number: signal.signal(number, lambda *_: stopped.append(True)) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def save() -> None:
@@ -99,7 +102,7 @@ def train(
         while step < stage.steps and not stopped:
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(step, stage)
-            x, y = batches.draw()
+            x, y = (part.to(device) for part in batches.draw())
             loss = fidelity(net(x), y, stage)
             optimiser.zero_grad()
             loss.backward()
@@ -109,13 +112,13 @@ def train(
             with torch.no_grad():
                 keep = min(stage.ema, (1 + step) / (10 + step))  # a young average follows quickly
                 torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), 1 - keep)
-            loss_sum += float(loss.detach())
+                loss_sum += loss  # read now and then: that waits for the device
             if step % LOG_EVERY == 0:
-                rate = step / (time.monotonic() - began)
-                print(f"{stage.name} step {step}/{stage.steps} loss {loss_sum / LOG_EVERY:.5f} {rate:.1f} steps/s", flush=True)
-                if not np.isfinite(loss_sum):
-                    raise TrainerError(f"{stage.name}: the loss is {loss_sum} at step {step}; {str(last)!r} holds a good one. Lower lr.")
-                loss_sum = 0.0
+                mean, rate = float(loss_sum) / LOG_EVERY, step / (time.monotonic() - began)
+                print(f"{stage.name} step {step}/{stage.steps} loss {mean:.5f} {rate:.1f} steps/s", flush=True)
+                if not np.isfinite(mean):
+                    raise TrainerError(f"{stage.name}: the loss is {mean} at step {step}; {str(last)!r} holds a good one. Lower lr.")
+                loss_sum.zero_()
             if step % CHECK_EVERY == 0 or step == stage.steps:
                 print(f"{stage.name} step {step} " + told(check(average, validation, stage)), flush=True)
                 save()
@@ -126,16 +129,17 @@ def train(
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    return average.eval()
+    return average.cpu().eval()
 
 
 @torch.no_grad()
 def check(net: nn.Module, scenes: list[Scene], stage: Stage) -> dict[str, float]:
     """Mean gain in dB of PSNR over bicubic luma and linear chroma, of clean ways and of the others, on the middle of scenes."""
     found: dict[str, list[float]] = {"clean_y": [], "clean_c": [], "found_y": [], "found_c": []}
+    device = next(net.parameters()).device
     for scene in scenes[:NUM_CHECKED]:
         for way in range(len(scene.ly)):
-            x, y = (torch.from_numpy(part)[None] for part in cut(scene, way, 0, stage.scale, 16, 16, 112))
+            x, y = (torch.from_numpy(part)[None].to(device) for part in cut(scene, way, 0, stage.scale, 16, 16, 112))
             luma, chroma = split(net(x).clamp(0, 1), stage.scale)
             target_luma, target_chroma = split(y, stage.scale)
             plain = functional.interpolate(x[:, :1], scale_factor=stage.scale, mode="bicubic").clamp(0, 1)

@@ -23,6 +23,7 @@ from trainer.data.pair_cache import PairCache
 from trainer.data.pair_sources import Source
 from trainer.data.rgb_pairs import ColourSampler
 from trainer.data.sequences import SequenceSampler
+from trainer.devices import lightning_device
 from trainer.losses.fidelity import SMALLEST
 from trainer.losses.perception import open_perception, scheduled_share
 from trainer.metric_guard import Guard, open_guard
@@ -42,7 +43,7 @@ class LoopOptions:
     """How to run, as opposed to what to train."""
 
     out: pathlib.Path  # run folder: last.ckpt, TensorBoard events
-    device: str = "auto"  # Lightning accelerator: auto, cpu, cuda, mps
+    device: str = "auto"  # see trainer.devices
     # Lightning precision. Not bf16-mixed: its gradients were 20 to 50 % off here, and left results a third of an 8-bit code too dark
     precision: str = "32-true"
     resume: bool = True  # continue from last.ckpt when the run folder has one
@@ -70,9 +71,8 @@ def train(recipe: Recipe, training: Source, validation: PairCache, options: Loop
             f"crop is {recipe.crop}: targets of {recipe.crop * recipe.scale} pixels are too small for the fidelity terms, which take "
             f"{SMALLEST}. Give a larger --crop, or --information-weight 0 --detail-weight 0."
         )
-    fabric = Fabric(
-        accelerator=options.device, devices=options.devices, num_nodes=options.nodes, precision=options.precision  # type: ignore[arg-type]
-    )
+    accelerator, devices = lightning_device(options.device, options.devices)
+    fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=options.nodes, precision=options.precision)  # type: ignore[arg-type]
     fabric.launch()
     # before the seed is set: a network starts from the same weights with and without a metric
     perception, guard = open_perception(recipe, options.metric, fabric.device), open_guard(recipe)
