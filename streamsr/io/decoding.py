@@ -25,7 +25,6 @@ class SourceCount:
     num_decoded: int = 0  # frames delivered
     num_outside: int = 0  # decoded, but outside --start/--end
     num_corrupt_packets: int = 0
-    num_corrupt_frames: int = 0  # decoded and delivered, flagged by the decoder as damaged
     num_repaired_pts: int = 0  # missing or not increasing; a later time was given
     num_deinterlaced: int = 0
     first_error: str | None = None
@@ -137,9 +136,7 @@ class Decoder:
         return [frame for frame in found if frame.pts is not None and (last is None or frame.pts > last)]
 
     def _deliver(self, frames: list[av.VideoFrame]) -> list[av.VideoFrame]:
-        for frame in frames:
-            self.count.num_corrupt_frames += frame.is_corrupt
-            self._delivered.append(frame.pts)
+        self._delivered.extend(frame.pts for frame in frames)
         return frames
 
     def _wants_libvpx(self) -> bool:

@@ -60,11 +60,34 @@ _CHAINS = {
 }
 
 
-def rearrange(frames: Iterable[av.VideoFrame], mode: Literal["bob", "film"], *, rate: Fraction) -> Iterator[av.VideoFrame]:
-    """Frames of another number, with times of their own: more for "bob", fewer for "film". See _CHAINS.
+def rearrange(
+    frames: Iterable[av.VideoFrame], mode: Literal["bob", "film"], *, rate: Fraction, notes: list[str]
+) -> Iterator[av.VideoFrame]:
+    """Frames of another number, with ascending times of their own: more for "bob", fewer for "film". See _CHAINS.
 
-    rate: nominal frames per second of what comes in. Raises SourceError for pictures that FFmpeg's filters do not take.
+    rate: nominal frames per second of what comes in. notes: gets the numbers at the end.
+    Raises SourceError for pictures that FFmpeg's filters do not take.
     """
+    num_in = num_out = 0
+    last: int | None = None
+
+    def counted() -> Iterator[av.VideoFrame]:
+        nonlocal num_in
+        for frame in frames:
+            num_in += 1
+            yield frame
+
+    for frame in _filtered(counted(), mode, rate):
+        if frame.pts is None or (last is not None and frame.pts <= last):
+            frame.pts = 0 if last is None else last + 1
+        last, num_out = frame.pts, num_out + 1
+        yield frame
+    what = "every field became a frame" if mode == "bob" else "3:2 pulldown was undone"
+    notes.append(f"--deinterlace {mode}: {what}, {num_out} frames of {num_in}")
+
+
+def _filtered(frames: Iterable[av.VideoFrame], mode: Literal["bob", "film"], rate: Fraction) -> Iterator[av.VideoFrame]:
+    """What the filters make, which start anew where the size or pixel format changes."""
     graph: Graph | None = None
     shape: tuple[int, int, str] | None = None
     base = Fraction(1, 1000)

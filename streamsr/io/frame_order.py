@@ -22,7 +22,6 @@ class FrameOrder:
     """Of one video stream. Tell it each packet before that is decoded."""
 
     def __init__(self, stream: av.VideoStream, time_base: Fraction) -> None:
-        self.num_reordered = 0  # times that belonged to another frame
         self._context, self._time_base = stream.codec_context, time_base
         self._newest_pts = -(1 << 63)
         self._is_dated_by_display = False  # a packet is shown before the one before it, so their times are those of display
@@ -40,9 +39,7 @@ class FrameOrder:
         def next_frame() -> av.VideoFrame:
             frame = waiting.popleft()
             if frame.pts is not None:
-                time = heapq.heappop(times)
-                self.num_reordered += time != frame.pts
-                frame.pts = time
+                frame.pts = heapq.heappop(times)
             return frame
 
         for frame in frames:

@@ -38,52 +38,69 @@ def open_input(
     protocol: FFmpeg's options for the URL. file: what to read from instead, where FFmpeg does not know the protocol.
     """
     url = plain_name(url)
-    path = Path(url)
     if is_pattern(url) and not is_url(url) and not os.path.exists(url):
         url = numbered_pattern(url)
-    pattern = is_pattern(url) and not path.exists()
-    try:
-        path.exists()
-    except OSError as error:
-        raise SourceError(f"{url}: {error.strerror}.") from error
-    if url != "-" and not is_url(url) and not pattern:
-        if not path.exists():
-            raise SourceError(f"{url}: no such file.", hint=f"the current folder is {Path.cwd()}")
-        if path.is_dir():
-            raise SourceError(f"{url} is a folder.", hint=f"for an image sequence give a pattern like {path / '%05d.png'}")
-        if path.is_file() and path.stat().st_size == 0:
-            raise SourceError(f"{url} is empty (0 bytes).")
-    keywords: dict[str, str] = dict(protocol or {})
-    if protocol is None and url.startswith(("http://", "https://")):
-        # FFmpeg 8.1 opens a new connection for each seek, and the first packet of an mp4 whose index is at its end gets lost there
-        keywords["multiple_requests"] = "1"
-    if options.input_size:
-        keywords["video_size"] = f"{options.input_size[0]}x{options.input_size[1]}"
-    if options.input_pix_fmt:
-        keywords["pixel_format"] = options.input_pix_fmt
-    if options.input_rate:
-        keywords["framerate"] = str(options.input_rate)
+    is_images = _is_images(url)
+    if url != "-" and not is_url(url) and not is_images:
+        _check_file(url)
     if url == "-" and sys.stdin is not None and sys.stdin.isatty():
         raise SourceError("The input is -, but stdin is a terminal.", hint="pipe a video into streamsr")
     try:
         return av.open(
             file or ("pipe:0" if url == "-" else open_file(url) if is_store(url) else for_ffmpeg(url)),
             "r",
-            format="image2" if pattern and options.input_format is None else options.input_format,
-            options=keywords,
+            format="image2" if is_images and options.input_format is None else options.input_format,
+            options=_demuxer_options(url, options, protocol),
             metadata_errors="replace",
             timeout=options.timeout_s,
         )
     except av.error.ExitError as error:
         raise SourceError(f"{url}: no answer within {options.timeout_s:g} s.", hint="check the address, or raise --timeout") from error
-    except av.error.FFmpegError as error:
-        if pattern and isinstance(error, av.error.FileNotFoundError):
-            raise SourceError(f"{url}: no file fits this pattern.", hint=f"in {path.parent} is nothing like it") from error
-        reason = error.strerror or str(error)
-        what = "" if is_url(url) else "not a video that FFmpeg can read: "
-        raise SourceError(f"{url}: {what}{reason}.") from error
-    except ValueError as error:
-        raise SourceError(f"{url}: {error}.") from error
+    except (av.error.FFmpegError, ValueError) as error:
+        raise _explain(error, url, is_images=is_images) from error
+
+
+def _is_images(url: str) -> bool:
+    """Whether `url` is a pattern of image files. Raises SourceError for a name that the file system refuses."""
+    try:
+        return not Path(url).exists() and is_pattern(url)
+    except OSError as error:
+        raise SourceError(f"{url}: {error.strerror}.") from error
+
+
+def _check_file(url: str) -> None:
+    """Raises SourceError where no file with content has this name."""
+    path = Path(url)
+    if not path.exists():
+        raise SourceError(f"{url}: no such file.", hint=f"the current folder is {Path.cwd()}")
+    if path.is_dir():
+        raise SourceError(f"{url} is a folder.", hint=f"for an image sequence give a pattern like {path / '%05d.png'}")
+    if path.is_file() and path.stat().st_size == 0:
+        raise SourceError(f"{url} is empty (0 bytes).")
+
+
+def _demuxer_options(url: str, options: SourceOptions, protocol: Mapping[str, str] | None) -> dict[str, str]:
+    found = dict(protocol or {})
+    if protocol is None and url.startswith(("http://", "https://")):
+        # FFmpeg 8.1 opens a new connection for each seek, and the first packet of an mp4 whose index is at its end gets lost there
+        found["multiple_requests"] = "1"
+    if options.input_size:
+        found["video_size"] = f"{options.input_size[0]}x{options.input_size[1]}"
+    if options.input_pix_fmt:
+        found["pixel_format"] = options.input_pix_fmt
+    if options.input_rate:
+        found["framerate"] = str(options.input_rate)
+    return found
+
+
+def _explain(error: av.error.FFmpegError | ValueError, url: str, *, is_images: bool) -> SourceError:
+    """What FFmpeg says, with the name."""
+    if not isinstance(error, av.error.FFmpegError):
+        return SourceError(f"{url}: {error}.")
+    if is_images and isinstance(error, av.error.FileNotFoundError):
+        return SourceError(f"{url}: no file fits this pattern.", hint=f"in {Path(url).parent} is nothing like it")
+    what = "" if is_url(url) else "not a video that FFmpeg can read: "
+    return SourceError(f"{url}: {what}{error.strerror or error}.")
 
 
 def numbered_pattern(url: str) -> str:

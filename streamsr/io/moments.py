@@ -30,5 +30,5 @@ def read_at(
     options = replace(options or SourceOptions(), start_s=float(start), end_s=None, num_frames=num_frames)
     with Source(url, options) as source:
         # Source's clock starts at `start`, in whole ticks of the video
-        offset = source.shift - (Fraction(source.container.start_time or 0, av.time_base) if source.is_broadcast else 0)
+        offset = source.times.shift - (Fraction(source.container.start_time or 0, av.time_base) if source.is_broadcast else 0)
         return [((frame.pts or 0) * source.time_base + offset, frame) for frame in source.frames()]

@@ -18,25 +18,21 @@ import av
 import av.error
 
 from ..errors import SinkError, UsageError
-from ..frame import find_layout, sample_format
+from ..frame import sample_format
 from ..options import SinkOptions
-from ..output_file import OutputLock, partial_name
-from .containers import OutputFormat, find_format, is_pattern
+from ..output_file import OutputLock
+from .containers import find_format, is_pattern
 from .decoding import packet_seconds
 from .disk import BUFFER_BYTES, Disk, DiskFile
-from .encoder_choice import choose_encoder
 from .encoder_settings import Encoding, explain_disk, reason_of
-from .passthrough import COVERS, copy_metadata, lost_words, open_tracks
+from .muxing import copy_container_metadata, holds_cover, muxer_options, own_metadata
+from .output_check import partial_path
+from .passthrough import lost_words, open_tracks
 from .source import Source
 from .stills import UPRIGHT
 from .tags import Tags
 from .text_track import TextTrack
 from .tracks import Track, codec_name
-
-_MP4_TAGS = {"title", "artist", "album_artist", "album", "date", "comment", "genre", "copyright", "composer", "description", "synopsis",
-             "show", "episode_id", "network", "lyrics", "track", "disc", "compilation", "keywords", "grouping", "encoder",
-             "creation_time", "language", "handler_name", "vendor_id", "media_type", "location", "location-eng"}  # fmt: skip
-_BRANDS = {"major_brand", "minor_version", "compatible_brands", "encoder"}
 
 
 class Sink:
@@ -199,42 +195,37 @@ class Sink:
             source, (first.width, first.height), sample_format(first), output=self.format, wanted=self.options.encode
         )  # fmt: skip
         self._attached = self.encoding.attached()
-        muxer_options = dict(self.format.options)
-        unnamed = {name for name in source.container.metadata if name.lower() not in _MP4_TAGS | _BRANDS}
-        has_cover = self.format.muxer == "mp4" and any(codec in COVERS for codec in source.cover_codecs())
-        if self.format.muxer in ("mp4", "mov") and unnamed and not has_cover:  # such a table of metadata has no place for a cover
-            muxer_options["movflags"] = "use_metadata_tags"
-        if self.format.muxer in ("mp4", "mov"):
-            muxer_options["movie_timescale"] = str(movie_timescale(self.time_base))
-        if self.format.muxer in ("mp4", "mov") and self.path == "-":
-            muxer_options["movflags"] = "frag_keyframe+empty_moov+default_base_moof"  # a pipe cannot go back to the header
-        if self.format.muxer == "yuv4mpegpipe":
-            muxer_options["strict"] = "-1"  # more than 8 bits
-        target: str | DiskFile = "pipe:1" if self.path == "-" else self.path
-        if self.path != self.url and not self.format.images:
-            target = self._disk.open(self.path)
-        io_open = self._disk.lend if self.format.images else None  # FFmpeg opens these itself
-        self.container = av.open(
-            target, "w", format=self.format.muxer, container_options=muxer_options, buffer_size=BUFFER_BYTES, io_open=io_open
-        )
+        own, has_cover = own_metadata(source), holds_cover(source, self.format)
+        self._open_container(muxer_options(self.format, self.time_base, has_own=bool(own), has_cover=has_cover, is_pipe=self.path == "-"))
         self.stream = self.encoding.add_stream(self.container)
         self.tracks, lost = open_tracks(source.other_streams, self.container, self.format, covers=source.covers())
         self._by_index: dict[int, Track] = {track.source.index: track for track in self.tracks}
         self._texts = [track for track in self.tracks if isinstance(track, TextTrack)]
         lost += lost_words(source, self.format)
-        if has_cover and unnamed:
-            lost.append(f"metadata {', '.join(sorted(unnamed))} dropped: beside a cover picture mp4 has no place for it")
+        if has_cover and own:
+            lost.append(f"metadata {', '.join(sorted(own))} dropped: beside a cover picture mp4 has no place for it")
         if not self._is_rehearsal:
             source.copy([track.source for track in self.tracks])
-        self._copy_words(source)
+        copy_container_metadata(source, self.container, self.stream, self.format)
         if self.tags.rotation and not self.format.rotation and not (self.format.images and self.encoder in UPRIGHT):
             lost.append(f"rotation by {self.tags.rotation} degrees dropped: {self.format.muxer} cannot say it")
-        losses = list(self.encoding.losses)
-        self.losses = losses + lost
-        dropped = losses + [words for words in lost if " dropped: " in words]
+        self.losses = [*self.encoding.losses, *lost]
+        dropped = [*self.encoding.losses, *(words for words in lost if " dropped: " in words)]
         if self.options.strict and dropped:
             raise strict_error(dropped)
-        # opens the encoders and writes the header now, so that what they refuse is known before any work
+        self._start()
+
+    def _open_container(self, options: dict[str, str]) -> None:
+        target: str | DiskFile = "pipe:1" if self.path == "-" else self.path
+        if self.path != self.url and not self.format.images:
+            target = self._disk.open(self.path)
+        io_open = self._disk.lend if self.format.images else None  # FFmpeg opens these itself
+        self.container = av.open(
+            target, "w", format=self.format.muxer, container_options=options, buffer_size=BUFFER_BYTES, io_open=io_open
+        )  # fmt: skip
+
+    def _start(self) -> None:
+        """Open the encoders and write the header now, so that what they refuse is known before any work."""
         self.encoding.open_codec(self.stream)
         try:
             self.container.start_encoding()
@@ -244,17 +235,6 @@ class Sink:
             held = ", ".join([self.encoder, *(track.output.codec_context.name for track in self.tracks if track.output.codec_context)])
             hint = "choose another container, such as .mkv, or another --encoder"
             raise SinkError(f"{self.url}: {self.format.muxer} does not take {held}: {reason_of(error)}.", hint=hint) from error
-
-    def _copy_words(self, source: Source) -> None:
-        self.container.metadata.update({k: v for k, v in source.container.metadata.items() if k.lower() not in _BRANDS})
-        copy_metadata(source.stream, self.stream)
-        self.stream.metadata.pop("alpha_mode", None)
-        chapters = source.container.chapters()
-        if chapters and self.format.chapters:
-            for chapter in chapters:
-                ticks = round(source.shift / chapter["time_base"]) if chapter["time_base"] else 0
-                chapter["start"], chapter["end"] = max(0, chapter["start"] - ticks), chapter["end"] - ticks
-            self.container.set_chapters([chapter for chapter in chapters if chapter["end"] > 0])
 
     def lose(self, words: Iterable[str]) -> None:
         """Take down what gets lost, once. Raises SinkError with --strict."""
@@ -289,61 +269,6 @@ def open_sink(url: str | Path, source: Source, first: av.VideoFrame, options: Si
     return Sink(url, source, first, options, lock=OutputLock(str(url)))
 
 
-def check_output(url: str, options: SinkOptions, *, source_url: str) -> None:
-    """Find out before any work whether the output can be: name, format, folder, encoder. Raises SinkError or UsageError."""
-    output = find_format(url, options.format)
-    check_encoder(options, output)
-    if url == "-":
-        return
-    path = Path(url)
-    if not path.parent.is_dir():
-        raise SinkError(f"{url}: the folder {path.parent} does not exist.", hint=f"mkdir -p {path.parent}")
-    if path.is_dir():
-        raise SinkError(f"{url} is a folder.", hint=f"give a file, such as {path / 'out.mp4'}")
-    if source_url != "-" and "://" not in source_url and Path(source_url).exists() and path.exists() and path.samefile(source_url):
-        raise SinkError(f"{url}: the output is the input.", hint="give another name")
-    partial = Path(partial_path(url, output))
-    if source_url != "-" and partial.exists() and Path(source_url).exists() and partial.samefile(source_url):
-        raise SinkError(f"{url} grows as {partial.name}, which is the input.", hint="give another name")
-    existing = str(path.with_name(path.name % 1)) if output.images and is_pattern(url) else url
-    if Path(existing).exists() and not options.overwrite and Path(existing).is_file():
-        raise SinkError(f"{existing} exists.", hint="--overwrite replaces it")
-    if not os.access(path.parent, os.W_OK):
-        raise SinkError(f"{url}: no permission to write in {path.parent}.")
-
-
-def check_encoder(options: SinkOptions, output: OutputFormat) -> None:
-    """Find out before any work whether encoder and pixel format exist. Raises SinkError or UsageError."""
-    if options.encode.encoder != "auto":
-        choose_encoder(_ANY, output, options.encode)
-    if options.encode.pix_fmt is not None and find_layout(options.encode.pix_fmt) is None:
-        try:
-            av.VideoFormat(options.encode.pix_fmt)
-        except ValueError as error:
-            raise UsageError(f"Unknown --pix-fmt {options.encode.pix_fmt!r}.", hint="for instance yuv420p or yuv420p10le") from error
-
-
-def partial_path(url: str, output: OutputFormat) -> str:
-    """Where the output grows: `NAME.partial.EXT`; images of a sequence and stdout have no other place."""
-    if url == "-" or (output.images and is_pattern(url)):
-        return url
-    path = Path(url)
-    if path.exists() and not path.is_file():
-        return url  # a device or a named pipe cannot be renamed onto
-    return str(partial_name(path))
-
-
 def strict_error(losses: Iterable[str]) -> SinkError:
     """What --strict makes of losses."""
     return SinkError(f"--strict: {'; '.join(losses)}.", hint="choose another container or encoder, such as .mkv with libx265")
-
-
-def movie_timescale(time_base: Fraction) -> int:
-    """Ticks a second of an mp4's own clock, in which a late start is written; FFmpeg's 1000 would round it."""
-    ticks = time_base.denominator
-    while ticks < 10_000:
-        ticks *= 2
-    return ticks if ticks < 1 << 31 else 90_000
-
-
-_ANY = Tags(0, 0, "yuv420p", Fraction(1), 2, 2, 2, 0, "unspecified", None, None, None)

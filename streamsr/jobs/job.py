@@ -289,7 +289,7 @@ class Job:
         times = [time for result in leading for time in result.times()[-1:]]
         if times:
             try:
-                self.source.end = times[-1] * self.spec.time_base + 1 / self.spec.rate
+                self.source.times.end = times[-1] * self.spec.time_base + 1 / self.spec.rate
                 sink = self._join(leading)
                 words.insert(0, f"the first {sink.num_encoded} frames are in {sink.path}")
             except StreamsrError:

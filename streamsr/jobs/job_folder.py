@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import SinkError, UsageError
-from ..io.sink import check_output
+from ..io.output_check import check_output
 from ..options import SinkOptions
 from ..output_file import OutputLock, fitting_name, partial_name
 from .journal import COMPANIONS, NAME, Journal

@@ -65,8 +65,8 @@ def scan(source: Source, stop: threading.Event) -> Packets:
     pts, keys, shown = array("q"), array("b"), array("b")
     num_corrupt = 0
     base = source.time_base
-    shift = round(source.shift / base)
-    start, end = (None if time is None else time / base for time in (source.start, source.end))
+    shift = round(source.times.shift / base)
+    start, end = (None if time is None else time / base for time in (source.times.start, source.times.end))
     with open_input(source.url, source.options) as container:
         stream = pick_video(container, source.url)
         source.planned = coverage = Coverage(source.url, container, stream, video_alone=True)

@@ -45,7 +45,6 @@ class Crowd:
     def __init__(self) -> None:
         self.most = most_connections()
         self._members: dict[Connection, None] = {}
-        self.num_displaced = 0
 
     def __len__(self) -> int:
         return len(self._members)
@@ -57,7 +56,6 @@ class Crowd:
     def enter(self, member: Connection) -> None:
         self._members[member] = None
         if len(self._members) > self.most:
-            self.num_displaced += 1
             others = [other for other in self._members if other is not member]
             idle = [other for other in others if other.is_idle and not other.has_pending()]
             slow = [other for other in others if not other.is_idle and other.waited_s() > _BUSY_S]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import SinkError, UsageError
 from ..io.containers import MATROSKA, MP4, MPEGTS, NUT, OutputFormat, find_format
-from ..io.sink import check_encoder, check_output, partial_path
+from ..io.output_check import check_encoder, check_output, partial_path
 from ..options import LiveOptions, SinkOptions
 from .address import scheme_of
 from .redaction import redact
