@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import launch_device as devices
+from .chroma_sites import FIRST_CHROMA_SAMPLE
 from .filters import NUM_TAPS, ONE_ACROSS, ONE_DOWN, Filter, make_taps
 from .kernel_source import Kernel
 from .launch_device import DEFAULT_SHARED_BYTES, Device, Tables, View
@@ -20,8 +21,6 @@ DEPTHS = (8, 9, 10, 12, 14, 16)
 MAX_SIDE = 32768  # samples
 TILE_WIDTH, TILE_HEIGHTS, BLOCK = 32, (32, 16, 8, 4, 2, 1), (32, 8)
 Line = tuple[int, int, int, int, Filter, tuple[float, float], int]  # what make_taps is asked
-# the first chroma sample of 4:2:0, in luma samples from the first of these (H.273, figure 1)
-LOCATIONS = {"left": (0, 0.5), "center": (0.5, 0.5), "topleft": (0, 0), "top": (0.5, 0), "bottomleft": (0, 1), "bottom": (0.5, 1)}
 
 
 def chroma_site(location: str, log2_chroma: tuple[int, int]) -> tuple[float, float]:
@@ -29,9 +28,9 @@ def chroma_site(location: str, log2_chroma: tuple[int, int]) -> tuple[float, flo
 
     location: as FFmpeg names it; "unspecified" counts as left, as H.264 and H.265 say. log2_chroma: (1, 1) for 4:2:0.
     """
-    if location not in LOCATIONS and location != "unspecified":
-        raise ValueError(f"Unknown chroma location {location!r}. Locations: unspecified, {', '.join(LOCATIONS)}.")
-    first = LOCATIONS.get(location, LOCATIONS["left"])
+    if location not in FIRST_CHROMA_SAMPLE and location != "unspecified":
+        raise ValueError(f"Unknown chroma location {location!r}. Locations: unspecified, {', '.join(FIRST_CHROMA_SAMPLE)}.")
+    first = FIRST_CHROMA_SAMPLE.get(location, FIRST_CHROMA_SAMPLE["left"])
     across, down = ((part * ((1 << log2) - 1) + 0.5) / (1 << log2) for part, log2 in zip(first, log2_chroma, strict=True))
     return across, down
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ def check_report(path: Path | None, *, option: str = "--report") -> None:
         raise UsageError(f"{option} {path}: no permission to write in {path.parent}.")
 
 
-def write_report(path: Path, facts: Mapping[str, Any]) -> None:
+def write_report(path: Path, facts: Mapping[str, Any] | Sequence[Any]) -> None:
     """Write JSON, whole or not at all. Raises SinkError."""
     text = json.dumps(facts, indent=2, default=str) + "\n"
     try:

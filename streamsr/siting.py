@@ -9,12 +9,9 @@ import threading
 import av
 import av.logging
 from av.filter import Graph
+from streamsr_kernels.chroma_sites import FIRST_CHROMA_SAMPLE
 
-# (horizontal, vertical), in 256ths of the way from one luma sample to the next (AVChromaLocation)
-CHROMA_POSITIONS = {
-    "left": (0, 128), "center": (128, 128), "topleft": (0, 0), "top": (128, 0), "bottomleft": (0, 256), "bottom": (128, 256),
-}  # fmt: skip
-CHROMA_LOCATIONS = tuple(CHROMA_POSITIONS)
+CHROMA_LOCATIONS = tuple(FIRST_CHROMA_SAMPLE)
 _SHOWINFO = re.compile(r"\bcl:(\w+)")
 _AV_LOG_QUIET = -8
 _lock = threading.Lock()  # the log level is one for the whole process

@@ -1,10 +1,10 @@
 """Ablations: the same recipe, steps, data and seed, with one thing left out or exchanged at a time."""
 
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
+from streamsr.report_file import write_report
 from trainer.checkpoint import load_checkpoint
 from trainer.data.pair_cache import PairCache
 from trainer.data.pair_sources import Source
@@ -89,7 +89,7 @@ def ablate(
             train(variant, training, validation, dataclasses.replace(options, out=folder))
         state = load_checkpoint(folder)
         rows.append({"variant": label, "macs_per_pixel": macs, "steps": state["step"], **state["metrics"]})
-    (options.out / "ablation.json").write_text(json.dumps(rows, indent=2) + "\n")
+    write_report(options.out / "ablation.json", rows)
     return rows
 
 

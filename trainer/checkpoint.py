@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import os
 import pathlib
 import re
 from typing import Any
@@ -11,6 +10,7 @@ import onnx
 import onnx.numpy_helper
 import torch
 
+from streamsr.output_file import atomic_output
 from trainer.nets import Base, Network, build_network
 from trainer.nets.grow import can_grow, grown
 from trainer.recipes import Recipe
@@ -54,9 +54,8 @@ def save_checkpoint(
 def write_state(path: pathlib.Path, state: Any) -> None:
     """torch.save by rename; makes the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".part")
-    torch.save(state, partial)
-    os.replace(partial, path)
+    with atomic_output(path) as draft:
+        torch.save(state, draft)
 
 
 def read_state(path: pathlib.Path, form: int, what: str) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from ..options import EncoderOptions, SourceOptions, UpscaleOptions
 from ..upscaling.upscaler import Upscaler
 from .segment_plan import Segment
 
-MAX_TRIES = 3  # of one segment that fails
 CORES_EACH = 4  # of a worker that nobody gave a number of threads: one process already keeps several frames in its engine
 
 
@@ -75,10 +74,11 @@ class SegmentExecutor(Protocol):
     """Who makes the segments of a job: one Worker in this process, or many somewhere. Used as a context manager."""
 
     unfinished: list[Result]  # what an ended run had of segments in hand
-    num_retried: int  # segments that were made again, because a worker ended or failed
 
     @property
     def num_workers(self) -> int: ...
+    @property
+    def num_retried(self) -> int: ...  # segments that were made again, because a worker ended or failed
     @property
     def stage_s(self) -> dict[str, float]: ...  # busy seconds by stage, summed over workers
     def __enter__(self) -> Any: ...

@@ -10,7 +10,7 @@ from __future__ import annotations
 import pickle
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,9 +19,10 @@ import av
 from .. import errors
 from .._version import __version__
 from ..errors import EngineError, SinkError, StreamsrError
-from .job_spec import MAX_TRIES, Result, Spec
+from .job_spec import Result, Spec
 from .ray_connection import first_line
 from .resources import Needs
+from .segment_failures import SegmentFailures
 from .segment_plan import Segment
 from .segment_store import Store
 
@@ -46,12 +47,11 @@ class Cluster:
     def __init__(self, spec: Spec, needs: Needs, input_bytes: int) -> None:
         self.spec, self.needs = spec, needs
         self.unfinished: list[Result] = []
-        self.num_retried = 0
         self.stage_s: dict[str, float] = {}
         self._job = pickle.dumps((spec, input_bytes))
         self._versions = {"streamsr": __version__, "PyAV": av.__version__}
         self._store = Store(spec.folder)
-        self._tries: Counter[int] = Counter()
+        self._failures = SegmentFailures()
         self._todo: deque[Segment] = deque()
         self._flying: dict[Any, Segment] = {}
         self._nodes: set[str] = set()  # that have made a segment
@@ -62,6 +62,10 @@ class Cluster:
     @property
     def num_workers(self) -> int:
         return max(1, len(self._nodes))
+
+    @property
+    def num_retried(self) -> int:
+        return self._failures.num_retried
 
     def __enter__(self) -> Cluster:
         return self
@@ -163,10 +167,7 @@ class Cluster:
         raise getattr(errors, name)(f"{message.rstrip('.')} (on {node}).", hint=hint)
 
     def _try_again(self, segment: Segment, cause: str, hint: str | None) -> None:
-        self._tries[segment.number] += 1
-        if self._tries[segment.number] >= MAX_TRIES:
-            raise EngineError(f"Segment {segment.number} failed {MAX_TRIES} times: {cause.rstrip('.')}.", hint=hint)
-        self.num_retried += 1
+        self._failures.add(segment.number, cause, hint)
         self._todo.appendleft(segment)
 
     def _check_seen(self, result: Result, node: str) -> None:

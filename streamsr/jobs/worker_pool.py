@@ -24,7 +24,8 @@ from ..device.device_selection import settle_codecs
 from ..engines import count_threads
 from ..errors import EngineError, SinkError, StreamsrError
 from ..output_file import no_follow
-from .job_spec import CORES_EACH, MAX_TRIES, Result, Spec
+from .job_spec import CORES_EACH, Result, Spec
+from .segment_failures import MAX_TRIES, SegmentFailures
 from .segment_plan import Segment
 
 _POLL_S = 0.2
@@ -80,10 +81,9 @@ class Pool:
         self.spec = spec
         self.num_workers = num_workers
         self.unfinished: list[Result] = []
-        self.num_retried = 0
         self._inbox: queue.Queue[tuple[_Hand, tuple[Any, ...] | None]] = queue.Queue()
         self._hands: dict[int, _Hand] = {}
-        self._tries: Counter[int] = Counter()  # failures by segment
+        self._failures = SegmentFailures()
         self._failed_on: dict[int, set[int]] = {}  # workers by segment
         self._starts: Counter[int] = Counter()  # failed starts by worker
 
@@ -100,6 +100,10 @@ class Pool:
                     hand.process.stdin.close()
             if hand.process.stdout is not None and not hand.reader.is_alive():  # else another process holds the pipe
                 hand.process.stdout.close()
+
+    @property
+    def num_retried(self) -> int:
+        return self._failures.num_retried
 
     @property
     def stage_s(self) -> dict[str, float]:
@@ -249,12 +253,9 @@ class Pool:
     def _put_back(self, hand: _Hand, todo: deque[Segment], cause: str, hint: str | None) -> None:
         """The segments in hand have failed. Raises EngineError where one did so for the last time."""
         for number, segment in sorted(hand.segments.items(), reverse=True):
-            self._tries[number] += 1
             self._failed_on.setdefault(number, set()).add(hand.number)
-            if self._tries[number] >= MAX_TRIES:
-                raise EngineError(f"Segment {number} failed {MAX_TRIES} times: {cause.rstrip('.')}.", hint=hint)
+            self._failures.add(number, cause, hint)
             todo.appendleft(segment)
-        self.num_retried += len(hand.segments)
         hand.segments.clear()
         hand.num_frames = 0
 

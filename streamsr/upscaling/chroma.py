@@ -11,11 +11,11 @@ import threading
 
 import av
 import numpy as np
+from streamsr_kernels.chroma_sites import FIRST_CHROMA_SAMPLE
 
 from streamsr.frame import Frame, Layout, find_layout
 from streamsr.resample import FLAGS, ChainPool, FilterChain, GraphKey, Resampler, even_extension
 from streamsr.side_data import find_kinds
-from streamsr.siting import CHROMA_POSITIONS
 
 
 class Carrier:
@@ -77,9 +77,9 @@ class Carrier:
         options = {"w": str(width), "h": str(height), "flags": FLAGS}
         if source.layout.log2_chroma == (0, 0):
             return options
-        site = CHROMA_POSITIONS.get(self.whole.location(key, source.video), CHROMA_POSITIONS["left"])
+        site = FIRST_CHROMA_SAMPLE.get(self.whole.location(key, source.video), FIRST_CHROMA_SAMPLE["left"])
         for axis, position, log2 in zip("hv", site, source.layout.log2_chroma, strict=True):
-            shift = own_position(position, log2)
+            shift = own_position(round(256 * position), log2)
             if shift:
                 options |= {f"in_{axis}_chr_pos": str(shift), f"out_{axis}_chr_pos": str(shift)}
         return options

@@ -16,10 +16,11 @@ from typing import NamedTuple
 
 import av
 import numpy as np
+from streamsr_kernels.chroma_sites import FIRST_CHROMA_SAMPLE
 
 from streamsr.frame import Frame, Layout
 from streamsr.resample import FLAGS, ChainPool, FilterChain, GraphKey
-from streamsr.siting import CHROMA_POSITIONS
+from streamsr.upscaling.scale_plan import repeat_edges
 
 LINEAR = "bilinear+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 MAX_PADDING = 3  # samples added for a ratio of whole numbers
@@ -41,10 +42,10 @@ Grid = tuple[Axis, Axis]  # vertical, horizontal
 
 def grid_of(layout: Layout, location: str) -> Grid:
     """Where the chroma of a frame lies. location: one of CHROMA_LOCATIONS; anything else counts as "left"."""
-    horizontal, vertical = CHROMA_POSITIONS.get(location, CHROMA_POSITIONS["left"])
+    horizontal, vertical = FIRST_CHROMA_SAMPLE.get(location, FIRST_CHROMA_SAMPLE["left"])
 
-    def axis(position: int, log2: int) -> Axis:
-        return Axis(position / 256 * ((1 << log2) - 1), 1 << log2)
+    def axis(position: float, log2: int) -> Axis:
+        return Axis(position * ((1 << log2) - 1), 1 << log2)
 
     return axis(vertical, layout.log2_chroma[1]), axis(horizontal, layout.log2_chroma[0])
 
@@ -80,9 +81,8 @@ class ChromaResampler:
             options |= {f"in_{name}_chr_pos": "0", f"out_{name}_chr_pos": str(shift)} if shift else {}
             whole.append(count)
             padding.append(added)
-        if any(padding):
-            planes = np.pad(planes, ((0, 0), (0, padding[0]), (0, padding[1])), mode="edge")
-        height, width = planes.shape[1:]
+        height, width = planes.shape[1] + padding[0], planes.shape[2] + padding[1]
+        planes = repeat_edges(planes, (height, width))
         frame = av.VideoFrame(width, height, "yuv444p" if bits == 8 else f"yuv444p{bits}le")
         for plane, samples in zip(Frame(frame).planes[1:], planes, strict=True):
             plane[:] = samples

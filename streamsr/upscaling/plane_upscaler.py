@@ -14,7 +14,7 @@ from streamsr.resample import resize_plane
 from streamsr.upscaling.chroma_grid import LINEAR, ChromaResampler, network_grid
 from streamsr.upscaling.engine_cache import EngineCache
 from streamsr.upscaling.recurrence import Enlarged, SourceChroma
-from streamsr.upscaling.scale_plan import padded_shape
+from streamsr.upscaling.scale_plan import padded_shape, repeat_edges
 
 
 class PlaneUpscaler:
@@ -44,16 +44,14 @@ class PlaneUpscaler:
             engine = self._cache.find(spec, bits)
             rows, columns = luma.shape
             padded = padded_shape(luma.shape, spec.size_multiple)
-            margin = ((0, padded[0] - rows), (0, padded[1] - columns))
             call = None
             if spec.has_chroma and chroma is not None and planes is not None and grid is not None:
                 wanted = network_grid(grid, spec.scale)
                 samples = self._to_network(planes, grid, wanted, (rows, columns), bits=bits)
-                samples, grid = np.pad(samples, ((0, 0), *margin), mode="edge") if padded != luma.shape else samples, wanted
+                samples, grid = repeat_edges(samples, padded), wanted
                 call = Chroma(samples, np.empty_like(samples, order="C"), (chroma.condition.blur, chroma.condition.damage))
                 planes = call.out[:, :rows, :columns]
-            if padded != luma.shape:
-                luma = np.pad(luma, margin, mode="edge")
+            luma = repeat_edges(luma, padded)
             out = np.empty((padded[0] * spec.scale, padded[1] * spec.scale), luma.dtype)
             start = time.perf_counter()
             state = states[number] if number in states else zero_state(spec, *padded)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
+
 from streamsr.models import Form, ModelSpec, find_models
 
 MAX_PASSES = 4
@@ -28,6 +30,14 @@ def plan_passes(scales: list[int], needed: float) -> tuple[int, ...]:
 def padded_shape(shape: tuple[int, ...], multiple: int) -> tuple[int, int]:
     """(rows, columns) rounded up to multiples."""
     return shape[0] + -shape[0] % multiple, shape[1] + -shape[1] % multiple
+
+
+def repeat_edges(samples: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """(..., h, w) with more rows and columns like the last ones, up to `shape`; the array itself where it has that size."""
+    rows, columns = shape[0] - samples.shape[-2], shape[1] - samples.shape[-1]
+    if not rows and not columns:
+        return samples
+    return np.pad(samples, [*[(0, 0)] * (samples.ndim - 2), (0, rows), (0, columns)], mode="edge")
 
 
 def specs_for(specs: list[ModelSpec], needed: float, form: Form | None) -> list[ModelSpec]:

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from on_host import HostDevice
 from streamsr_kernels import chroma_site, find_surface, resample, resample_reference
+from streamsr_kernels.chroma_sites import FIRST_CHROMA_SAMPLE
 from streamsr_kernels.filters import ONE_ACROSS, ONE_DOWN, make_taps
-from streamsr_kernels.plane_resample import LOCATIONS
 
 from streamsr.frame import Frame
 from streamsr.resample import Resampler
@@ -83,7 +83,7 @@ def test_reference_agrees_with_swscale(source: tuple[int, int], target: tuple[in
     assert difference(reference(plane, target, bits=bits, kernel=kernel), theirs) <= SWSCALE_CODES
 
 
-@pytest.mark.parametrize("location", LOCATIONS)
+@pytest.mark.parametrize("location", FIRST_CHROMA_SAMPLE)
 @pytest.mark.parametrize(("pix_fmt", "log2_chroma"), [("yuv420p", (1, 1)), ("yuv420p10le", (1, 1)), ("yuv422p", (1, 0))])
 @pytest.mark.parametrize(("source", "target"), [((64, 48), (128, 96)), ((60, 40), (150, 100)), ((96, 80), (64, 32))])
 def test_chroma_stays_at_its_site_as_in_swscale(

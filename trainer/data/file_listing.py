@@ -4,8 +4,10 @@ import os
 import pathlib
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from typing import overload
 
+from streamsr.output_file import atomic_output
 from trainer.data.photos import SUFFIXES as PHOTO_SUFFIXES
 from trainer.data.photos import is_validation
 from trainer.evaluation.eval_clips import SUFFIXES as VIDEO_SUFFIXES
@@ -48,18 +50,13 @@ def open_folder(folder: pathlib.Path, index: pathlib.Path) -> tuple[Listing, Lis
     if not folder.is_dir():
         raise TrainerError(f"The data folder {str(folder)!r} does not exist. Give --data a folder of photographs or videos.")
     index.parent.mkdir(parents=True, exist_ok=True)
-    partial = index.with_suffix(f".{os.getpid()}.part")
-    partial.unlink(missing_ok=True)
-    database = sqlite3.connect(partial)
-    with database:
+    with atomic_output(index) as draft, closing(sqlite3.connect(draft)) as database, database:
         database.execute("CREATE TABLE file (name TEXT PRIMARY KEY, validation INTEGER) WITHOUT ROWID")
         database.executemany("INSERT INTO file VALUES (?, ?)", _scan(folder))
         for part, flag in (("training", 0), ("validation", 1)):
             database.execute(f"CREATE TABLE {part} (name TEXT)")
             database.execute(f"INSERT INTO {part} SELECT name FROM file WHERE validation = ? ORDER BY name", (flag,))
         database.execute("DROP TABLE file")
-    database.close()
-    os.replace(partial, index)
     training, validation = Listing(folder, index, "training"), Listing(folder, index, "validation")
     if not training and not validation:
         known = ", ".join(sorted(PHOTO_SUFFIXES | VIDEO_SUFFIXES))

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamsr.engines import count_threads
+from streamsr.output_file import atomic_output
 from trainer.data.photos import Plane
 from trainer.trainer_error import TrainerError
 
@@ -120,9 +121,8 @@ def _build(
             break
     if num_skipped and not entries:
         raise TrainerError(f"None of the {len(photos)} photographs can be used. The first: {first_reason}")
-    partial = folder / "pairs.json.part"
-    partial.write_text(json.dumps({"key": key, "pairs": entries}))
-    partial.replace(folder / "pairs.json")
+    with atomic_output(folder / "pairs.json") as draft:
+        draft.write_text(json.dumps({"key": key, "pairs": entries}))
     print(f"cache {folder}: {len(entries)} targets, {position / 1e6:.0f} MB, {time.monotonic() - start:.0f} s"
           + (f"; {num_skipped} photographs skipped" if num_skipped else ""), flush=True)  # fmt: skip
 

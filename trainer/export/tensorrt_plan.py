@@ -21,6 +21,7 @@ from streamsr.engines.step_lane import Tensor
 from streamsr.engines.torch_engine import load_network
 from streamsr.errors import EngineError
 from streamsr.models import ModelSpec, load_spec
+from streamsr.output_file import atomic_output
 from trainer.trainer_error import TrainerError
 
 INSTALL = "pip install torch-tensorrt, in the version of the installed torch"
@@ -50,7 +51,8 @@ def export_plans(description: pathlib.Path, sizes: list[tuple[int, int]], *, dev
         print(f"{files[-1].name}: {files[-1].stat().st_size / 2**20:.1f} MiB, for {gpu.name} and TensorRT {flavour.version}")
     card = json.loads(description.read_text())
     card["tensorrt"] = [file.name for file in files]
-    description.write_text(json.dumps(card, indent=2) + "\n")
+    with atomic_output(description) as draft:
+        draft.write_text(json.dumps(card, indent=2) + "\n")
     return files
 
 

@@ -9,7 +9,6 @@ A photograph is appended to the index when all its versions are written, so a bu
 
 import hashlib
 import json
-import os
 import pathlib
 import time
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from PIL import Image
 
 from streamsr.compare.measures import ms_ssim, psnr, ssim
 from streamsr.compare.vmaf import Vmaf, find_ffmpeg
+from streamsr.output_file import atomic_output
 from trainer.data.photos import is_validation, list_photos, luma_of, read_rgb
 from trainer.metric.distortions import FAMILIES, Family, Levels, Picture, network
 from trainer.trainer_error import TrainerError
@@ -185,6 +185,5 @@ def pseudo_labels(results: list[Picture], original: Picture) -> list[dict[str, f
 
 
 def _write(path: pathlib.Path, text: str) -> None:
-    partial = path.with_suffix(".part")
-    partial.write_text(text)
-    os.replace(partial, path)
+    with atomic_output(path) as draft:
+        draft.write_text(text)

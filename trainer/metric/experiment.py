@@ -5,7 +5,6 @@ RUN/metric.pt                                                   the jury fitted 
 RUN/report.json                                                 every number of the table, and those of each fold
 """
 
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,6 +12,7 @@ from typing import Any
 
 import torch
 
+from streamsr.report_file import write_report
 from trainer.checkpoint import write_state
 from trainer.metric.agreement import Share, correlation, decided, half_of_people, majorities, one_person, predicted
 from trainer.metric.baselines import baseline_scores
@@ -135,7 +135,7 @@ def study(folder: pathlib.Path, table: pathlib.Path, images: pathlib.Path, recip
         "pull": chosen | {"shipped": pull}, "sharpness": [judge.sharpness for judge in judges], "pretraining": asdict(recipe),
         "jurors": len(jurors), "photographs": len(subjects), "encoder": options.encoder, "reach": options.reach,
     }  # fmt: skip
-    (options.out / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    write_report(options.out / "report.json", report)
     state = {"jury": jury.state_dict(), "encoder": options.encoder, "reach": options.reach, "jurors": len(jurors)}
     write_state(options.out / "metric.pt", state)
     return report

@@ -16,6 +16,7 @@ import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from streamsr.output_file import atomic_output
 from trainer.metric.ensemble import MetricEnsemble
 from trainer.metric.pban_network import MIN_SIDE
 from trainer.trainer_error import TrainerError
@@ -106,7 +107,6 @@ def ship(metric: MetricEnsemble, out: pathlib.Path, card: dict[str, Any]) -> dic
         "onnx_max_abs_error": round(error, 6),
     } | card  # fmt: skip
     for name, content in (("efficient_pban.onnx", data), ("efficient_pban.json", (json.dumps(description, indent=2) + "\n").encode())):
-        partial = out / f"{name}.part"
-        partial.write_bytes(content)
-        partial.replace(out / name)
+        with atomic_output(out / name) as draft:
+            draft.write_bytes(content)
     return description

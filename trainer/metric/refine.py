@@ -5,13 +5,13 @@ training contents; every content is left out once, so what the report says is of
 """
 
 import copy
-import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
+from streamsr.report_file import write_report
 from trainer.checkpoint import write_state
 from trainer.metric.ensemble import MetricEnsemble
 from trainer.metric.experiment import CANDIDATES, groups_of, load_metric, report_of, see
@@ -49,7 +49,7 @@ def refine(
         "init_from": init_from, "pull": chosen | {"kept": pull}, "jurors": len(jurors), "reach": first.reach,
     }  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
-    (out / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    write_report(out / "report.json", report)
     write_state(out / "metric.pt", {"jury": refined.state_dict(), "encoder": ENCODER, "reach": first.reach, "jurors": len(jurors)})
     return report
 
