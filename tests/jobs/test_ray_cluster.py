@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
+import re
 import shutil
 import socket
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from media import STREAMSR, make_clip, rows, streamsr, times, tone, upscale
+from ray_crew import NEEDS, Case
 from stores import http_server, s3_server
 
-from streamsr.errors import EngineError, SinkError, SourceError, UsageError
-from streamsr.jobs import ray_cluster as jobs_cluster
+from streamsr.errors import EngineError, SourceError, UsageError
 from streamsr.jobs import ray_connection
-from streamsr.jobs.eligibility import make_plan, make_spec
+from streamsr.jobs.eligibility import make_spec
 from streamsr.jobs.job_folder import segment_folder
 from streamsr.jobs.job_spec import Spec
-from streamsr.jobs.ray_cluster import Cluster
 from streamsr.jobs.ray_connection import connected
 from streamsr.jobs.resources import Needs, count_bytes, find_needs
 from streamsr.jobs.segment_store import Store
@@ -35,7 +34,6 @@ from streamsr.jobs.segment_store import Store
 pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.xdist_group("cluster")]
 CUT = ("--segment-seconds", "1", "--preset", "veryfast", "--threads", "1")
 WAIT_S = 180
-NEEDS = Needs(1, 0, 100 << 20)
 
 
 @pytest.fixture(scope="module")
@@ -53,31 +51,23 @@ def whole(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Machines:
-    """A head without cores, which also serves ray://, and nodes of one core each."""
+    """The cluster of ray_machines.py."""
 
-    def __init__(self, stack: ExitStack) -> None:
-        self.bucket = stack.enter_context(s3_server())  # before the nodes, which have to know of it
-        pytest.importorskip("ray")
-        from ray.cluster_utils import Cluster as RayCluster
+    bucket: str  # of an S3 server that its nodes know
 
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        # quick to see that a node is gone: by default it takes a quarter of a minute
-        system = {"health_check_initial_delay_ms": 5000, "health_check_period_ms": 1000, "health_check_failure_threshold": 4}
-        self.ray = RayCluster()
-        stack.callback(self.ray.shutdown)
-        self.ray.add_node(num_cpus=0, include_dashboard=False, node_ip_address="127.0.0.1", object_store_memory=80 << 20,
-                          ray_client_server_port=port, _system_config=system)  # fmt: skip
-        self.nodes = [self.add(), self.add()]
-        self.url = f"ray://127.0.0.1:{port}"
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        assert process.stdout is not None
+        facts = json.loads(process.stdout.readline())
+        self.address, self.url = facts["address"], facts["url"]
 
-    @property
-    def address(self) -> str:
-        return str(self.ray.address)
-
-    def add(self) -> Any:
-        return self.ray.add_node(num_cpus=1, node_ip_address="127.0.0.1", object_store_memory=80 << 20)
+    def replace_node(self) -> None:
+        """Kill a node and add another."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        assert self._process.stdout.readline() == "replaced\n"
 
 
 @pytest.fixture(scope="module")
@@ -86,11 +76,17 @@ def machines() -> Iterator[Machines]:
     before = {name: os.environ.get(name) for name in (*words, "RAY_ADDRESS", "PYTHONPATH")}
     path = [str(Path(__file__).parents[2]), *filter(None, [before["PYTHONPATH"]])]
     os.environ.update(words | {"PYTHONPATH": os.pathsep.join(path)})
+    pytest.importorskip("ray")
     try:
-        with ExitStack() as stack:
-            found = Machines(stack)
-            os.environ["RAY_ADDRESS"] = found.address
-            yield found
+        with s3_server() as bucket:  # before the nodes, which have to know of it
+            command = [sys.executable, Path(__file__).with_name("ray_machines.py")]
+            with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+                found = Machines(process)
+                found.bucket = bucket
+                os.environ["RAY_ADDRESS"] = found.address
+                yield found
+                assert process.stdin is not None
+                process.stdin.close()
     finally:
         for name, value in before.items():
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
@@ -117,8 +113,7 @@ def test_node_that_is_killed_and_one_that_joins_cost_no_frame(clip: Path, whole:
     command = [*STREAMSR, "run", clip, out, "--model", "resize", *CUT, "--cluster", "auto", "--report", tmp_path / "r.json"]
     run = subprocess.Popen([*map(str, command)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     wait_for_segments(out, run, 3)
-    machines.ray.remove_node(machines.nodes.pop(0), allow_graceful=False)
-    machines.nodes.append(machines.add())
+    machines.replace_node()
     _, words = run.communicate(timeout=WAIT_S)
     assert run.returncode == 0, words
     assert b"account balanced" in words
@@ -163,36 +158,25 @@ def spec(clip: Path, tmp_path: Path) -> Spec:
     return found
 
 
-def run_crew(spec: Spec, *, needs: Needs = NEEDS, input_bytes: int | None = None) -> list[int]:
-    """The numbers of the segments that a cluster has made of a job."""
-    from streamsr.io.source import open_source
-
-    url = str(spec.url)
-    with open_source(url) as source:
-        segments = make_plan(source, spec, 5.0, threading.Event())
-    with Cluster(spec, needs, Path(url).stat().st_size if input_bytes is None else input_bytes) as crew:
-        return sorted(result.number for result in crew.run(segments))
-
-
-def test_faults_of_nodes_name_the_node_and_end_the_job(
-    spec: Spec, machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_faults_of_nodes_name_the_node_and_end_the_job(spec: Spec, machines: Machines, tmp_path: Path) -> None:
     me = socket.gethostname()
-    with connected("auto"):
-        assert run_crew(spec) == [0, 1, 2, 3]
-        with pytest.raises(SourceError, match=f"Node {me} sees another file as .*: .* bytes, not 5"):
-            run_crew(spec, input_bytes=5)
-        with pytest.raises(SinkError, match=f"Node {me} does not see the work folder {tmp_path}/none"):
-            run_crew(replace(spec, folder=str(tmp_path / "none")))
-        with pytest.raises(EngineError, match=r"Segment . failed 3 times: .*npu9.*on node"):
-            run_crew(replace(spec, upscale=replace(spec.upscale, model="lite", engine="openvino"), devices=("npu9",)))
-        with monkeypatch.context() as patch:
-            patch.setattr(jobs_cluster, "_PATIENCE_S", 3.0)
-            with pytest.raises(EngineError, match=r"no node of the cluster had 64 CPU and 0.1 GiB of memory: the largest of 3 has 1 CPU"):
-                run_crew(spec, needs=replace(NEEDS, num_cpus=64))
-        monkeypatch.setattr(jobs_cluster, "__version__", "9.9.9")
-        with pytest.raises(EngineError, match=r"Versions differ: streamsr is .* there and 9.9.9 here \(on node"):
-            run_crew(spec)
+    elsewhere = replace(spec, upscale=replace(spec.upscale, model="lite", engine="openvino"), devices=("npu9",))
+    cases = {
+        Case(spec): "",
+        Case(spec, input_bytes=5): f"SourceError: Node {me} sees another file as .*: .* bytes, not 5",
+        Case(replace(spec, folder=str(tmp_path / "none"))): f"SinkError: Node {me} does not see the work folder {tmp_path}/none",
+        Case(elsewhere): r"EngineError: Segment . failed 3 times: .*npu9.*on node",
+        Case(spec, needs=replace(NEEDS, num_cpus=64)):
+            r"EngineError: .*no node of the cluster had 64 CPU and 0.1 GiB of memory: the largest of 3 has 1 CPU",
+        Case(spec, version="9.9.9"): r"EngineError: Versions differ: streamsr is .* there and 9.9.9 here \(on node",
+    }  # fmt: skip
+    command = [sys.executable, Path(__file__).with_name("ray_crew.py")]
+    done = subprocess.run(command, input=pickle.dumps(list(cases)), capture_output=True, check=False, timeout=WAIT_S)
+    assert done.returncode == 0, done.stderr
+    first, *faults = pickle.loads(done.stdout)
+    assert first == [0, 1, 2, 3]
+    for fault, words in zip(faults, list(cases.values())[1:], strict=True):
+        assert re.match(words, ": ".join(fault)), fault
 
 
 def test_paths_that_a_node_does_not_see_are_named(spec: Spec) -> None:
