@@ -2,8 +2,8 @@
 
 Note [Pointers]: where PyAV keeps its AVFrame, AVStream and AVCodecContext is written in the .pxd files that it ships: the first
 field, behind Python's object header and Cython's table of methods. `library` checks that once, against what PyAV itself says of a
-frame. The only fields that are read or written by their place are the first ones of AVCodecParameters and AVStream, which FFmpeg
-changes with its major version alone.
+frame. The only fields that are read or written by their place are the first ones of AVFrame, AVCodecParameters and AVStream, which
+FFmpeg changes with its major version alone.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import av.frame
 
 _FIRST_FIELD = 24  # bytes: object header, table of methods
 _MAJOR = 62  # of libavcodec and libavformat, whose structures are described here
+_MAJOR_UTIL = 60  # of libavutil
 
 
 class SideDataEntry(ctypes.Structure):
@@ -28,6 +29,20 @@ class Rational(ctypes.Structure):
     """AVRational."""
 
     _fields_ = (("num", ctypes.c_int), ("den", ctypes.c_int))
+
+
+class Picture(ctypes.Structure):
+    """The start of AVFrame."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p * 8), ("linesize", ctypes.c_int * 8), ("extended_data", ctypes.c_void_p), ("width", ctypes.c_int),
+        ("height", ctypes.c_int), ("nb_samples", ctypes.c_int), ("format", ctypes.c_int), ("pict_type", ctypes.c_int),
+        ("sample_aspect_ratio", Rational), ("pts", ctypes.c_int64), ("pkt_dts", ctypes.c_int64), ("time_base", Rational),
+        ("quality", ctypes.c_int), ("opaque", ctypes.c_void_p), ("repeat_pict", ctypes.c_int), ("sample_rate", ctypes.c_int),
+        ("buf", ctypes.c_void_p * 8), ("extended_buf", ctypes.c_void_p), ("nb_extended_buf", ctypes.c_int), ("side_data", ctypes.c_void_p),
+        ("nb_side_data", ctypes.c_int), ("flags", ctypes.c_int), ("color_range", ctypes.c_int), ("color_primaries", ctypes.c_int),
+        ("color_trc", ctypes.c_int), ("colorspace", ctypes.c_int), ("chroma_location", ctypes.c_int),
+    )  # fmt: skip
 
 
 class CodecParameters(ctypes.Structure):
@@ -52,6 +67,17 @@ class Stream(ctypes.Structure):
 def pointer(held: object) -> int | None:
     """The address of the FFmpeg structure that an object of PyAV stands for. Note [Pointers]"""
     return ctypes.c_void_p.from_address(id(held) + _FIRST_FIELD).value
+
+
+def picture_of(video: av.VideoFrame) -> Picture:
+    """The AVFrame of a picture, to read and to write."""
+    library()
+    assert av.library_versions["libavutil"][0] == _MAJOR_UTIL, "FFmpeg has changed AVFrame: see Note [Pointers]"
+    found = Picture.from_address(pointer(video) or 0)
+    theirs = (video.width, video.height, int(video.color_range), int(video.color_primaries), int(video.color_trc), int(video.colorspace))
+    ours = (found.width, found.height, found.color_range, found.color_primaries, found.color_trc, found.colorspace)
+    assert ours == theirs, f"PyAV {av.__version__} keeps its frames in another way: see Note [Pointers]"
+    return found
 
 
 def stream_of(stream: av.stream.Stream) -> Stream:

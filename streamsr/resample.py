@@ -7,8 +7,8 @@ Note [Chroma siting]
     4:2:0 chroma samples lie beside luma samples ("left": MPEG-2, H.264), between them ("center": JPEG, MPEG-1) or on
     them ("topleft": BT.2020). The `scale` filter ignores the location that a frame carries and resamples as if it were
     "center", which moves "left" chroma by half an output pixel at x2; only its options `in_chroma_loc` and
-    `out_chroma_loc` count. PyAV does not show a frame's location, so it is read once a stream from FFmpeg's
-    `showinfo` filter. Untagged video is sited left, as H.264 and H.265 say, and stays untagged.
+    `out_chroma_loc` count. PyAV does not show a frame's location, so it is read from FFmpeg's own structure
+    (streamsr.siting). Untagged video is sited left, as H.264 and H.265 say, and stays untagged.
 
 Note [Odd sizes]
     The chroma plane of a picture 161 wide has 81 samples, which reach to column 162. Bringing 81 samples to the 161 of
