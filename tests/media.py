@@ -5,7 +5,9 @@ The binary is imageio-ffmpeg's static build, so neither its encoders nor its dem
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -39,6 +41,18 @@ def ffmpeg(*arguments: object, stdin: bytes | None = None) -> bytes:
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}\n{done.stderr.decode(errors='replace')}")
     return done.stdout
+
+
+def program(name: str) -> str:
+    """The path of a program of Debian's that judges results: ffprobe, mkvmerge, mkvpropedit. Skips the test where it is missing."""
+    package = "ffmpeg" if name == "ffprobe" else "mkvtoolnix"
+    found = shutil.which(name)
+    if found is None:
+        reason = f"{name} is not installed: apt-get install {package}"
+        if package in os.environ.get("STREAMSR_REQUIRE", ""):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
 
 
 def pictures(size: str = "64x48", rate: str = "25", num_frames: int = 10) -> list[str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import av
-from media import ffmpeg, make_clip, streamsr, tone
+from media import ffmpeg, make_clip, program, streamsr, tone
 
 from streamsr.side_data import Kind, read_side_data
 
@@ -26,8 +26,8 @@ Facts = dict[str, Any]
 
 def probe(path: Path) -> Facts:
     """Streams, chapters, format and the first pictures, as ffprobe says."""
-    command = ["ffprobe", "-v", "error", "-show_streams", "-show_chapters", "-show_format", "-show_frames", "-read_intervals", "%+#3",
-               "-of", "json", str(path)]  # fmt: skip
+    command = [program("ffprobe"), "-v", "error", "-show_streams", "-show_chapters", "-show_format", "-show_frames", "-read_intervals",
+               "%+#3", "-of", "json", str(path)]  # fmt: skip
     found: Facts = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     return found | {"path": path}
 

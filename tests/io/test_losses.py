@@ -7,12 +7,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from media import ffmpeg, make_clip, metadata, packets, streamsr, upscale
+from media import ffmpeg, make_clip, metadata, packets, program, streamsr, upscale
 
 
 def cover(path: object) -> bytes | None:
     """The cover picture that ffprobe sees, as it is stored."""
-    command = ["ffprobe", "-v", "error", "-show_streams", "-of", "json", str(path)]
+    command = [program("ffprobe"), "-v", "error", "-show_streams", "-of", "json", str(path)]
     for stream in json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["streams"]:
         if stream["disposition"]["attached_pic"]:
             return ffmpeg("-i", path, "-map", f"0:{stream['index']}", "-c", "copy", "-f", "image2pipe", "-")
@@ -32,7 +32,7 @@ def test_cover_stays_a_cover(faults: Path, tmp_path: Path, name: str, suffix: st
     upscale(faults / name, tmp_path / f"out.{suffix}")
     assert cover(tmp_path / f"out.{suffix}") == cover(faults / name) is not None
     if suffix == "mkv":
-        found = json.loads(subprocess.run(["mkvmerge", "-J", tmp_path / "out.mkv"], capture_output=True, check=True).stdout)
+        found = json.loads(subprocess.run([program("mkvmerge"), "-J", tmp_path / "out.mkv"], capture_output=True, check=True).stdout)
         assert [(each["file_name"], each["content_type"]) for each in found["attachments"]] == [("cover.jpg", "image/jpeg")]
         assert [track["type"] for track in found["tracks"]].count("video") == 1
 

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from media import describe, ffmpeg, make_clip, pictures, shown, streamsr, times, tone, upscale
+from media import describe, ffmpeg, make_clip, pictures, program, shown, streamsr, times, tone, upscale
 from PIL import Image
 
 from streamsr.errors import UsageError
@@ -37,13 +37,13 @@ def test_hdr10_of_any_encoder_is_in_the_container(tmp_path: Path, suffix: str, e
                      num_frames=3)  # fmt: skip
     out = tmp_path / f"out.{suffix}"
     upscale(clip, out, "--encoder", encoder)
-    command = ["ffprobe", "-v", "error", "-show_streams", "-of", "json", str(out)]
+    command = [program("ffprobe"), "-v", "error", "-show_streams", "-of", "json", str(out)]
     (stream,) = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["streams"]
     side = {data["side_data_type"]: data for data in stream["side_data_list"]}
     assert side["Content light level metadata"]["max_content"] == 1000
     assert eval(side["Mastering display metadata"]["max_luminance"]) == pytest.approx(1000)  # a fraction
     if suffix in ("mkv", "webm"):
-        found = json.loads(subprocess.run(["mkvmerge", "-J", str(out)], capture_output=True, check=True).stdout)
+        found = json.loads(subprocess.run([program("mkvmerge"), "-J", str(out)], capture_output=True, check=True).stdout)
         assert found["tracks"][0]["properties"]["max_content_light"] == 1000
         assert found["tracks"][0]["properties"]["max_luminance"] == pytest.approx(1000)
 
@@ -57,7 +57,7 @@ def test_one_bit_pictures_become_video(tmp_path: Path, suffix: str) -> None:
 
 def test_mastering_without_luminance(tmp_path: Path) -> None:
     plain = make_clip(tmp_path / "plain.mkv", *HDR, num_frames=3)
-    command = ["mkvpropedit", "-q", str(plain), "--edit", "track:v1"]
+    command = [program("mkvpropedit"), "-q", str(plain), "--edit", "track:v1"]
     for name, value in (("chromaticity-coordinates-red-x", 0.68), ("chromaticity-coordinates-red-y", 0.32),
                         ("chromaticity-coordinates-green-x", 0.265), ("chromaticity-coordinates-green-y", 0.69),
                         ("chromaticity-coordinates-blue-x", 0.15), ("chromaticity-coordinates-blue-y", 0.06),
@@ -65,7 +65,7 @@ def test_mastering_without_luminance(tmp_path: Path) -> None:
         command += ["--set", f"{name}={value}"]
     subprocess.run(command, check=True)
     upscale(plain, tmp_path / "out.mkv")
-    found = json.loads(subprocess.run(["mkvmerge", "-J", str(tmp_path / "out.mkv")], capture_output=True, check=True).stdout)
+    found = json.loads(subprocess.run([program("mkvmerge"), "-J", str(tmp_path / "out.mkv")], capture_output=True, check=True).stdout)
     assert found["tracks"][0]["properties"]["chromaticity_coordinates"].startswith("0.68,0.32")
     outcome = upscale(plain, tmp_path / "out.mp4")
     assert "mastering display metadata dropped" in outcome.err

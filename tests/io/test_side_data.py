@@ -9,7 +9,7 @@ from pathlib import Path
 
 import av
 import pytest
-from media import FFMPEG, STREAMSR, make_clip, streamsr, upscale
+from media import FFMPEG, STREAMSR, make_clip, program, streamsr, upscale
 from PIL import Image, ImageCms
 
 from streamsr.side_data import Kind, find_kinds, read_side_data
@@ -31,7 +31,7 @@ def picture(path: Path, *, orientation: int = 0, profile: bytes | None = None) -
 
 def frame_side_data(path: object) -> Counter[str]:
     """How many pictures carry each kind of side data, as Debian's ffprobe says."""
-    command = ["ffprobe", "-v", "error", "-show_frames", "-select_streams", "v:0", "-of", "json", str(path)]
+    command = [program("ffprobe"), "-v", "error", "-show_frames", "-select_streams", "v:0", "-of", "json", str(path)]
     frames = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["frames"]
     return Counter(data["side_data_type"] for frame in frames for data in frame.get("side_data_list", []))
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from media import ffmpeg, make_clip, streamsr, upscale
+from media import ffmpeg, make_clip, program, streamsr, upscale
 
 from streamsr.account import verify
 
@@ -84,7 +84,7 @@ def test_huge_text_takes_no_time(tmp_path: Path) -> None:
     lines = [(0.0, 0.3, "before"), (0.4, 0.6, "\n".join(["x" * 99] * 30_000)), (0.8, 1.0, "after")]
     clip = tmp_path / "in.mkv"
     make_clip(tmp_path / "plain.mkv", num_frames=50)
-    subprocess.run(["mkvmerge", "-q", "-o", clip, tmp_path / "plain.mkv", srt(tmp_path / "in.srt", lines)], check=True)
+    subprocess.run([program("mkvmerge"), "-q", "-o", clip, tmp_path / "plain.mkv", srt(tmp_path / "in.srt", lines)], check=True)
     begun = time.monotonic()
     outcome = streamsr("run", clip, tmp_path / "out.mp4", "--model", "resize")
     assert outcome.code == 0, outcome.err
