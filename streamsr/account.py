@@ -15,7 +15,7 @@ import av.error
 
 from .errors import SourceError
 from .io.containers import BY_SUFFIX
-from .io.decoding import duration_s
+from .io.decoding import duration_s, settle_time
 from .io.names import for_ffmpeg
 from .io.source import Source, open_source
 from .io.tags import Mastering, Tags
@@ -122,6 +122,7 @@ def read_facts(url: str) -> Facts:
                 if stream.index != index and stream.type in ("audio", "subtitle"):
                     others[stream.index], onsets[stream.index] = StreamFacts(stream.type), []
             for packet in container.demux():
+                settle_time(packet, container)
                 time = packet.pts if packet.pts is not None else packet.dts
                 if not packet.size or time is None:
                     continue

@@ -94,6 +94,7 @@ class SourceOptions:
     input_size: tuple[int, int] | None = None  # rawvideo only
     input_pix_fmt: str | None = None  # rawvideo only
     input_rate: Fraction | None = None  # rawvideo and image sequences, frames per second
+    keep_gaps: bool = False  # pictures of an image sequence are shown at their numbers' times, where numbers are missing
     timeout_s: float | None = None  # of opening and of each read; None: forever
     decoder: Decoder = "auto"
     negative: bool = True  # the output holds times before 0
@@ -229,6 +230,7 @@ class RunKeywords(UpscaleKeywords, total=False):
     input_size: tuple[int, int] | None
     input_pix_fmt: str | None
     input_rate: Fraction | None
+    keep_gaps: bool
     timeout_s: float | None
     decoder: Decoder
     encoder: str

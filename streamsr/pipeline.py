@@ -263,7 +263,8 @@ def balance(account: Account, source: Source, sink: Sink) -> None:
     check_counts(account)
     base = source.time_base
     if sink.format.pts:
-        check_pts(account, [p * base for p in sink.pts], [p * base for p in sorted(sink.muxed_pts)], tolerance=base)
+        found = [p * base for p in sorted(sink.muxed_pts)]
+        check_pts(account, [p * base for p in sink.pts], found, tolerance=max(base, sink.encoding.tick))
     if sink.path == "-" or sink.format.images or not sink.format.pts or not Path(sink.path).is_file():
         return
     try:
@@ -273,7 +274,8 @@ def balance(account: Account, source: Source, sink: Sink) -> None:
         return
     if sink.format.moves:
         facts = align(facts, sink.pts[0] * base)
-    check_pts(account, [p * base for p in sink.pts], facts.pts, tolerance=(facts.time_base + base) / 2)
+    tick = max(facts.time_base, sink.encoding.tick)
+    check_pts(account, [p * base for p in sink.pts], facts.pts, tolerance=(tick + base) / 2)
     if sink.format.tags:
         check_tags(account, sink.tags, facts.tags, rotation=sink.format.rotation)
     check_streams(account.problems, [facts_of(track) for track in sink.tracks], facts.streams)

@@ -55,8 +55,10 @@ def main(options: argparse.Namespace, settings: RunOptions, stop: threading.Even
     batch = find_items(options.inputs, options.output, recursive=options.recursive, format_name=settings.sink.format)
     if batch.num_folders:
         _log.warning("folders inside that are left out: %d; --recursive takes them in", batch.num_folders)
+    if batch.num_pictures:
+        _log.warning("pictures beside videos that are left out: %d; name them to have them upscaled", batch.num_pictures)
     if not batch.items:
-        raise SourceError(f"There is no video in {', '.join(options.inputs)} ({batch.num_others} other files).")
+        raise SourceError(f"There is no video or picture in {', '.join(options.inputs)} ({batch.num_others} other files).")
     reports: list[Report] = []
     finished: list[Item] = []
     failures: list[tuple[Item, StreamsrError]] = []

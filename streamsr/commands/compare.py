@@ -31,7 +31,8 @@ _WITHIN_S = 40.0  # all measuring, so that everything takes less than a minute
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("videos", metavar="VIDEO", nargs="+",
-                        help="one or two results, then their original unless --ref names it: videos, pictures, image patterns")  # fmt: skip
+                        help="one or two results, then their original unless --ref names it: videos, pictures, image patterns, "
+                             "folders of pictures")  # fmt: skip
     parser.add_argument("--ref", metavar="REF", help="the original, of the same size; frames are paired by time")
     parser.add_argument("--every", type=values.every, default=None, metavar="N",
                         help="measure each N-th pair of frames only (default: auto, as many as take less than a minute)")  # fmt: skip
@@ -47,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Measure, print a summary and write what was asked for."""
-    from ..compare import FrameScores, compare
+    from ..compare import FrameScores, compare, compare_folders
     from ..errors import UsageError
     from .progress import Meter
 
@@ -56,6 +57,11 @@ def main(options: argparse.Namespace) -> int:
         hint = "streamsr compare OUT REF, or streamsr compare A B --ref REF"
         raise UsageError(f"compare takes one or two results and their original, not {len(paths)} file{'s' * (len(paths) > 1)}.", hint=hint)
     *results, original = paths
+    are_folders = {Path(path).is_dir() for path in paths}
+    if are_folders == {True, False}:
+        raise UsageError(f"{', '.join(paths)}: folders of pictures can only be compared with each other.")
+    if True in are_folders and (options.html is not None or options.plot is not None):
+        raise UsageError("--html and --plot are for videos and single pictures.", hint="name the worst pictures of the folder, one by one")
     if options.plot is not None:
         from ..compare.score_plot import check_plot
 
@@ -70,8 +76,14 @@ def main(options: argparse.Namespace) -> int:
         with Meter(f"{Path(result).name}", quiet=options.quiet) as meter:
 
             def show(scores: FrameScores, expected: int | None, meter: Meter = meter) -> None:
-                meter.update(expected, f"{scores.time_s:.2f} s")
+                meter.update(expected, scores.name or f"{scores.time_s:.2f} s")
 
+            if True in are_folders:
+                each = compare_folders(
+                    result, original, every=options.every, engine=engine, threads=options.threads, on_frame=show
+                )
+                done.append(each)
+                continue
             first = done[0] if done else None
             done.append(compare(
                 result, original, every=options.every if first is None else first.every, times=() if first is None else first.times,
@@ -119,8 +131,10 @@ def summary(comparisons: Sequence[Comparison]) -> str:
         if any(word != "-" for cell in cells for word in cell.split()):
             lines.append(f"{label:14s}{''.join(cells)}")
     if len(first.frames) > 1:
-        times = ", ".join(f"{frame.time_s:.2f}" for frame in first.worst(first.first_measure)[:_SHOWN_WORST])
-        lines.append(f"worst frames of {Path(first.result).name}, at seconds: {times}")
+        worst = first.worst(first.first_measure)[:_SHOWN_WORST]
+        what = "pictures" if worst[0].name else "frames"
+        where = ": " if worst[0].name else ", at seconds: "
+        lines.append(f"worst {what} of {Path(first.result).name}{where}{', '.join(f.name or f'{f.time_s:.2f}' for f in worst)}")
     return "\n".join([*lines, *dict.fromkeys(note for comparison in comparisons for note in remarks(comparison))])
 
 
@@ -137,7 +151,7 @@ def table(comparison: Comparison) -> str:
 
     if len(comparison.frames) > 1:
         for frame in comparison.frames:
-            add(f"{frame.time_s:.3f} s", [getattr(frame, name) for name, _, _ in _COLUMNS])
+            add(frame.name or f"{frame.time_s:.3f} s", [getattr(frame, name) for name, _, _ in _COLUMNS])
     add("mean", [comparison.mean(name) for name, _, _ in _COLUMNS])
     return "\n".join([*lines, "", measured_words(comparison), *remarks(comparison)])
 

@@ -126,6 +126,7 @@ INPUT = (
     _value("input-size", "source.input_size", "WxH", "of raw video", values.pixels),
     _value("input-pix-fmt", "source.input_pix_fmt", "F", "of raw video, such as yuv420p"),
     _value("input-rate", "source.input_rate", "R", "of raw video and image sequences (default: 25)", values.rate),
+    _flag("keep-gaps", "source.keep_gaps", "where numbers of an image sequence are missing, show the picture before for longer"),
     _choice("decoder", "source.decoder", Decoder, "default: NVDEC, or else the CPU"),
     _value("max-errors", "source.max_errors", "N", "corrupt packets in a row to skip (default: 32)", values.natural),
 )

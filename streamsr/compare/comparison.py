@@ -40,6 +40,11 @@ class FrameScores:
     ssim: float | None = None  # of luma, at most 1
     vmaf: float | None = None  # 0 .. 100
     vmaf_neg: float | None = None  # the same without a reward for enhancement
+    name: str = ""  # of a picture in a folder
+
+    def place(self) -> dict[str, Any]:
+        """Which pair it is, for JSON."""
+        return {"picture": self.name} if self.name else {"time_s": self.time_s}
 
 
 @dataclass
@@ -79,7 +84,7 @@ class Comparison:
             "every": self.every, "looked_up": bool(self.times),
             "num_pairs": self.num_pairs, "num_measured": len(self.frames), "mean": {name: self.mean(name) for name in MEASURES},
             "unpaired": {"result": self.unpaired_result, "original": self.unpaired_original}, "notes": self.notes,
-            "frames": [{"time_s": frame.time_s} | {name: getattr(frame, name) for name in MEASURES} for frame in self.frames],
+            "frames": [frame.place() | {name: getattr(frame, name) for name in MEASURES} for frame in self.frames],
         }  # fmt: skip
 
 
@@ -90,14 +95,15 @@ def compare(
     every: int | None = 1,
     times: Sequence[Fraction] = (),
     within_s: float = 50.0,
-    engine: str = "auto",
+    engine: str | PbanScorer = "auto",
     threads: int = 0,
     on_frame: Callable[[FrameScores, int | None], None] | None = None,
 ) -> Comparison:
     """Measure a video or picture against its original, both decoded as they are and paired by presentation time.
 
     every: measure each N-th pair only; None: as few as `within_s` asks for (Note [Sampling]).
-    times: measure the pairs at these seconds alone. engine: of the metric, "auto", "openvino", "onnxruntime", or a GPU such as "cuda:0".
+    times: measure the pairs at these seconds alone. engine: of the metric, "auto", "openvino", "onnxruntime", a GPU such as "cuda:0",
+    or a PbanScorer that serves several calls.
     on_frame: called after each pair with the number that is to be measured, if it is known; VMAF is known only at the end. Memory does not
     grow with the length but for the numbers themselves.
     Raises UsageError when the sizes differ, SourceError when one cannot be read or no two frames share a time.
@@ -110,7 +116,7 @@ def compare(
         comparison = Comparison(str(result), str(original), other.tags.width, other.tags.height, every or 1)
         _check_sizes(comparison, (one.tags.width, one.tags.height), (other.tags.width, other.tags.height), None)
         unpaired = Unpaired()
-        judge = PbanScorer(device=engine) if engine.startswith("cuda") else PbanScorer(engine=engine, threads=threads)
+        judge = engine if isinstance(engine, PbanScorer) else open_scorer(engine, threads)
         comparison.notes = _unavailable(comparison, judge)
         wanted = find_ffmpeg() is not None
         vmaf = stack.enter_context(Vmaf(comparison.width, comparison.height, threads=threads or 1)) if wanted else None
@@ -142,6 +148,11 @@ def compare(
             for scores, found in zip(comparison.frames, vmaf.finish(), strict=True):
                 scores.vmaf, scores.vmaf_neg = found["vmaf"], found["vmaf_neg"]
     return comparison
+
+
+def open_scorer(engine: str, threads: int) -> PbanScorer:
+    """The metric in this engine, see `compare`."""
+    return PbanScorer(device=engine) if engine.startswith("cuda") else PbanScorer(engine=engine, threads=threads)
 
 
 def _choose_sample(

@@ -53,6 +53,8 @@ def save_report(comparisons: Sequence[Comparison], file: Path) -> None:
 def measured_words(comparison: Comparison) -> str:
     """How many of the pairs were measured, and which."""
     size, count = f"{comparison.width}x{comparison.height}", len(comparison.frames)
+    if comparison.frames[0].name:
+        return f"{count} of {comparison.num_pairs} pairs of pictures measured"
     if comparison.times:
         return f"{size}, {count} pairs of frames measured, looked up at even distances"
     every = f" (each {ordinal(comparison.every)})" if comparison.every > 1 else ""

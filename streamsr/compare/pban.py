@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ class PbanScorer:
     def __init__(self, description: Path = METRIC, *, engine: str = "auto", device: str = "cpu", threads: int = 0) -> None:
         self.card: Mapping[str, Any] = read_card(description)
         self.min_side = int(self.card["min_side"])
+        self._run: Run | None = None
         path = description.parent / self.card["file"]
         try:
             model = path.read_bytes()
@@ -55,7 +57,7 @@ class PbanScorer:
             wanted = "OpenVINO or ONNX Runtime" if engine == "auto" else engine
             raise EngineError(f"The metric needs {wanted}.", hint=INSTALL.get(engine, INSTALL["onnxruntime"]))
         self.engine = names[0]
-        self._run = openers[names[0]](model, threads)
+        self._open = partial(openers[names[0]], model, threads)  # takes a second or more: pictures that are too small need none
 
     def __call__(self, result: np.ndarray, original: np.ndarray) -> float:
         """RGB (H, W, 3) uint8 each, sides of `min_side` or more -> score in (0, 1], higher is better; 1 for equal pictures."""
@@ -66,6 +68,8 @@ class PbanScorer:
             pictures.append(np.ascontiguousarray(rgb.transpose(2, 0, 1)[None], np.float32) / np.float32(255))
         if pictures[0].shape != pictures[1].shape:
             raise ValueError(f"Result and original differ in shape: {result.shape} and {original.shape}.")
+        if self._run is None:
+            self._run = self._open()
         return float(self._run(pictures[0], pictures[1])[0])
 
 

@@ -41,7 +41,7 @@ def choose_audio(context: av.AudioCodecContext, output: OutputFormat) -> AudioCh
     for encoder in _encoders(context, output):
         codec = av.Codec(encoder, "w")
         sample_format = _closest_format(context.format.name, [found.name for found in codec.audio_formats or []])
-        rate = _closest_rate(context.sample_rate, codec.audio_rates or [])
+        rate = output.audio_rate_hz or _closest_rate(context.sample_rate, codec.audio_rates or [])
         usual = _USUAL.get(context.channels, "stereo")
         # AAC has a number for each usual layout, and a table that half of all players cannot read for the others
         candidates = [usual, layout] if encoder == "aac" and layout.endswith("(side)") else [layout, usual]
@@ -65,6 +65,8 @@ def _encoders(context: av.AudioCodecContext, output: OutputFormat) -> Iterator[s
         yield {"s16": "pcm_s16le", "s16p": "pcm_s16le", "flt": "pcm_f32le", "dbl": "pcm_f64le"}.get(context.format.name, "pcm_s24le")
     if lossless and output.muxer in _LOSSLESS:
         yield _LOSSLESS[output.muxer]
+    if output.muxer == "avi" and context.channels > 2:
+        yield "ac3"  # MP3 has two channels
     if output.audio is not None:
         yield output.audio
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 from ..errors import UsageError
 
@@ -28,6 +30,11 @@ class OutputFormat:
     images: bool = False
     options: tuple[tuple[str, str], ...] = ()  # muxer options
     audio_codecs: frozenset[str] | None = None  # codecs of audio that can be copied, where FFmpeg cannot tell
+    audio_rate_hz: int | None = None  # the only one that it holds
+    # of the pictures' clock; None: the source's. "rate": one tick a picture, so that only a constant rate can be held
+    tick: Fraction | Literal["rate"] | None = None
+    from_zero: bool = False  # the first picture is at 0, whatever time it has
+    least_s: Fraction = Fraction(0)  # that a picture is shown
 
 
 MP4 = OutputFormat("mp4", audio="aac", text="mov_text", rotation=True, chapters=True)
@@ -39,13 +46,34 @@ MPEGTS = OutputFormat("mpegts", moves=True, titles=False, audio="aac", options=(
 NUT = OutputFormat("nut", moves=True, tags=False, audio="aac", text="ass", raw="rawvideo", chapters=True)
 Y4M = OutputFormat("yuv4mpegpipe", pts=False, tags=False, raw="wrapped_avframe")
 RAWVIDEO = OutputFormat("rawvideo", pts=False, tags=False, raw="rawvideo")
+# an encoder's priming before 0 must not move the pictures
+_UNMOVED = (("avoid_negative_ts", "disabled"),)
+# AVI: what FFmpeg and players agree on; MXF (OP1a): SMPTE ST 377
+AVI = OutputFormat("avi", audio="libmp3lame", from_zero=True, moves=True, tick="rate", options=_UNMOVED,
+                   audio_codecs=frozenset({"mp3", "mp2", "ac3", "pcm_s16le", "pcm_u8", "pcm_s24le"}))  # fmt: skip
+MXF = OutputFormat("mxf", audio="pcm_s24le", from_zero=True, moves=True, tick="rate", titles=False, options=_UNMOVED,
+                   audio_codecs=frozenset({"pcm_s16le", "pcm_s24le"}), audio_rate_hz=48_000)  # fmt: skip
+# a browser shows a picture of a GIF for less than 0.02 s as if it were one of 0.1 s, and FFmpeg reads it so
+GIF = OutputFormat("gif", from_zero=True, moves=True, tags=False, titles=False, raw="gif", tick=Fraction(1, 100), least_s=Fraction(2, 100))
+# delays are fractions of 16 bits: finer ticks would not hold long ones
+APNG = OutputFormat("apng", from_zero=True, moves=True, tags=False, titles=False, raw="apng", tick=Fraction(1, 1000))
 
 BY_NAME = {"mp4": MP4, "mov": MOV, "matroska": MATROSKA, "webm": WEBM, "mpegts": MPEGTS, "nut": NUT, "y4m": Y4M,
-           "rawvideo": RAWVIDEO}  # fmt: skip
+           "rawvideo": RAWVIDEO, "avi": AVI, "mxf": MXF, "gif": GIF, "apng": APNG}  # fmt: skip
 BY_SUFFIX = {".mp4": MP4, ".m4v": MP4, ".mov": MOV, ".mkv": MATROSKA, ".webm": WEBM, ".ts": MPEGTS, ".m2ts": MPEGTS,
-             ".mts": MPEGTS, ".nut": NUT, ".y4m": Y4M, ".yuv": RAWVIDEO}  # fmt: skip
+             ".mts": MPEGTS, ".nut": NUT, ".y4m": Y4M, ".yuv": RAWVIDEO, ".avi": AVI, ".mxf": MXF, ".gif": GIF, ".apng": APNG}  # fmt: skip
 IMAGE_ENCODERS = {".png": "png", ".jpg": "mjpeg", ".jpeg": "mjpeg", ".tif": "tiff", ".tiff": "tiff", ".webp": "libwebp",
                   ".bmp": "bmp", ".ppm": "ppm", ".pgm": "pgm"}  # fmt: skip
+
+# pictures that FFmpeg may read and streamsr does not write
+_OTHER_PICTURES = {".avif", ".dds", ".exr", ".hdr", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jxl", ".pam", ".pbm", ".pcx", ".psd",
+                   ".qoi", ".tga"}  # fmt: skip
+
+
+def is_picture_name(name: str) -> bool:
+    """Whether a file is a picture, by its ending; it may hold an animation all the same."""
+    suffix = Path(name).suffix.lower()
+    return not name.startswith(".") and (suffix in IMAGE_ENCODERS or suffix in _OTHER_PICTURES)
 
 
 def is_pattern(url: str) -> bool:

@@ -16,6 +16,8 @@ JFIF = {"mjpeg": 2, "libwebp": 1}  # image formats that say no matrix: it is BT.
 def encoded_tags(tags: Tags, pix_fmt: str, encoder: str) -> Tags:
     """The tags of the encoded pictures: pixels that change from RGB to YUV change their matrix and range."""
     before, after = find_layout(tags.pix_fmt), find_layout(pix_fmt)
+    if pix_fmt == "pal8":  # colours of RGB
+        return replace(tags, pix_fmt=pix_fmt, matrix=0, range=2)
     if before is not None and before.kind == "gray" and tags.matrix == 0:  # PNG's gray is said to be RGB; encoders take that at its word
         tags = replace(tags, matrix=UNSPECIFIED)
     if encoder in JFIF and after is not None and after.kind == "yuv":

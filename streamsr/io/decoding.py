@@ -175,6 +175,14 @@ def packet_seconds(packet: av.Packet) -> Fraction | None:
     return None if time is None or packet.time_base is None else time * packet.time_base
 
 
+def settle_time(packet: av.Packet, container: av.container.InputContainer) -> None:
+    """An AVI says when packets are decoded, and PyAV lets FFmpeg make up when they are shown: a frame late where nothing is reordered."""
+    if container.format.name == "avi" and packet.dts is not None and isinstance(packet.stream, av.VideoStream):
+        context = packet.stream.codec_context
+        if context is not None and not context.reorder_depth:
+            packet.pts = packet.dts
+
+
 def duration_s(packet: av.Packet) -> Fraction:
     """How long the packet says that it is, 0 where that cannot be (Ogg, after a seek)."""
     found = (packet.duration or 0) * packet.time_base if packet.time_base is not None else Fraction(0)

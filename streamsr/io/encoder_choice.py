@@ -117,6 +117,7 @@ ENCODERS = {
     "prores_ks": _Encoder(fixed=(("profile", "4444"),)),
     "ffv1": _Encoder(fixed=(("level", "3"), ("g", "1"), ("slicecrc", "1"))),
     "mjpeg": _Encoder(fixed=(("q:v", "2"), ("qmin", "1"))),
+    "apng": _Encoder(fixed=(("pred", "mixed"),)),
 }  # fmt: skip
 
 
@@ -195,6 +196,8 @@ def _choose_cpu_encoder(tags: Tags, output: OutputFormat, wanted: EncoderOptions
     if output.muxer == "webm":
         subsampled = layout is not None and layout.kind == "yuv" and layout.log2_chroma == (1, 1)
         return "libsvtav1" if subsampled and not alpha and not wanted.realtime else "libvpx-vp9"
+    if output.muxer in ("avi", "mxf"):  # an AVI says the matrix of RGB alone
+        return "ffv1" if alpha and layout is not None and layout.kind == "rgb" and output.muxer == "avi" else "libx264"
     if alpha and output.muxer == "mov":
         return "prores_ks"
     if alpha and output.muxer == "matroska":
@@ -217,6 +220,8 @@ def choose_pix_fmt(encoder: str, pix_fmt: str, wanted: str | None, output: Outpu
     if source is not None and source.kind == "rgb":
         known = _for_rgb(source, known, output)
     candidates = [name for name in known if not name.startswith("yuvj")]
+    if candidates == ["pal8"]:
+        return "pal8", []  # streamsr.io.sink says what that means
     best, _ = find_best_pix_fmt_of_list(candidates, pix_fmt, source is not None and source.alpha)
     if best is None:
         raise SinkError(f"{encoder} has no pixel format for {pix_fmt}.", hint=f"give --pix-fmt, one of {', '.join(known)}")
@@ -230,6 +235,10 @@ def _usable(encoder: str, known: list[str], *, has_alpha: bool) -> list[str]:
     if encoder == "wrapped_avframe":  # y4m
         grids = ("yuv420p", "yuv422p", "yuv444p")
         return [*grids, "yuv411p", "gray", *(f"{grid}{bits}le" for grid in grids for bits in (10, 12, 16))]
+    if encoder == "gif":  # each picture gets a palette of its own, streamsr.io.palette
+        return ["pal8"]
+    if encoder == "apng":  # FFmpeg blends no 16-bit pictures with those before
+        return [name for name in known if name not in ("rgba64be", "ya16be")]
     if encoder == "tiff":  # its YCbCr says no matrix, and half of all readers take it for RGB
         return [name for name in known if av.VideoFormat(name).is_rgb or name.startswith("gray")]
     return known

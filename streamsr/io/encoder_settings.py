@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
@@ -14,7 +14,7 @@ from av.codec.context import Flags
 from av.codec.hwaccel import HWAccel
 
 from ..errors import SinkError
-from ..frame import is_on_device
+from ..frame import find_layout, is_on_device
 from ..gpu_context import ffmpeg_device
 from ..libav import stream_of
 from ..options import EncoderOptions
@@ -24,6 +24,7 @@ from .attached import Attached, find_lost
 from .containers import OutputFormat
 from .conversion import JFIF, convert, encoded_tags
 from .encoder_choice import ENCODERS, check_size, choose_encoder, choose_pix_fmt, closest_rate, encoder_options, surface_format
+from .palette import Palette
 from .tags import Tags, scaled_tags
 
 
@@ -50,6 +51,7 @@ class Encoding:
     time_base: Fraction
     output: OutputFormat
     wanted: EncoderOptions
+    palette: Palette = field(default_factory=Palette, compare=False, repr=False)
 
     @classmethod
     def choose(cls, source: Timed, size: tuple[int, int], pix_fmt: str, *, output: OutputFormat, wanted: EncoderOptions) -> Encoding:
@@ -75,10 +77,19 @@ class Encoding:
         """
         return surface_format(self.encoder, self.tags.pix_fmt, self.wanted)
 
+    @property
+    def tick(self) -> Fraction:
+        """Seconds per tick of the output's clock, as far as it is ours to choose."""
+        if not self.output.pts or self.output.tick == "rate":
+            return 1 / self.rate
+        return self.output.tick or self.time_base
+
     def add_stream(self, container: av.container.OutputContainer) -> av.VideoStream:
         """The video stream of an output, its encoder not open yet."""
         tags = self.tags
         options = encoder_options(self.encoder, tags, self.wanted, rate=self.rate)
+        if self.output.muxer in ("avi", "mxf"):
+            options = {"bf": "0"} | options  # a picture has the place of its packet, and no other time
         if self.surface is not None and self.wanted.gpu is not None:
             with ffmpeg_device(self.wanted.gpu) as device:  # the context that CuPy and NVDEC work in, too
                 accelerator = HWAccel("cuda", device=str(self.wanted.gpu), options=device, is_hw_owned=True)
@@ -93,11 +104,9 @@ class Encoding:
         shape.num, shape.den = tags.sar.numerator, tags.sar.denominator
         context.colorspace, context.color_primaries, context.color_trc = tags.matrix, tags.primaries, tags.transfer
         context.color_range = tags.range
+        context.time_base = stream.time_base = self.tick
         if self.output.pts:
-            context.time_base = stream.time_base = self.time_base
             context.flags |= Flags.frame_duration
-        else:
-            context.time_base = stream.time_base = 1 / self.rate
         context.thread_count = self.wanted.threads
         if self.output.muxer in ("mp4", "mov") and self.encoder in ("libx265", "hevc_nvenc"):
             context.codec_tag = "hvc1"  # Apple's players take no hev1
@@ -123,6 +132,10 @@ class Encoding:
         """`frame` as the encoder takes it."""
         if is_on_device(frame):
             return frame
+        if self.tags.pix_fmt == "pal8":
+            layout = find_layout(frame.format.name)
+            rgb = convert(frame, replace(self.tags, pix_fmt="bgra"), recoloured=False)
+            return self.palette(rgb, alpha=layout is not None and layout.alpha)
         if frame.format.name != self.tags.pix_fmt or self.recoloured:
             frame = convert(frame, self.tags, recoloured=self.recoloured)
             # ProRes asks the frame, not the encoder

@@ -18,6 +18,7 @@ from ..options import SourceOptions
 from .containers import is_pattern
 from .names import for_ffmpeg, is_url, plain_name
 from .remote import is_store, open_file
+from .webp_animation import decode_webp, is_animated_webp
 
 _FIRST_NUMBERS = 4  # where FFmpeg looks for the first picture: 0 to this
 _links: list[tempfile.TemporaryDirectory[str]] = []
@@ -43,6 +44,8 @@ def open_input(
     is_images = _is_images(url)
     if url != "-" and not is_url(url) and not is_images:
         _check_file(url)
+        if options.input_format is None and os.path.isfile(url) and is_animated_webp(url):
+            url = decode_webp(url)
     if url == "-" and sys.stdin is not None and sys.stdin.isatty():
         raise SourceError("The input is -, but stdin is a terminal.", hint="pipe a video into streamsr")
     try:
@@ -160,9 +163,9 @@ def pick_video(container: av.container.InputContainer, url: str) -> av.VideoStre
     context = best.codec_context
     if context is None:
         raise SourceError(f"{url}: FFmpeg has no decoder for its video stream.")
-    if context.codec.canonical_name == "webp" and (context.width == 0 or context.height == 0):
+    if context.codec.canonical_name == "webp" and (context.width == 0 or context.height == 0):  # not a file: files are decoded by Pillow
         words = f"{url}: FFmpeg {av.ffmpeg_version_info} does not decode animated WebP."
-        raise SourceError(words, hint="make it a GIF or APNG first, as Pillow or ImageMagick do")
+        raise SourceError(words, hint="give it as a file, or make it a GIF or APNG first")
     if context.width == 0 or context.height == 0:
         raise SourceError(f"{url}: its {context.codec.canonical_name} video is {context.width} x {context.height}: there is no picture.")
     return best

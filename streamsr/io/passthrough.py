@@ -82,6 +82,12 @@ def lost_words(source: Source, output: OutputFormat) -> list[str]:
         titles = [f"{name}={container.metadata[name]!r}" for name in container.metadata if name.lower() in _TITLES]
         if titles:
             lost.append(f"metadata {', '.join(titles)} dropped: {output.muxer} has no place for it")
+    if output.raw in ("gif", "apng") and source.tags.hdr:
+        lost.append(f"HDR dropped: {output.muxer} is sRGB, and its pictures will look pale")
+    if output.raw == "gif":
+        if source.tags.sar != 1:
+            lost.append(f"pixel aspect {source.tags.sar} dropped: viewers of gif take pixels for squares")
+        lost.append("gif holds 256 colours a picture, and pixels that are opaque or transparent")
     reel = next((stream.metadata["reel_name"] for stream in container.streams if "reel_name" in stream.metadata), None)
     if reel is not None and output.muxer not in ("mov", "mxf"):
         lost.append(f"reel name {reel!r} dropped: {output.muxer} has no place for it")
@@ -114,7 +120,9 @@ def _open_track(
         return None, "FFmpeg does not know its codec"
     context = stream.codec_context
     names = {name, stream.codec_context.name, stream.codec_context.codec.canonical_name}
-    if names & set(held) and (write != container.mux or _takes(stream, output)):
+    if names & set(held) and output.audio_rate_hz in (None, getattr(context, "sample_rate", None)) and (
+        write != container.mux or _takes(stream, output)
+    ):
         added = container.add_stream_from_template(stream, opaque=True)
         if isinstance(added, av.AudioStream):
             _name_channels(added)

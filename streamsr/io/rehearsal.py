@@ -16,13 +16,14 @@ from ..frame import Frame
 from ..options import SinkOptions, SourceOptions
 from .containers import find_format, is_pattern
 from .encoder_settings import Encoding
+from .pace import check_pace
 from .sink import Sink
 from .source import Source, open_source
 from .tags import Tags
 
 _WIDTH, _HEIGHT = 256, 144  # pixels; every encoder takes them
 _NUM_FRAMES = 4  # x265 that gets fewer pictures than it may put off makes up decoding times at random
-_TRIED = ("mp4", "mov", "matroska", "webm", "mpegts", "avi", "mxf")
+_TRIED = ("mp4", "mov", "matroska", "webm", "mpegts", "avi", "mxf", "gif", "apng")
 
 
 def rehearse(url: str, source: Source, size: tuple[int, int], pix_fmt: str, options: SinkOptions) -> Tags | None:
@@ -31,6 +32,7 @@ def rehearse(url: str, source: Source, size: tuple[int, int], pix_fmt: str, opti
     size, pix_fmt: (width, height) in pixels and format of the upscaled frames. Raises SinkError for whatever encoder or container refuse.
     """
     output = find_format(url, options.format)
+    check_pace(url, source, output)
     if url == "-" or is_pattern(url) or output.muxer not in _TRIED or options.encode.gpu is not None:
         return None
     encoding = Encoding.choose(source, size, pix_fmt, output=output, wanted=options.encode)

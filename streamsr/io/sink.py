@@ -21,7 +21,8 @@ from ..errors import SinkError, UsageError
 from ..frame import sample_format
 from ..options import SinkOptions
 from ..output_file import OutputLock
-from .containers import find_format, is_pattern
+from .animation import animation_options
+from .containers import APNG, GIF, find_format, is_pattern
 from .decoding import packet_seconds
 from .disk import BUFFER_BYTES, Disk, DiskFile
 from .encoder_settings import Encoding, explain_disk, reason_of
@@ -58,6 +59,8 @@ class Sink:
         self.pts: array[int] = array("q")  # of every frame encoded, in ticks of time_base
         self.muxed_pts: array[int] = array("q")  # of every packet muxed, in ticks of time_base
         self.time_base = source.time_base
+        # seconds taken off every time in the file, where its first picture is at 0
+        self._origin = (first.pts or 0) * (first.time_base or source.time_base) if self.format.from_zero else Fraction(0)
         self.losses: list[str] = []
         self._finished = False
         self._is_rehearsal = target is not None
@@ -91,6 +94,7 @@ class Sink:
             frame = self.encoding.prepare(frame)
             assert frame.pts is not None
             self.pts.append(frame.pts)
+            frame.pts -= round(self._origin / self.time_base)
             self._attached.take(frame)
             self._encode(frame)
             self.num_encoded += 1
@@ -196,9 +200,13 @@ class Sink:
         )  # fmt: skip
         self._attached = self.encoding.attached()
         own, has_cover = own_metadata(source), holds_cover(source, self.format)
-        self._open_container(muxer_options(self.format, self.time_base, has_own=bool(own), has_cover=has_cover, is_pipe=self.path == "-"))
+        wanted = muxer_options(self.format, self.time_base, has_own=bool(own), has_cover=has_cover, is_pipe=self.path == "-")
+        self._open_container(wanted | (animation_options(source, self.format) if self.format in (GIF, APNG) else {}))
         self.stream = self.encoding.add_stream(self.container)
-        self.tracks, lost = open_tracks(source.other_streams, self.container, self.format, covers=source.covers())
+        write = self._mux_moved if self._origin else None
+        # without packets of every track, which a rehearsal has not, MXF is not written at all
+        streams = [] if self._is_rehearsal and self.format.muxer == "mxf" else source.other_streams
+        self.tracks, lost = open_tracks(streams, self.container, self.format, write=write, covers=source.covers())
         self._by_index: dict[int, Track] = {track.source.index: track for track in self.tracks}
         self._texts = [track for track in self.tracks if isinstance(track, TextTrack)]
         lost += lost_words(source, self.format)
@@ -249,9 +257,14 @@ class Sink:
     def _mux(self, packets: Iterable[av.Packet]) -> None:
         for packet in packets:
             assert packet.pts is not None
-            self.muxed_pts.append(round(packet.pts * packet.time_base / self.time_base))
+            self.muxed_pts.append(round((packet.pts * packet.time_base + self._origin) / self.time_base))
             self.container.mux(packet)
         self._disk.check()
+
+    def _mux_moved(self, packet: av.Packet) -> None:
+        ticks = round(self._origin / packet.time_base)
+        packet.pts, packet.dts = (None if time is None else time - ticks for time in (packet.pts, packet.dts))
+        self.container.mux(packet)
 
     def _unlock(self) -> None:
         if self._lock is not None:

@@ -25,13 +25,14 @@ from .clock import Clock
 from .containers import is_pattern
 from .coverage import Coverage
 from .crop import check_crop, cropped
-from .decoding import SourceCount
+from .decoding import SourceCount, settle_time
 from .deinterlace import deinterlace, rearrange
 from .frame_order import FrameOrder
 from .frame_samples import can_look_ahead, spread_frames
 from .input_container import count_untimed, has_restarts, open_input, pick_video, sequence_numbers
 from .nvdec import open_decoder
 from .packet_queue import INTERLEAVE_S, PacketQueue
+from .picture_shape import PictureShape
 from .seeking import seek_key_frame
 from .tags import Tags, read_tags
 from .time_line import find_time_line
@@ -46,6 +47,7 @@ class Window:
 
     key: int | None  # key frame to decode from; None: from the beginning
     first: int | None  # frames before this are left out, once they have served those behind them; None: nothing is
+    aspect: Fraction | None = None  # width to height of the video's first picture as it is shown; None: this part's first
 
 
 class Source:
@@ -73,7 +75,9 @@ class Source:
             numbers = sequence_numbers(self.url) if is_pattern(self.url) and not Path(self.url).exists() else []
             if numbers and numbers[-1] - numbers[0] + 1 > len(numbers):
                 num_missing = numbers[-1] - numbers[0] + 1 - len(numbers)
-                self.count.notes.append(f"{num_missing} numbers of the sequence are missing: its pictures close up")
+                what = "the pictures before them stay" if self.options.keep_gaps else "its pictures close up"
+                self.count.notes.append(f"{num_missing} numbers of the sequence are missing: {what}")
+            self._numbers = numbers if self.options.keep_gaps else []
             self._order = FrameOrder(self.stream, self.time_base)
             self.other_streams = [stream for stream in self.container.streams if stream.index != self.stream.index]
             self.options = replace(self.options, crop=self._settled_crop())
@@ -93,7 +97,8 @@ class Source:
             self._seek()
             self._input = self._carried_on(self._demux()) if has_restarts(self.container) else self._demux()
             self.whole_size = 0, 0  # (width, height) before cropping
-            self._frames = self._cropped(self._progressive())
+            self._shape = PictureShape(None if window is None else window.aspect)
+            self._frames = self._shape.keep(self._cropped(self._progressive()))
             self._first: av.VideoFrame | None = next(self._frames, None)
             if self._first is not None:
                 self.tags: Tags = read_tags(self.stream, fetch(self._first))
@@ -121,6 +126,11 @@ class Source:
     def rate(self) -> Fraction:
         """Nominal frames per second; 25 where the input does not say."""
         return self.stream.guessed_rate or self.stream.average_rate or Fraction(25)
+
+    @property
+    def aspect(self) -> Fraction | None:
+        """Width to height of the first picture, as it is shown."""
+        return self._shape.aspect
 
     @property
     def duration_s(self) -> float | None:
@@ -190,6 +200,9 @@ class Source:
             with self._reading:
                 self._packets.read_to_end(lambda: next(self._input, None), self._audio(), video=self.stream.index)
         self._packets.end()
+        if self._shape.num_changed:
+            at_s = float((self._shape.first_changed_pts or 0) * self.time_base)
+            self.count.notes.append(f"the shape of the picture changes at {at_s:.3f} s: {self._shape.num_changed} frames are between bars")
 
     def _audio(self) -> list[av.stream.Stream]:
         return [stream for stream in self.other_streams if stream.type == "audio"]
@@ -205,7 +218,7 @@ class Source:
         return max(1, round(1 / self.rate / self.time_base))
 
     def _seek(self) -> None:
-        target = self.times.shift if self.options.start_s else None
+        target = self.times.shift if self.options.start_s and not self._numbers else None
         if self._window is not None:
             target = None if self._window.key is None else self.times.shift + self._window.key * self.time_base
         if target is None:
@@ -244,6 +257,7 @@ class Source:
                 if failures > self.options.max_errors:
                     raise SourceError(f"{self.url}: cannot be read further: {error}.") from error
                 continue
+            settle_time(packet, self.container)
             self.coverage.see(packet)
             yield packet
 
@@ -262,6 +276,8 @@ class Source:
         begin = self._video_start - shift if self._num_untimed else 0
         last: int | None = None
         for frame in self._order.put(self._decoded()):
+            if self._numbers and frame.pts is not None:
+                frame.pts = (self._numbers[frame.pts // step] - self._numbers[0]) * step
             if frame.pts is not None:
                 frame.pts -= shift
             if frame.pts is None or (last is not None and frame.pts <= last):

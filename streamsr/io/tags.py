@@ -13,6 +13,7 @@ from typing import Any
 
 import av
 
+from ..libav import picture_of, stream_of
 from ..side_data import STREAM_KINDS, Kind, find_kinds, read_side_data
 from ..siting import find_chroma_location
 
@@ -102,7 +103,7 @@ def read_tags(stream: av.VideoStream, frame: av.VideoFrame) -> Tags:
         width=frame.width,
         height=frame.height,
         pix_fmt=frame.format.name,
-        sar=stream.sample_aspect_ratio or context.sample_aspect_ratio or Fraction(1),
+        sar=_pixel_aspect(stream, frame) or context.sample_aspect_ratio or Fraction(1),
         matrix=_known(frame.colorspace, context.colorspace),
         primaries=_known(frame.color_primaries, context.color_primaries) or UNSPECIFIED,  # 0 is reserved
         transfer=_known(frame.color_trc, context.color_trc) or UNSPECIFIED,
@@ -114,6 +115,14 @@ def read_tags(stream: av.VideoStream, frame: av.VideoFrame) -> Tags:
         stream_data=tuple((kind, read_side_data(frame, kind) or b"") for kind in STREAM_KINDS if kind in kinds),
         kinds=tuple(kinds),
     )
+
+
+def _pixel_aspect(stream: av.VideoStream, frame: av.VideoFrame) -> Fraction | None:
+    """The container's, else the picture's: a decoder with threads may say that of a later one already."""
+    for found in (stream_of(stream).sample_aspect_ratio, picture_of(frame).sample_aspect_ratio):
+        if found.num > 0 and found.den > 0:
+            return Fraction(found.num, found.den)
+    return None
 
 
 def scaled_tags(tags: Tags, width: int, height: int, pix_fmt: str) -> Tags:

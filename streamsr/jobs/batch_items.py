@@ -1,4 +1,4 @@
-"""Batch: many videos into one folder. Which files are videos, what their results are called, and which of them are there already."""
+"""Batch: many videos or pictures into one folder. Which files are taken, what their results are called, and which are there already."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import SourceError, UsageError
-from ..io.containers import BY_NAME, BY_SUFFIX, is_pattern, reads_images
+from ..io.animation import num_plays
+from ..io.containers import AVI, BY_NAME, BY_SUFFIX, IMAGE_ENCODERS, MXF, is_pattern, is_picture_name, reads_images
 from ..io.input_container import open_input, pick_video
 from ..io.source import Source, open_source
 from ..options import SourceOptions
@@ -16,7 +17,8 @@ from ..options import SourceOptions
 # what is a video by its name: one that cannot be read is then a failure, and not a file of another kind
 _VIDEOS = {*BY_SUFFIX, ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".m2v", ".mpeg", ".mpg", ".mxf", ".ogv", ".rm", ".rmvb",
            ".vob", ".wmv"}  # fmt: skip
-_FALLBACK = ".mkv"  # for endings that streamsr does not write
+_FALLBACK = ".mkv"  # for endings that streamsr does not write, and for containers that hold less
+_PICTURE_FALLBACK, _ANIMATION, _ANIMATIONS = ".png", ".apng", (".gif", ".apng")
 _SAME_S = 1.0  # how much shorter a result may be than its source, beside a tenth: what `streamsr run` warns of
 
 
@@ -34,6 +36,7 @@ class Batch:
 
     items: list[Item]
     num_others: int  # files that are no videos
+    num_pictures: int  # of them, which lie beside videos
     num_folders: int  # that were not looked into
 
 
@@ -43,10 +46,11 @@ def is_batch(inputs: Sequence[str], output: str) -> bool:
 
 
 def find_items(inputs: Sequence[str], output: str, *, recursive: bool = False, format_name: str | None = None) -> Batch:
-    """The videos that `inputs` (files and folders) name, each with its place in the folder `output`.
+    """The videos or pictures that `inputs` (files and folders) name, each with its place in the folder `output`.
 
-    Files that are named are taken as they are; in folders, what is no video is counted. A result keeps its name, with the
-    ending of `format_name`, or .mkv where streamsr does not write the source's kind. Nothing is made or changed.
+    Files that are named are taken as they are; of a folder, its videos are, or its pictures where there is no video, and the rest is
+    counted. A result keeps its name, with the ending of `format_name`, or .mkv, .png or (animations) .apng where streamsr does not write
+    the source's kind. Nothing is made or changed.
     Raises UsageError where two results would have one name, or a result the place of a source.
     """
     folder = Path(output)
@@ -58,23 +62,31 @@ def find_items(inputs: Sequence[str], output: str, *, recursive: bool = False, f
         if len(inputs) == 1:
             hint += f" for an image sequence give a pattern like {Path(inputs[0]) / '%05d.png'}"
         raise UsageError(f"{what}; {output} looks like a file.", hint=hint)
-    items, num_others, num_folders = [], 0, 0
+    items: list[Item] = []
+    num_others = num_pictures = num_folders = 0
     for name in inputs:
         path = Path(name)
         if name == "-" or "://" in name or (is_pattern(name) and not path.exists()):
             raise UsageError(f"{name} cannot be one of several inputs: these are files and folders.", hint="give it alone")
         if not path.is_dir():
-            items.append(Item(name, str(folder / _result_name(Path(path.name), format_name))))
+            items.append(Item(name, str(folder / _result_name(path, Path(path.name), format_name))))
             continue
+        videos: list[Path] = []
+        pictures: list[Path] = []
         for found in _walk(path, folder, recursive=recursive):
             if found is None:
                 num_folders += 1
+            elif is_picture_name(found.name) or found.suffix.lower() in _ANIMATIONS:
+                pictures.append(found)
             elif is_video(found):
-                items.append(Item(str(found), str(folder / _result_name(found.relative_to(path), format_name))))
+                videos.append(found)
             else:
                 num_others += 1
+        if videos:  # what lies beside them is covers
+            num_others, num_pictures = num_others + len(pictures), num_pictures + len(pictures)
+        items += [Item(str(found), str(folder / _result_name(found, found.relative_to(path), format_name))) for found in videos or pictures]
     _check_names(items)
-    return Batch(items, num_others, num_folders)
+    return Batch(items, num_others, num_pictures, num_folders)
 
 
 def is_video(path: Path) -> bool:
@@ -83,6 +95,8 @@ def is_video(path: Path) -> bool:
         return False
     if path.suffix.lower() in _VIDEOS:
         return True
+    if is_picture_name(path.name):
+        return False
     try:
         with open_input(str(path), SourceOptions()) as container:
             kind = container.format.name
@@ -129,7 +143,7 @@ def _walk(folder: Path, output: Path, *, recursive: bool) -> Iterator[Path | Non
         yield from (Path(at, name) for name in sorted(files))
 
 
-def _result_name(name: Path, format_name: str | None) -> Path:
+def _result_name(source: Path, name: Path, format_name: str | None) -> Path:
     suffix = name.suffix.lower()
     if format_name is not None:
         form = BY_NAME.get(format_name)
@@ -137,7 +151,11 @@ def _result_name(name: Path, format_name: str | None) -> Path:
         if suffix not in suffixes and suffixes:  # an unknown --format is refused later, as for one file
             return name.with_suffix(suffixes[0])
         return name
-    return name if suffix in BY_SUFFIX else name.with_suffix(_FALLBACK)
+    if is_picture_name(name.name):
+        if num_plays(str(source)) is not None:
+            return name.with_suffix(_ANIMATION)
+        return name if suffix in IMAGE_ENCODERS else name.with_suffix(_PICTURE_FALLBACK)
+    return name if suffix in BY_SUFFIX and BY_SUFFIX[suffix] not in (AVI, MXF) else name.with_suffix(_FALLBACK)
 
 
 def _check_names(items: Sequence[Item]) -> None:

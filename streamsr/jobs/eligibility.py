@@ -38,7 +38,7 @@ def make_spec(
         raise Uncut("the input is pictures without times")
     if target == "-" or (Path(target).exists() and not Path(target).is_file()):
         raise Uncut("the output is not a file")
-    if output.images or not output.pts or output.raw is not None:
+    if output.images or not output.pts or output.raw is not None or output.tick is not None:
         raise Uncut(f"{output.muxer} cannot be joined from packets")
     if source.options.deinterlace in ("bob", "film"):
         raise Uncut(f"--deinterlace {source.options.deinterlace} makes frames of another number than the packets")
@@ -56,6 +56,7 @@ def make_spec(
     return Spec(
         url if is_url else str(Path(url).absolute()), source.options, folder, target, options.sink.format, options.sink.encode,
         source.tags, source.time_base, source.rate, shape, upscale, tuple(devices), warmup_frames(upscaler.specs),
+        source.aspect,
     )  # fmt: skip
 
 

@@ -35,6 +35,7 @@ class Spec:
     upscale: UpscaleOptions  # settled: the model, the scale or the exact size, the engine; a worker gets its own device and threads
     devices: tuple[str, ...]  # that workers share
     warmup: int  # frames that the network sees before a segment
+    aspect: Fraction | None = None  # width to height of the source's first picture, as it is shown
 
     def open_upscaler(self) -> Upscaler:
         return open_upscaler(replace(self.upscale, device=self.devices[0]))

@@ -21,6 +21,7 @@ import numpy as np
 from ..errors import Interrupted, SourceError
 from ..io.clock import Clock
 from ..io.coverage import Coverage
+from ..io.decoding import settle_time
 from ..io.input_container import has_restarts, open_input, pick_video
 from ..io.source import Source
 from ..models import ModelSpec
@@ -85,6 +86,7 @@ def scan(source: Source, stop: threading.Event) -> Packets:
             if packet is None:
                 coverage.is_at_end = True
                 break
+            settle_time(packet, container)
             coverage.see(packet)
             if stop.is_set():
                 raise Interrupted("Interrupted before the first frame.")

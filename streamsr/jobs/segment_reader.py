@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 
 import av
 
@@ -33,8 +34,9 @@ class Part:
 class Reading:
     """Frames of segments of one input. `owners` says for each frame that came out which part it belongs to."""
 
-    def __init__(self, url: str, options: SourceOptions, *, warmup: int = 0) -> None:
-        self.url, self.options, self.warmup = url, options, warmup
+    def __init__(self, url: str, options: SourceOptions, *, warmup: int = 0, aspect: Fraction | None = None) -> None:
+        """aspect: width to height of the video's first picture, as it is shown."""
+        self.url, self.options, self.warmup, self.aspect = url, options, warmup, aspect
         self.owners: deque[Part | None] = deque()  # None: a frame that only warms up the network
         self.parts: list[Part] = []
         self._source: Source | None = None
@@ -84,7 +86,7 @@ class Reading:
         for key in (*segment.keys, None):
             self.close()
             self._num_told = 0
-            self._source = Source(self.url, self.options, window=Window(key, segment.warm if segment.number else None))
+            self._source = Source(self.url, self.options, window=Window(key, segment.warm if segment.number else None, self.aspect))
             self._frames = self._source.frames()
             self._pull()
             if key is None or self._is_audio(segment):

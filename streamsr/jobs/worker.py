@@ -68,7 +68,7 @@ class Worker:
         self._num_in_hand = 0
         # a network with a state starts each segment with a state of its own
         batches = ([segment] for segment in segments) if self.spec.warmup else iter([segments])
-        with closing(Reading(self.spec.url, self.spec.source, warmup=self.spec.warmup)) as reading:
+        with closing(Reading(self.spec.url, self.spec.source, warmup=self.spec.warmup, aspect=self.spec.aspect)) as reading:
             for batch in batches:
                 yield from self._run(reading, reading.frames(batch), stop or threading.Event(), on_frames)
             yield from (Result(part.segment.number, None, num_missing=part.segment.num_frames, num_errors=part.num_errors)
