@@ -20,7 +20,7 @@ from media import ffmpeg, make_clip, program, streamsr, tone
 
 from streamsr.side_data import Kind, read_side_data
 
-CONTAINERS = ("mp4", "mov", "mkv", "webm", "ts")
+CONTAINERS = ("mp4", "mov", "mkv", "webm", "ts", "avi", "mxf", "gif", "apng")
 Facts = dict[str, Any]
 
 

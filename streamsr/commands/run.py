@@ -30,6 +30,7 @@ EPILOG = """examples:
   streamsr run in.mp4 out.mp4
   streamsr run film.mkv film-4k.mkv --size 4k
   streamsr run films/ upscaled/ --recursive
+  streamsr run photos/ large/
   streamsr run frames/%05d.png out.mp4 --input-rate 24
   ffmpeg -i in.mp4 -f nut - | streamsr run - - --format nut | ffplay -
   streamsr run rtsp://camera/stream rtsp://server/up
@@ -43,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("inputs", metavar="INPUT", nargs="+",
         help="a file, several files, a folder, an image pattern (frames/%%05d.png), a URL, env:NAME (a URL) or - for stdin")  # fmt: skip
-    add("output", metavar="OUTPUT", help="mp4, mkv, mov, webm, ts, nut, y4m, images (out/%%05d.png), a folder, a URL or - for stdout")
+    add("output", metavar="OUTPUT",
+        help="mp4, mkv, mov, webm, ts, avi, mxf, gif, apng, nut, y4m, images (out/%%05d.png), a folder, a URL or - for stdout")  # fmt: skip
 
     recipes.add_recipe(parser)
     for group in option_table.GROUPS:

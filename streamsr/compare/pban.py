@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,12 @@ Run = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def _openvino(model: bytes, threads: int) -> Run:
+    request = _compiled(model, threads).create_infer_request()
+    return lambda sr, hr: np.array(request.infer({"sr": sr, "hr": hr})[0])
+
+
+@lru_cache(maxsize=1)  # it takes seconds, and whoever measures one result measures another
+def _compiled(model: bytes, threads: int) -> Any:
     import openvino
 
     core = openvino.Core()
@@ -93,10 +99,9 @@ def _openvino(model: bytes, threads: int) -> Run:
     if threads:
         options["INFERENCE_NUM_THREADS"] = threads
     try:
-        compiled = core.compile_model(core.read_model(model), "CPU", options)
+        return core.compile_model(core.read_model(model), "CPU", options)
     except RuntimeError as error:
         raise EngineError(f"OpenVINO cannot run the metric: {error}") from error
-    return lambda sr, hr: np.asarray(compiled({"sr": sr, "hr": hr})[0])
 
 
 def _onnxruntime(model: bytes, threads: int) -> Run:
