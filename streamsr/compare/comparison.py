@@ -117,6 +117,8 @@ def compare(
         _check_sizes(comparison, (one.tags.width, one.tags.height), (other.tags.width, other.tags.height), None)
         unpaired = Unpaired()
         judge = engine if isinstance(engine, PbanScorer) else open_scorer(engine, threads)
+        if min(comparison.width, comparison.height) >= judge.min_side:
+            judge.open()  # now, so that nobody takes its time for that of a picture
         comparison.notes = _unavailable(comparison, judge)
         wanted = find_ffmpeg() is not None
         vmaf = stack.enter_context(Vmaf(comparison.width, comparison.height, threads=threads or 1)) if wanted else None

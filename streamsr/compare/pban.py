@@ -57,7 +57,7 @@ class PbanScorer:
             wanted = "OpenVINO or ONNX Runtime" if engine == "auto" else engine
             raise EngineError(f"The metric needs {wanted}.", hint=INSTALL.get(engine, INSTALL["onnxruntime"]))
         self.engine = names[0]
-        self._open = partial(openers[names[0]], model, threads)  # takes a second or more: pictures that are too small need none
+        self._open = partial(openers[names[0]], model, threads)
 
     def __call__(self, result: np.ndarray, original: np.ndarray) -> float:
         """RGB (H, W, 3) uint8 each, sides of `min_side` or more -> score in (0, 1], higher is better; 1 for equal pictures."""
@@ -68,9 +68,13 @@ class PbanScorer:
             pictures.append(np.ascontiguousarray(rgb.transpose(2, 0, 1)[None], np.float32) / np.float32(255))
         if pictures[0].shape != pictures[1].shape:
             raise ValueError(f"Result and original differ in shape: {result.shape} and {original.shape}.")
+        return float(self.open()(pictures[0], pictures[1])[0])
+
+    def open(self) -> Run:
+        """Start the engine, which takes a second or more, where it has not started. Raises EngineError."""
         if self._run is None:
             self._run = self._open()
-        return float(self._run(pictures[0], pictures[1])[0])
+        return self._run
 
 
 def open_on_gpu(model: bytes, device: str) -> Run:
