@@ -38,6 +38,15 @@ OPTIONAL = {
     "TensorRT": ("engines/test_tensorrt.py", "engines/test_plan_builder.py", "compare/test_pban_gpu.py"),
     "the trainer and torch": ("trainer", "engines/test_torch.py", "engines/test_onnx_file.py"),
 }
+# Files that take longest, half a minute and more of one core or of waiting, in this order: pytest-xdist begins with them (--dist loadfile),
+# so that no process is left alone with one at the end.
+LONGEST = (
+    "live/test_rtsp.py", "trainer/test_stage_loop.py", "jobs/test_ray_cluster.py", "trainer/metric/test_learned_metric.py",
+    "live/test_udp.py", "trainer/export/test_export_run.py", "jobs/test_worker_pool.py", "live/test_process.py", "live/test_srt.py",
+    "trainer/test_training_loop.py", "live/test_fleet.py", "trainer/metric/test_refine.py", "live/test_page.py", "live/test_rtmp.py",
+    "trainer/metric/test_pban_network.py", "live/test_hls.py", "live/test_http.py", "kernels/test_nvrtc.py", "test_interrupt.py",
+    "trainer/test_ablation.py", "kernels/test_attention_kernels.py", "io/test_real_clips.py", "live/test_watched_run.py",
+)  # fmt: skip
 TESTS = Path(__file__).parent
 CLIPS = Path(os.environ["STREAMSR_DATA"]) / "clips" if "STREAMSR_DATA" in os.environ else None
 
@@ -53,6 +62,12 @@ def pytest_report_header() -> str:
     if os.environ.get("STREAMSR_TESTS") != "core":
         return "tests: all"
     return f"tests: the core; STREAMSR_TESTS=all adds {', '.join(OPTIONAL)}, and what is slow or opens sockets"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """See LONGEST."""
+    places = {TESTS / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
