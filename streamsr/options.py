@@ -39,7 +39,7 @@ class UpscaleOptions:
     scale: float = 2  # of width and height
     size: tuple[int, int] | None = None  # (width, height) in pixels instead of a scale: a box for files and streams, 0 leaves a side free
     look: Look = "natural"  # what people like to see, or as close to the original as can be known
-    strength: float | None = None  # how much softness counts as damage, 0 to 1; None: estimated from the source
+    strength: float | None = None  # how blurred the source is, 0 (as soft as it is meant to be) to 1; None: estimated from the source
     damage: float | None = None  # by noise and compression, 0 to 1 (streamsr.upscaling.source_condition); None: estimated
     engine: str = "auto"  # see streamsr.engines
     device: str = "auto"  # "auto", "cpu", "cuda:0", "cuda:0,cuda:1", "cuda:all", "mps"

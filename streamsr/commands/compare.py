@@ -13,15 +13,15 @@ from . import values
 if TYPE_CHECKING:
     from ..compare import Comparison
 
-HELP = "measure results against their original, and look at both"
+HELP = "measure results against their original"
 EPILOG = """examples:
   streamsr compare out.mp4 original.mp4
   streamsr compare lite.mp4 base.mp4 --ref original.mp4 --html report.html
 
 measures, higher is better:
-  Efficient-PBAN  what people would say, 0 to 1 (learned from opinions; see trainer/metric/README.md)
+  Efficient-PBAN  predicted opinion of people, 0 to 1 (see trainer/metric/README.md)
   PSNR-Y, SSIM-Y  of luma
-  VMAF, VMAF-NEG  0 to 100, the second without a reward for enhancement: pip install 'streamsr[compare]'
+  VMAF, VMAF-NEG  0 to 100; VMAF-NEG does not reward enhancement: pip install 'streamsr[compare]'
 
 """
 _SHOWN_TIMES = 8  # of frames without a partner
@@ -36,8 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ref", metavar="REF", help="the original, of the same size; frames are paired by time")
     parser.add_argument("--every", type=values.every, default=None, metavar="N",
                         help="measure each N-th pair of frames only (default: auto, as many as take less than a minute)")  # fmt: skip
-    parser.add_argument("--engine", choices=["auto", "openvino", "onnxruntime"], default="auto", help="of the metric (default: auto)")
-    parser.add_argument("--device", default="cpu", metavar="D", help="of the metric: cpu or cuda:0 (default: cpu)")
+    parser.add_argument("--engine", choices=["auto", "openvino", "onnxruntime"], default="auto", help="default: auto")
+    parser.add_argument("--device", default="cpu", metavar="D", help="device of the metric: cpu or cuda:0 (default: cpu)")
     parser.add_argument("--threads", type=values.natural, default=0, metavar="N", help="0 = all")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with pictures, scores over time and differences")
     parser.add_argument("--json", action="store_true", help="print JSON")

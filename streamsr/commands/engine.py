@@ -27,24 +27,24 @@ Plans are kept in the folder that `streamsr engine list` names; STREAMSR_CACHE m
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
 
-    build = verbs.add_parser("build", help="build plans now, rather than during the first run", allow_abbrev=False)
+    build = verbs.add_parser("build", help="build plans now instead of during the first run", allow_abbrev=False)
     build.add_argument("model", metavar="MODEL", nargs="?", default="lite", help="see `streamsr models`, or PATH.onnx (default: lite)")
     build.add_argument("--scale", type=values.count, metavar="N", default=2, help="a trained scale (default: 2)")
-    build.add_argument("--size", type=values.pixels, action="append", required=True, metavar="WxH", help="of the input, repeatable")
-    build.add_argument("--batch", type=values.count, default=1, metavar="N", help="frames at once (default: 1)")
+    build.add_argument("--size", type=values.pixels, action="append", required=True, metavar="WxH", help="size of the input; repeatable")
+    build.add_argument("--batch", type=values.count, default=1, metavar="N", help="batch size (default: 1)")
     build.add_argument("--precision", choices=["f16", "f32"], default="f16", help="default: f16")
-    build.add_argument("--dynamic", action="store_true", help="one plan also for all smaller sizes and batches; slower than one for a size")
+    build.add_argument("--dynamic", action="store_true", help="also accept all smaller sizes and batches, at less speed")
     where = build.add_mutually_exclusive_group()
     where.add_argument("--device", default="auto", metavar="D", help="the GPU to build for (default: the first)")
     where.add_argument("--compute-capability", action="append", metavar="X.Y",
-                       help="build for GPUs that are not here, with TensorRT for RTX: 7.5, 8.0, 8.6, 8.9, 12.0; repeatable")  # fmt: skip
+                       help="build for other GPUs, with TensorRT for RTX: 7.5, 8.0, 8.6, 8.9, 12.0; repeatable")  # fmt: skip
 
-    shown = verbs.add_parser("list", help="list the plans that are kept", allow_abbrev=False)
+    shown = verbs.add_parser("list", help="list the cached plans", allow_abbrev=False)
     shown.add_argument("--json", action="store_true", help="print JSON")
 
     clear = verbs.add_parser("clear", help="delete plans", allow_abbrev=False)
-    clear.add_argument("model", metavar="MODEL", nargs="?", help="of one model alone, such as lite or lite_x2 (default: all)")
-    clear.add_argument("--stale", action="store_true", help="those alone that no installed TensorRT can run")
+    clear.add_argument("model", metavar="MODEL", nargs="?", help="only the plans of this model, such as lite or lite_x2 (default: all)")
+    clear.add_argument("--stale", action="store_true", help="only plans that no installed TensorRT can run")
 
 
 def main(options: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ import json
 from ..live.redaction import redact, redact_text
 from .terminal import show
 
-HELP = "show what streamsr sees in a file"
+HELP = "show the streams and tags of a file"
 EPILOG = ""
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from .terminal import show
 
-HELP = "list unfinished jobs and how far they are"
-EPILOG = """The `streamsr run` command that began a job goes on with it. To give a job up, delete its folder OUTPUT.streamsr.
+HELP = "list unfinished jobs and their progress"
+EPILOG = """To resume a job, run the same `streamsr run` command again. To discard it, delete its folder OUTPUT.streamsr.
 
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", metavar="FOLDER", nargs="?", default=".", help="where the outputs are to be (default: here)")
+    parser.add_argument("folder", metavar="FOLDER", nargs="?", default=".", help="folder of the outputs (default: the current folder)")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

@@ -30,8 +30,8 @@ EPILOG = """a configuration, whose keys are the options of `streamsr run`:
   input = "env:YARD"                      # a URL with a password, from the environment
   output = "rtsp://server/yard"
 
-signals: SIGHUP reads the file again (streams that are as before go on untouched); SIGTERM and Ctrl-C end all streams in order.
-It ends when all streams have ended: with 0, or with the exit code of the first stream in the file that failed for good.
+signals: SIGHUP reloads the file (unchanged streams continue); SIGTERM and Ctrl-C end all streams cleanly.
+The process ends when all streams have ended. The exit code is 0, or that of the first stream in the file that failed for good.
 
 """
 _POLL_S = 0.2
@@ -39,7 +39,7 @@ _POLL_S = 0.2
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", type=Path, metavar="CONFIG", help="a TOML file with a table for each stream")
-    parser.add_argument("--check", action="store_true", help="say what is wrong with the file, connect to nothing")
+    parser.add_argument("--check", action="store_true", help="check the file without connecting")
     parser.add_argument("--quiet", action="store_true", help="errors only")
     monitoring_arguments.add_arguments(parser)
 

@@ -6,7 +6,7 @@ import argparse
 import json
 from dataclasses import asdict
 
-HELP = "list the networks that are here"
+HELP = "list the installed networks"
 EPILOG = ""
 
 

@@ -86,8 +86,8 @@ def _flag(name: str, field: str, help: str, *, is_config: bool = True) -> Option
 
 PICTURE = (
     _value("model", "upscale.model", "M", "see `streamsr models`, or PATH.onnx (default: lite)"),
-    _choice("look", "upscale.look", Look, "as people like it, or as close to the original as can be (default: natural)"),
-    _value("strength", "upscale.strength", "S", "how much softness counts as damage, 0 to 1 (default: estimated)", values.share),
+    _choice("look", "upscale.look", Look, "sharper, or as close to the original as possible (default: natural)"),
+    _value("strength", "upscale.strength", "S", "how blurred the source is, 0 (not at all) to 1 (default: estimated)", values.share),
     _value("damage", "upscale.damage", "D", "how noisy or compressed the source is, 0 to 1 (default: estimated)", values.share),
     _choice("deinterlace", "source.deinterlace", Deinterlace, "default: as flagged in the frames"),
     _value("crop", "source.crop", "C", "auto (without black bars), off, or WxH+X+Y (default: off)", values.crop),
@@ -114,26 +114,26 @@ ENCODING = (
     _value("encoder", "encode.encoder", "NAME", "auto, libx264, libx265, libsvtav1, libvpx-vp9, ffv1, ..."),
     _value("crf", "encode.crf", "Q", "constant quality on the encoder's scale, lower is better", float),
     _value("preset", "encode.preset", "P", "speed of the encoder, such as ultrafast or slow"),
-    _choice("content", "encode.content", Content, "what it shows, for the encoder's tuning"),
+    _choice("content", "encode.content", Content, "kind of content, which selects the encoder's tuning"),
     _value("pix-fmt", "encode.pix_fmt", "F", "default: the source's"),
     Option("encoder-option", "any encoder option; repeatable", ("encode.options",), "K=V", values.pair, kind="pairs"),
-    _value("format", "sink.format", "F", "of the output where its name does not say: nut, y4m, mpegts, rawvideo, ..."),
+    _value("format", "sink.format", "F", "output format, if the name does not tell: nut, y4m, mpegts, rawvideo, ..."),
     _flag("overwrite", "sink.overwrite", "overwrite an existing output"),
-    _flag("strict", "sink.strict", "fail rather than drop a stream or a tag"),
+    _flag("strict", "sink.strict", "fail instead of dropping a stream or a tag"),
 )
 INPUT = (
-    _value("input-format", "source.input_format", "F", "FFmpeg's name, such as rawvideo, nut or yuv4mpegpipe"),
-    _value("input-size", "source.input_size", "WxH", "of raw video", values.pixels),
-    _value("input-pix-fmt", "source.input_pix_fmt", "F", "of raw video, such as yuv420p"),
-    _value("input-rate", "source.input_rate", "R", "of raw video and image sequences (default: 25)", values.rate),
-    _flag("keep-gaps", "source.keep_gaps", "where numbers of an image sequence are missing, show the picture before for longer"),
+    _value("input-format", "source.input_format", "F", "FFmpeg's name of the input format, such as rawvideo, nut or yuv4mpegpipe"),
+    _value("input-size", "source.input_size", "WxH", "size of raw video", values.pixels),
+    _value("input-pix-fmt", "source.input_pix_fmt", "F", "pixel format of raw video, such as yuv420p"),
+    _value("input-rate", "source.input_rate", "R", "frame rate of raw video and image sequences (default: 25)", values.rate),
+    _flag("keep-gaps", "source.keep_gaps", "if numbers of an image sequence are missing, show the previous picture for longer"),
     _choice("decoder", "source.decoder", Decoder, "default: NVDEC, or else the CPU"),
-    _value("max-errors", "source.max_errors", "N", "corrupt packets in a row to skip (default: 32)", values.natural),
+    _value("max-errors", "source.max_errors", "N", "number of consecutive corrupt packets to skip (default: 32)", values.natural),
 )
 JOB = (
     _value("segment-seconds", "job.segment_seconds", "S",
            "length of the segments of a long file, which let it resume after a crash; 0: no segments", values.duration, is_config=False),
-    _value("workers", "job.workers", "N", "processes for segments, or auto: one a device, or one for four cores (default: 1)",
+    _value("workers", "job.workers", "N", "processes for segments, or auto: one for each device, or for every four cores (default: 1)",
            values.workers, is_config=False),
     _value("cluster", "job.cluster", "C", "a Ray cluster for segments: auto or ray://HOST:10001 (docs/cluster.md)",
            is_config=False),
@@ -147,7 +147,7 @@ LIVE = (
     _value("max-latency", "live.max_latency_s", "MS", "drop frames that are later than this (default: 500)", values.milliseconds),
     _flag("fixed-model", "live.fixed_model",
           "drop frames on overload (default: select a lighter model, then resize)"),
-    _value("timeout", "live.timeout_s", "T", "of every open, read and write, in seconds (default: 10)", values.seconds),
+    _value("timeout", "live.timeout_s", "T", "timeout of every open, read and write, in seconds (default: 10)", values.seconds),
     _value("reconnect", "live.reconnect", "R", "forever, off or a number of attempts (default: forever)", values.attempts),
     _choice("on-loss", "live.on_loss", OnLoss, "while the source is lost: repeat the last frame, show a slate, or stop"),
     _value("slate", "live.slate", "IMAGE", "picture for --on-loss slate (default: dark grey)"),
@@ -155,13 +155,13 @@ LIVE = (
     _value("segment-time", "live.segment_s", "T",
            "split the output into files of 10m, 1h, ...; its name is a pattern: cam-%%Y%%m%%d-%%H%%M%%S.mp4 or cam-%%05d.mp4; "
            "of an HLS folder (out/index.m3u8), the length of a segment (default: 2s)", values.span),
-    _choice("hls-type", "live.hls_type", HlsType, "of an HLS folder's segments (default: fmp4)"),
+    _choice("hls-type", "live.hls_type", HlsType, "type of HLS segments (default: fmp4)"),
     _value("hls-segments", "live.hls_segments", "N", "segments in the playlist; older ones are deleted (default: 10)", values.count),
 )  # fmt: skip
 REPORT = (
     _flag("quiet", "", "errors only", is_config=False),
     Option("report", "write a JSON report", metavar="FILE", parse=Path),
-    _value("judge", "live.judge", "N", "score each N-th picture against its source by Efficient-PBAN (default: none)", values.count),
+    _value("judge", "live.judge", "N", "score every N-th picture against its source with Efficient-PBAN (default: none)", values.count),
 )
 GROUPS: dict[str, tuple[Option, ...]] = {
     "picture": PICTURE, "engine": ENGINE, "encoding": ENCODING, "input": INPUT, "job": JOB, "live streams": LIVE, "report": REPORT,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("streamsr.commands.preview")
 
-HELP = "look at moments of a video, source and result, before the whole run"
+HELP = "preview the result at some moments of a video"
 EPILOG = """examples:
   streamsr preview film.mkv
   streamsr preview film.mkv --at 1:23 --at 45:00 --model base
@@ -38,10 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("inputs", metavar="INPUT", nargs="+", help="a video or picture, several of them, or a folder of pictures")
     parser.add_argument("--at", type=values.seconds, action="append", default=[], metavar="T",
                         help="a time to look at, repeatable: seconds or h:mm:ss (default: where three scenes begin)")  # fmt: skip
-    parser.add_argument("--sheet", type=Path, metavar="FILE", help="write a contact sheet (.png) rather than serve a page")
+    parser.add_argument("--sheet", type=Path, metavar="FILE", help="write a contact sheet (.png) instead of serving a page")
     parser.add_argument("--listen", type=values.endpoint, default=values.endpoint("0"), metavar="A",
                         help="serve the page on HOST:PORT (default: a free port of 127.0.0.1)")  # fmt: skip
-    parser.add_argument("--token", metavar="T", help="what viewers have to know; env:NAME takes a variable")
+    parser.add_argument("--token", metavar="T", help="token that viewers need; env:NAME reads an environment variable")
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
     recipes.add_recipe(parser)
     for group in GROUPS:

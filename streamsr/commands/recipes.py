@@ -116,4 +116,4 @@ def apply_defaults(parser: argparse.ArgumentParser, arguments: Sequence[str]) ->
 def add_recipe(parser: argparse.ArgumentParser) -> None:
     """The option --for."""
     parser.add_argument("--for", choices=list(RECIPES), dest="recipe", metavar="KIND",
-                        help=f"options that suit {', '.join(RECIPES)} (docs/recipes.md); others that are given count more")  # fmt: skip
+                        help=f"options for {', '.join(RECIPES)} (docs/recipes.md); explicit options override them")  # fmt: skip

@@ -15,7 +15,7 @@ EPILOG = ""
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("before", metavar="IN", help="the source")
-    parser.add_argument("after", metavar="OUT", help="what was made of it")
+    parser.add_argument("after", metavar="OUT", help="the result")
     parser.add_argument("--json", action="store_true", help="print the account as JSON")
 
 

@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from ..vote.candidates import Candidates
     from ..vote.results import Results
 
-HELP = "let people choose between pictures in a browser, and count"
+HELP = "let people vote between pictures in a browser"
 EPILOG = """examples:
-  streamsr vote faces/ --of film.mkv --try 'lite' --try 'base: --model base'   # makes the pictures, then asks
-  streamsr vote faces/ --listen 0.0.0.0:8080 --token env:TOKEN                 # for everybody on this network
+  streamsr vote faces/ --of film.mkv --try 'lite' --try 'base: --model base'   # makes the pictures, then opens the vote
+  streamsr vote faces/ --listen 0.0.0.0:8080 --token env:TOKEN                 # for everyone on this network
   streamsr vote faces/ --results --export votes.csv
   python -m trainer metric --opinions votes.csv --images faces/ --init-from shipped --out runs/mine
 
 FOLDER holds CONTENT_METHOD.png (.webp, .jpg; .mp4 and .webm play in a loop) and CONTENT_original.png, to which the
-metric compares. Votes lie in FOLDER/votes.sqlite.
+metric compares. Votes are stored in FOLDER/votes.sqlite.
 
 """
 
@@ -33,18 +33,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="pictures or short videos to choose between")
     parser.add_argument("--listen", type=values.endpoint, default=values.endpoint("0"), metavar="A",
                         help="serve the page on HOST:PORT (default: a free port of 127.0.0.1)")  # fmt: skip
-    parser.add_argument("--token", metavar="T", help="what voters have to know; env:NAME takes a variable")
-    parser.add_argument("--with-original", action="store_true", help="let the originals be candidates too")
+    parser.add_argument("--token", metavar="T", help="token that voters need; env:NAME reads an environment variable")
+    parser.add_argument("--with-original", action="store_true", help="include the originals as candidates")
     group = parser.add_argument_group("making the pictures")
-    group.add_argument("--of", action="append", default=[], metavar="VIDEO", help="take moments of it at half its size, repeatable")
+    group.add_argument("--of", action="append", default=[], metavar="VIDEO", help="take frames of this video at half size; repeatable")
     group.add_argument("--try", action="append", default=[], metavar="[NAME:] OPTIONS", dest="tries",
-                       help="enlarge them so: a model's name, or NAME: and options of `streamsr run`; twice or more")  # fmt: skip
+                       help="settings to compare: a model, or NAME: and options of `streamsr run`; give two or more")  # fmt: skip
     group.add_argument("--at", type=values.seconds, action="append", default=[], metavar="T", help="the moments (default: three)")
     group = parser.add_argument_group("counting")
-    group.add_argument("--results", action="store_true", help="print what came out rather than ask")
-    group.add_argument("--export", type=Path, metavar="FILE", help="write the votes as the trainer's table of pairs (.csv)")
+    group.add_argument("--results", action="store_true", help="print the results instead of serving the page")
+    group.add_argument("--export", type=Path, metavar="FILE", help="write the votes as a table of pairs for the trainer (.csv)")
     group.add_argument("--all-voters", action="store_true", help="count careless voters too")
-    group.add_argument("--no-metric", action="store_true", help="do not look how often the metric agrees")
+    group.add_argument("--no-metric", action="store_true", help="do not compute how often the metric agrees")
 
 
 def main(options: argparse.Namespace) -> int:

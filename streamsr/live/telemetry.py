@@ -34,7 +34,7 @@ class PreviewTap(Protocol):
     def offer(self, before: av.VideoFrame, after: av.VideoFrame, *, pixel_aspect: Fraction = Fraction(1)) -> None:
         """Show a pair. Never blocks, never raises, and keeps at most the newest pair; call it for each frame that goes out.
 
-        before: the decoded picture. after: what was made of it. Both are only read, and must not be written any more.
+        before: the decoded picture. after: the result. Both are only read, and must not be written any more.
         pixel_aspect: width over height of a pixel of `after`, which a frame itself does not tell.
         """
 
