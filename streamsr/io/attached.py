@@ -26,7 +26,7 @@ NAMES = {
 }  # fmt: skip
 _CAPTIONS = {"libx264", "libx265", "libsvtav1", "h264_nvenc", "hevc_nvenc", "mpeg2video"}
 _OURS = ("libx265", "libsvtav1")  # Note [T.35]
-_STILLS = {Kind.ICC_PROFILE: ("png", "mjpeg", "libwebp"), Kind.EXIF: ("png", "mjpeg", "libwebp")}
+_STILLS = {Kind.ICC_PROFILE: ("png", "mjpeg", "libwebp", "tiff"), Kind.EXIF: ("png", "mjpeg", "libwebp", "tiff")}
 _OF_STREAM = {Kind.SPHERICAL, Kind.STEREO3D, Kind.AMBIENT_VIEWING}  # side_data.declare_side_data
 _DESCRIBING = ("mp4", "mov", "matroska", "webm")
 

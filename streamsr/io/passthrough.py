@@ -53,6 +53,8 @@ def open_tracks(
             if output.attachments and name in COVERS and stream.index in (covers or {}):
                 container.add_attachment(f"cover.{COVERS[name]}", f"image/{name.replace('mjpeg', 'jpeg')}", (covers or {})[stream.index])
                 continue
+            if output.muxer == "mov" and name in COVERS and stream.index in (covers or {}):
+                continue  # the Sink puts it into the finished file, streamsr.io.mov_cover
             if output.muxer != "mp4" or name not in COVERS:
                 lost.append(f"{title} dropped: {output.muxer} has no place for it")
                 continue

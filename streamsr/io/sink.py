@@ -26,9 +26,10 @@ from .containers import APNG, GIF, find_format, is_pattern
 from .decoding import packet_seconds
 from .disk import BUFFER_BYTES, Disk, DiskFile
 from .encoder_settings import Encoding, explain_disk, reason_of
+from .mov_cover import add_covers
 from .muxing import copy_container_metadata, holds_cover, muxer_options, own_metadata
 from .output_check import partial_path
-from .passthrough import lost_words, open_tracks
+from .passthrough import COVERS, lost_words, open_tracks
 from .source import Source
 from .stills import UPRIGHT
 from .tags import Tags
@@ -62,6 +63,7 @@ class Sink:
         # seconds taken off every time in the file, where its first picture is at 0
         self._origin = (first.pts or 0) * (first.time_base or source.time_base) if self.format.from_zero else Fraction(0)
         self.losses: list[str] = []
+        self._covers: list[tuple[str, bytes]] = []  # (codec, file), which the muxer has no place for and the file has
         self._finished = False
         self._is_rehearsal = target is not None
         self._lock = lock
@@ -147,6 +149,8 @@ class Sink:
                 raise strict_error([track.trouble() for track in self.tracks if track.errors])
             self.container.close()
             self._disk.settle()
+            if self._covers and not add_covers(Path(self.path), self._covers):
+                self.lose(["cover picture dropped: the index of the file is too large"])
             self._finished = True
         except (av.error.FFmpegError, OSError) as error:
             raise self._sink_error(error) from error
@@ -206,7 +210,12 @@ class Sink:
         write = self._mux_moved if self._origin else None
         # without packets of every track, which a rehearsal has not, MXF is not written at all
         streams = [] if self._is_rehearsal and self.format.muxer == "mxf" else source.other_streams
-        self.tracks, lost = open_tracks(streams, self.container, self.format, write=write, covers=source.covers())
+        covers = source.covers()
+        if self.format.muxer == "mov":
+            covers = {} if self.path == "-" else covers
+            names = {stream.index: codec_name(stream) for stream in source.other_streams}
+            self._covers = [(names[index], data) for index, data in covers.items() if names[index] in COVERS]
+        self.tracks, lost = open_tracks(streams, self.container, self.format, write=write, covers=covers)
         self._by_index: dict[int, Track] = {track.source.index: track for track in self.tracks}
         self._texts = [track for track in self.tracks if isinstance(track, TextTrack)]
         lost += lost_words(source, self.format)

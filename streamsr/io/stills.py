@@ -1,4 +1,4 @@
-"""Stills: EXIF and ICC profiles in pictures of formats whose FFmpeg encoders leave them out: JPEG and WebP.
+"""Stills: EXIF and ICC profiles in pictures of formats whose FFmpeg encoders leave them out: JPEG, WebP and TIFF.
 
 What FFmpeg took out of a picture's EXIF (the orientation is a display matrix of the frame then) its PNG encoder puts together again.
 """
@@ -12,6 +12,7 @@ from fractions import Fraction
 import av
 
 from ..side_data import Kind, add_side_data, read_side_data
+from .tiff_tags import with_tags
 
 UPRIGHT = ("png", "mjpeg", "libwebp", "tiff")  # encoders whose pictures say which way is up
 _VP8X_ICC, _VP8X_ALPHA, _VP8X_EXIF = 0x20, 0x10, 0x08  # WebP container specification, "extended file format"
@@ -21,8 +22,8 @@ def needs_exif(frame: av.VideoFrame, encoder: str) -> bool:
     """Whether this picture says something that the encoder will not write."""
     if encoder == "mjpeg":
         return any(read_side_data(frame, kind) for kind in (Kind.EXIF, Kind.DISPLAY_MATRIX))
-    kinds = (Kind.EXIF, Kind.DISPLAY_MATRIX, Kind.ICC_PROFILE)
-    return encoder == "libwebp" and any(read_side_data(frame, kind) for kind in kinds)
+    kinds = (Kind.EXIF, Kind.ICC_PROFILE) if encoder == "tiff" else (Kind.EXIF, Kind.DISPLAY_MATRIX, Kind.ICC_PROFILE)
+    return encoder in ("libwebp", "tiff") and any(read_side_data(frame, kind) for kind in kinds)
 
 
 def exif_of(frame: av.VideoFrame) -> bytes:
@@ -43,7 +44,9 @@ def exif_of(frame: av.VideoFrame) -> bytes:
 
 
 def with_exif(data: bytes, encoder: str, *, exif: bytes, icc: bytes = b"", size: tuple[int, int] = (0, 0)) -> bytes:
-    """An encoded JPEG or WebP picture with an EXIF structure; a WebP one with an ICC profile, too. size: (width, height) in pixels."""
+    """An encoded picture with an EXIF structure; in WebP and TIFF with an ICC profile, too. size: (width, height) in pixels."""
+    if encoder == "tiff":
+        return with_tags(data, exif=exif, icc=icc)
     if encoder == "mjpeg":
         if not exif:
             return data

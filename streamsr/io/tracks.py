@@ -52,12 +52,17 @@ class Track:
                 self.errors.append(f"a packet at {float(seconds):.3f} s was left out: {self.container.format.name} holds no times before 0")
             return  # an encoder's priming, cut off by the player; to hold it, Matroska would move every stream later
         packet.stream = self.output
+        if self.put(packet, seconds):
+            self.count(packet, seconds)
+
+    def put(self, packet: av.Packet, seconds: Fraction | None) -> bool:
+        """Write a packet of the output; False for one that the muxer refuses, which is noted."""
         try:
             self.write(packet)
         except (av.error.InvalidDataError, av.error.ArgumentError) as error:  # a damaged packet, or one out of order
-            self.errors.append(f"a packet near {float(seconds):.3f} s was left out: {error.strerror}")
-            return
-        self.count(packet, seconds)
+            self.errors.append(f"a packet near {float(seconds or 0):.3f} s was left out: {error.strerror}")
+            return False
+        return True
 
     def count(self, packet: av.Packet, seconds: Fraction | None) -> None:
         """Note a packet of the source that got through."""
@@ -111,7 +116,7 @@ class AudioTrack(Track):
             self._resample(frame)
         self._resample(None)
         for packet in cast("av.AudioStream", self.output).encode(None):
-            self.write(packet)
+            self.put(packet, packet_seconds(packet))
 
     def _resample(self, frame: av.AudioFrame | None) -> None:
         context = cast("av.AudioStream", self.output).codec_context
@@ -130,7 +135,7 @@ class AudioTrack(Track):
         output = cast("av.AudioStream", self.output)
         for frame in frames:
             for packet in output.encode(frame):
-                self.write(packet)
+                self.put(packet, packet_seconds(packet))
 
 
 def codec_name(stream: av.stream.Stream) -> str:

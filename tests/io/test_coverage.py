@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from media import ffmpeg, make_clip, rows, streamsr, times, tone, upscale
+from stores import http_server
 
 from streamsr.io.source import Source
 
@@ -57,6 +58,20 @@ def test_segment_that_is_missing_is_named(tmp_path: Path) -> None:
     assert len(times(tmp_path / "out.mkv")) == 80
     strict = streamsr("run", tmp_path / "list.m3u8", tmp_path / "strict.mkv", "--model", "resize", "--strict")
     assert strict.code == 4
+
+
+@pytest.mark.network
+def test_segment_that_answers_404_is_named(tmp_path: Path) -> None:
+    make_clip(tmp_path / "list.m3u8", "-g", "10", "-f", "hls", "-hls_time", "0.8", "-hls_list_size", "0", num_frames=100)
+    (tmp_path / "list2.ts").unlink()
+    with http_server(tmp_path) as site:
+        outcome = streamsr("run", f"{site}/list.m3u8", tmp_path / "out.mkv", "--model", "resize", "--no-live")
+        strict = streamsr("run", f"{site}/list.m3u8", tmp_path / "strict.mkv", "--model", "resize", "--no-live", "--strict")
+    assert outcome.code == 0, outcome.err
+    assert "the input has gaps: 1 of 0.84 s together, the first at 1." in outcome.err
+    assert len(times(tmp_path / "out.mkv")) == 80
+    assert strict.code == 4
+    assert not (tmp_path / "strict.mkv").exists()
 
 
 @pytest.mark.parametrize("suffix", ["mkv", "ts", "mp4"])

@@ -27,7 +27,7 @@ def refused(source: Path, out: Path, words: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["cover.mp4", "cover_attachment.mkv"])
-@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov"])
 def test_cover_stays_a_cover(faults: Path, tmp_path: Path, name: str, suffix: str) -> None:
     upscale(faults / name, tmp_path / f"out.{suffix}")
     assert cover(tmp_path / f"out.{suffix}") == cover(faults / name) is not None
@@ -37,7 +37,15 @@ def test_cover_stays_a_cover(faults: Path, tmp_path: Path, name: str, suffix: st
         assert [track["type"] for track in found["tracks"]].count("video") == 1
 
 
-@pytest.mark.parametrize("suffix", ["mov", "webm", "ts"])
+def test_cover_of_a_mov_beside_metadata_of_its_own(faults: Path, tmp_path: Path) -> None:
+    ffmpeg("-i", faults / "cover_attachment.mkv", "-map", "0", "-c", "copy", "-metadata", "director=Somebody", tmp_path / "in.mkv")
+    upscale(tmp_path / "in.mkv", tmp_path / "out.mov", "--strict")
+    assert cover(tmp_path / "out.mov") == cover(faults / "cover_attachment.mkv") is not None
+    assert "Somebody" in metadata(tmp_path / "out.mov")
+    assert len(packets(tmp_path / "out.mov", "v:0")) == len(packets(faults / "cover_attachment.mkv", "v:0"))
+
+
+@pytest.mark.parametrize("suffix", ["webm", "ts"])
 def test_lost_cover_is_named(faults: Path, tmp_path: Path, suffix: str) -> None:
     assert "cover picture #2 (mjpeg) dropped" in upscale(faults / "cover.mp4", tmp_path / f"out.{suffix}").err
     refused(faults / "cover.mp4", tmp_path / f"strict.{suffix}", "cover picture")

@@ -42,16 +42,49 @@ def messages(path: object, kind: Kind) -> list[bytes | None]:
 
 
 @pytest.mark.parametrize("source", ["png", "jpg", "webp"])
-@pytest.mark.parametrize("target", ["png", "jpg", "webp"])
+@pytest.mark.parametrize("target", ["png", "jpg", "webp", "tif"])
 def test_picture_keeps_exif_orientation_and_profile(tmp_path: Path, source: str, target: str) -> None:
     upscale(picture(tmp_path / f"in.{source}", orientation=6, profile=PROFILE), tmp_path / f"out.{target}")
     with Image.open(tmp_path / f"out.{target}") as result:
+        assert result.getexif()[ORIENTATION] == 6  # which Pillow applies to a TIFF when it loads that
+        assert result.size == ((96, 128) if target == "tif" else (128, 96))
         result.load()
-        assert result.size == (128, 96)
         assert result.getexif()[MAKE] == "A maker"
-        assert result.getexif()[ORIENTATION] == 6
         assert result.getexif().get_ifd(EXIF_IFD)[TAKEN] == "2020:01:02 03:04:05"
         assert result.info["icc_profile"] == PROFILE
+
+
+@pytest.mark.parametrize("target", ["tif", "png", "jpg"])
+def test_words_of_a_tiff_are_kept_without_those_of_its_structure(tmp_path: Path, target: str) -> None:
+    exif = Image.Exif()
+    exif[MAKE], exif[ORIENTATION] = "A maker", 6
+    picture = Image.linear_gradient("L").resize((64, 48)).convert("RGB")
+    picture.save(tmp_path / "in.tif", exif=exif, icc_profile=PROFILE, compression="tiff_lzw")
+    upscale(tmp_path / "in.tif", tmp_path / f"out.{target}", "--strict")
+    with Image.open(tmp_path / f"out.{target}") as result:
+        assert result.getexif()[ORIENTATION] == 6
+        result.load()
+        assert sorted(result.size) == [96, 128]
+        assert result.getexif()[MAKE] == "A maker"
+        assert result.info["icc_profile"] == PROFILE
+
+
+def test_places_and_fractions_of_either_byte_order_get_into_a_tiff(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif.get_ifd(0x8825)[1], exif.get_ifd(0x8825)[2] = "N", (51.0, 30.0, 12.5)
+    exif.get_ifd(EXIF_IFD)[0x829A] = 1 / 125  # exposure time
+    picture = Image.linear_gradient("L").resize((64, 48)).convert("RGB")
+    picture.save(tmp_path / "in.jpg", exif=b"Exif\0\0" + big_endian(exif))
+    upscale(tmp_path / "in.jpg", tmp_path / "out.tif")
+    with Image.open(tmp_path / "out.tif") as result:
+        found = result.getexif()
+        assert tuple(map(float, found.get_ifd(0x8825)[2])) == (51.0, 30.0, 12.5)
+        assert float(found.get_ifd(EXIF_IFD)[0x829A]) == pytest.approx(1 / 125)
+
+
+def big_endian(exif: Image.Exif) -> bytes:
+    exif.endian = ">"
+    return exif.tobytes().removeprefix(b"Exif\0\0")
 
 
 def test_picture_without_words_gets_none(tmp_path: Path) -> None:
@@ -61,7 +94,7 @@ def test_picture_without_words_gets_none(tmp_path: Path) -> None:
         assert not result.getexif()
 
 
-@pytest.mark.parametrize(("kind", "target"), [("ICC profile", "bmp"), ("EXIF metadata", "tif"), ("EXIF metadata", "mp4")])
+@pytest.mark.parametrize(("kind", "target"), [("ICC profile", "bmp"), ("EXIF metadata", "mp4")])
 def test_lost_words_of_a_picture_are_told(tmp_path: Path, kind: str, target: str) -> None:
     source = picture(tmp_path / "in.png", profile=PROFILE)
     outcome = upscale(source, tmp_path / f"out.{target}")
