@@ -23,9 +23,11 @@ class OutputFormat:
     tags: bool = True  # holds colour tags and the like
     attachments: bool = False
     negative: bool = True  # holds times before 0
+    cuts: bool = False  # what it holds before 0 is not shown
     moves: bool = False  # all streams start later, by one amount, where a packet's time is below 0
     chapters: bool = False
     titles: bool = True  # holds metadata such as a title
+    services: bool = False  # holds the names of a broadcast's programme and of who sends it
     raw: str | None = None  # the only sensible video encoder
     images: bool = False
     options: tuple[tuple[str, str], ...] = ()  # muxer options
@@ -37,12 +39,13 @@ class OutputFormat:
     least_s: Fraction = Fraction(0)  # that a picture is shown
 
 
-MP4 = OutputFormat("mp4", audio="aac", text="mov_text", rotation=True, chapters=True)
-MOV = OutputFormat("mov", audio="aac", text="mov_text", rotation=True, chapters=True)
-MATROSKA = OutputFormat("matroska", negative=False, audio="aac", text="subrip", rotation=True, attachments=True, chapters=True)
+MP4 = OutputFormat("mp4", cuts=True, audio="aac", text="mov_text", rotation=True, chapters=True)
+MOV = OutputFormat("mov", cuts=True, audio="aac", text="mov_text", rotation=True, chapters=True)
+MATROSKA = OutputFormat("matroska", negative=False, audio="aac", text="subrip", rotation=True, attachments=True, chapters=True,
+                        services=True)  # fmt: skip
 WEBM = OutputFormat("webm", negative=False, audio="libopus", text="webvtt", rotation=True, chapters=True)
 # without copyts the muxer moves every programme
-MPEGTS = OutputFormat("mpegts", moves=True, titles=False, audio="aac", options=(("mpegts_copyts", "1"),))
+MPEGTS = OutputFormat("mpegts", moves=True, titles=False, services=True, audio="aac", options=(("mpegts_copyts", "1"),))
 NUT = OutputFormat("nut", moves=True, tags=False, audio="aac", text="ass", raw="rawvideo", chapters=True)
 Y4M = OutputFormat("yuv4mpegpipe", pts=False, tags=False, raw="wrapped_avframe")
 RAWVIDEO = OutputFormat("rawvideo", pts=False, tags=False, raw="rawvideo")

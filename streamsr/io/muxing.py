@@ -46,6 +46,10 @@ def copy_container_metadata(
 ) -> None:
     """Metadata of the container and of its video, and the chapters, on the output's time line."""
     container.metadata.update({k: v for k, v in source.container.metadata.items() if k.lower() not in _BRANDS})
+    if output.services:
+        service = source.service
+        names = {"service_name": service.name, "service_provider": service.provider}
+        container.metadata.update({key: name for key, name in names.items() if name})
     copy_metadata(source.stream, stream)
     stream.metadata.pop("alpha_mode", None)
     chapters = source.container.chapters()

@@ -84,6 +84,9 @@ def lost_words(source: Source, output: OutputFormat) -> list[str]:
         titles = [f"{name}={container.metadata[name]!r}" for name in container.metadata if name.lower() in _TITLES]
         if titles:
             lost.append(f"metadata {', '.join(titles)} dropped: {output.muxer} has no place for it")
+    if not output.services and (source.service.name or source.service.provider):
+        names = f"{source.service.name!r} by {source.service.provider!r}"
+        lost.append(f"name of the service {names} dropped: {output.muxer} has no place for it")
     if output.raw in ("gif", "apng") and source.tags.hdr:
         lost.append(f"HDR dropped: {output.muxer} is sRGB, and its pictures will look pale")
     if output.raw == "gif":

@@ -34,6 +34,7 @@ from .nvdec import open_decoder
 from .packet_queue import INTERLEAVE_S, PacketQueue
 from .picture_shape import PictureShape
 from .seeking import seek_key_frame
+from .service import Service, read_service
 from .tags import Tags, read_tags
 from .time_line import find_time_line
 from .tracks import codec_name
@@ -131,6 +132,11 @@ class Source:
     def aspect(self) -> Fraction | None:
         """Width to height of the first picture, as it is shown."""
         return self._shape.aspect
+
+    @property
+    def service(self) -> Service:
+        """What a broadcast says of its programme; empty for other containers."""
+        return read_service(self.url, self.stream.id) if self.container.format.name == "mpegts" else Service()
 
     @property
     def duration_s(self) -> float | None:

@@ -82,7 +82,8 @@ def run(
         raise UsageError("Results are scored in one worker alone.", hint="leave out --judge, or --workers, --cluster and cuda:all")
     url, target = str(src), str(dst)
     source, encode = settle_codecs(upscale, options.source, options.sink.encode)
-    source = replace(source, negative=find_format(target, options.sink.format).negative)
+    container = find_format(target, options.sink.format)
+    source = replace(source, negative=container.negative and not container.cuts)
     options = RunOptions(upscale, source, replace(options.sink, encode=encode), job)
     folder = work_folder(target)
     if job.cluster is not None and num_workers > 1:

@@ -85,6 +85,16 @@ def test_edit_list_that_begins_between_key_frames_goes_into_matroska(tmp_path: P
     assert abs(rows(tmp_path / "out.mkv", "a:0", copy=True)[-1].pts - (audio[-1].pts - before[0])) <= 2 * MILLISECOND
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "ts"])
+def test_pictures_before_zero_are_shown_in_other_containers(faults: Path, tmp_path: Path, suffix: str) -> None:
+    upscale(faults / "negative_times.mkv", tmp_path / f"out.{suffix}")
+    found = times(tmp_path / f"out.{suffix}")
+    assert len(found) == 100
+    assert steps(found) == {0.04}
+    audio = rows(tmp_path / f"out.{suffix}", "a:0", copy=True)
+    assert abs(found[0] - audio[0].pts - Fraction(23, 1000)) <= MILLISECOND
+
+
 def test_matroska_with_times_before_zero(faults: Path, tmp_path: Path) -> None:
     upscale(faults / "negative_times.mkv", tmp_path / "out.mkv")
     audio = [row.pts for row in rows(faults / "negative_times.mkv", "a:0", copy=True)]

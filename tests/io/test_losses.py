@@ -38,11 +38,13 @@ def test_cover_stays_a_cover(faults: Path, tmp_path: Path, name: str, suffix: st
 
 
 def test_cover_of_a_mov_beside_metadata_of_its_own(faults: Path, tmp_path: Path) -> None:
-    ffmpeg("-i", faults / "cover_attachment.mkv", "-map", "0", "-c", "copy", "-metadata", "director=Somebody", tmp_path / "in.mkv")
-    upscale(tmp_path / "in.mkv", tmp_path / "out.mov", "--strict")
-    assert cover(tmp_path / "out.mov") == cover(faults / "cover_attachment.mkv") is not None
+    (tmp_path / "cover.jpg").write_bytes(cover(faults / "cover.mp4") or b"")
+    clip = make_clip(tmp_path / "in.mkv", "-metadata", "director=Somebody", "-attach", tmp_path / "cover.jpg", "-metadata:s:t",
+                     "mimetype=image/jpeg", "-metadata:s:t", "filename=cover.jpg", num_frames=3)  # fmt: skip
+    upscale(clip, tmp_path / "out.mov", "--strict")
+    assert cover(tmp_path / "out.mov") == cover(faults / "cover.mp4") is not None
     assert "Somebody" in metadata(tmp_path / "out.mov")
-    assert len(packets(tmp_path / "out.mov", "v:0")) == len(packets(faults / "cover_attachment.mkv", "v:0"))
+    assert len(packets(tmp_path / "out.mov", "v:0")) == 3
 
 
 @pytest.mark.parametrize("suffix", ["webm", "ts"])
@@ -72,3 +74,38 @@ def test_chapters_and_titles_that_a_transport_stream_loses_are_named(faults: Pat
 def test_reel_name_is_named_where_it_is_lost(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "in.mov", "-timecode", "01:00:00:00", "-metadata:s:v:0", "reel_name=A001", num_frames=3)
     refused(clip, tmp_path / "out.mkv", "reel name 'A001'")
+
+
+def service_names(path: Path) -> dict[str, str]:
+    """What ffprobe says of the programme that holds the video."""
+    command = [program("ffprobe"), "-v", "error", "-show_programs", "-of", "json", str(path)]
+    programs = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["programs"]
+    found = next(each for each in programs if any(stream["codec_type"] == "video" for stream in each["streams"]))
+    return {key: value for key, value in found["tags"].items() if key.startswith("service_")}
+
+
+@pytest.mark.parametrize(("name", "provider"), [("ARD HD", "ARD"), ("Größe", "Südwest"), ("Новости", "")])
+@pytest.mark.parametrize("suffix", ["ts", "m2ts"])
+def test_names_of_a_service_are_kept(tmp_path: Path, name: str, provider: str, suffix: str) -> None:
+    words = ["-metadata", f"service_name={name}", *(["-metadata", f"service_provider={provider}"] if provider else [])]
+    clip = make_clip(tmp_path / f"in.{suffix}", *words, num_frames=30)
+    upscale(clip, tmp_path / "out.ts", "--strict")
+    assert service_names(tmp_path / "out.ts") == service_names(clip)
+    upscale(clip, tmp_path / "out.mkv", "--strict")
+    assert f"SERVICE_NAME={name}".casefold() in metadata(tmp_path / "out.mkv").casefold()
+    upscale(tmp_path / "out.mkv", tmp_path / "again.ts")
+    assert service_names(tmp_path / "again.ts")["service_name"] == name
+    refused(clip, tmp_path / "out.mp4", f"name of the service {name!r}")
+
+
+def test_names_are_those_of_the_programme_with_the_video(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "one.mkv", num_frames=30)
+    ffmpeg("-f", "lavfi", "-i", "sine=duration=1", "-i", clip, "-map", "0", "-map", "1", "-c:a", "mp2", "-c:v", "copy",
+           "-program", "title=Radio:program_num=1:st=0", "-program", "title=Television:program_num=2:st=1", tmp_path / "in.ts")  # fmt: skip
+    assert service_names(tmp_path / "in.ts")["service_name"] == "Television"
+    upscale(tmp_path / "in.ts", tmp_path / "out.ts")
+    assert service_names(tmp_path / "out.ts")["service_name"] == "Television"
+
+
+def test_made_up_name_of_a_service_is_no_loss(tmp_path: Path) -> None:
+    upscale(make_clip(tmp_path / "in.ts", num_frames=3), tmp_path / "out.mp4", "--strict")
