@@ -19,11 +19,14 @@ class _End:
         self.error = error
 
 
-def prefetch(items: Iterable[T], *, depth: int, stop: threading.Event | None = None) -> Generator[T, None, None]:
+def prefetch(
+    items: Iterable[T], *, depth: int, stop: threading.Event | None = None, join_s: float | None = 1.0
+) -> Generator[T, None, None]:  # fmt: skip
     """Yield `items` in order while a thread produces up to `depth` of them ahead.
 
     An error in the producer is raised here, after the items before it. When `stop` is set, iteration ends as if the
-    items had. Closing the generator ends the producer at its next item.
+    items had. Closing the generator ends the producer at its next item, and `items`, where they are a generator, in the same thread.
+    join_s: how long closing waits for the thread; None: until it has ended, where the caller frees next what it uses.
     """
     ahead: queue.Queue[T | _End] = queue.Queue(depth)
     closed = threading.Event()
@@ -42,7 +45,9 @@ def prefetch(items: Iterable[T], *, depth: int, stop: threading.Event | None = N
         try:
             for item in items:
                 if not put(item):
-                    return
+                    break
+            if isinstance(items, Generator):
+                items.close()
         except BaseException as caught:  # handed over and raised in the consumer's thread
             error = caught
         put(_End(error))
@@ -65,4 +70,4 @@ def prefetch(items: Iterable[T], *, depth: int, stop: threading.Event | None = N
             yield item
     finally:
         closed.set()
-        thread.join(timeout=1.0)
+        thread.join(timeout=join_s)

@@ -1,7 +1,8 @@
 """Pipeline: a source, an upscaler and a sink, and the account that closes the job.
 
 Three things overlap: FFmpeg decodes in a thread of `prefetch`, the upscaler keeps several frames in its engine, the
-encoder works in threads of its own. This thread takes finished frames in order and hands them to the encoder.
+encoder works in threads of its own. This thread takes finished frames in order and hands them to the encoder; where
+frames are on a GPU, another one launches its work, so that an encoder that blocks never keeps the GPU waiting.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from .upscaling.source_condition import Condition, estimate
 from .upscaling.upscaler import Upscaler
 
 AHEAD = 4  # decoded frames that wait for the upscaler
+DONE = 3  # upscaled frames that wait for the encoder, where a thread of its own makes them
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ def upscale_source(
     try:
         timed = Timed(opened.frames())
         with closing(prefetch(timed, depth=AHEAD, stop=stop)) as ahead, closing(upscaled(upscaler, ahead)) as frames:
-            for frame in frames:
+            for frame, _ in frames:
                 at = time.perf_counter()
                 if result is None:
                     result = Sink(report.output, opened, frame, options)
@@ -220,8 +222,25 @@ class Timed:
 
 def upscaled(
     upscaler: Upscaler, frames: Iterator[av.VideoFrame], like: tuple[int, int, str] | None = None
+) -> Generator[tuple[av.VideoFrame, bool], None, None]:
+    """Frames as the upscaler gives them back, and whether each was taken from the one before; a generator, which can be closed."""
+    made = _told(upscaler, _checked(upscaler, frames, like))
+    return prefetch(made, depth=DONE, join_s=None) if upscaler.is_launched else made
+
+
+def _told(upscaler: Upscaler, frames: Generator[av.VideoFrame, None, None]) -> Generator[tuple[av.VideoFrame, bool], None, None]:
+    before = upscaler.num_reused
+    with closing(frames):
+        for frame in frames:
+            after = upscaler.num_reused
+            yield frame, after > before
+            before = after
+
+
+def _checked(
+    upscaler: Upscaler, frames: Iterator[av.VideoFrame], like: tuple[int, int, str] | None
 ) -> Generator[av.VideoFrame, None, None]:
-    """Frames as the upscaler gives them back; a generator, which can be closed. `upscaler.check` is shown each with its source."""
+    """`upscaler.check` is shown each frame with its source."""
     if upscaler.check is None:
         yield from upscaler.stream(frames, like=like)
         return

@@ -48,6 +48,7 @@ class DeviceUpscaler(Upscaler):
     """
 
     builds_for_minutes = True
+    is_launched = True
 
     def __init__(self, options: UpscaleOptions, *, open_device: Callable[[], Device], open_network: OpenNetwork) -> None:
         super().__init__(options)
@@ -82,14 +83,15 @@ class DeviceUpscaler(Upscaler):
     def precision(self) -> str:
         if self.spec is None:
             return "exact"
-        network = next(reversed(self._networks.values()), None)
-        return super().precision if network is None else network.precision
+        networks = list(self._networks.values())  # at once: another thread may open one meanwhile
+        return networks[-1].precision if networks else super().precision
 
     @property
     def reason(self) -> str:
-        if not self._networks:
+        networks = list(self._networks.values())
+        if not networks:
             return super().reason if self._cache.engines or self.spec is None else self.options.device
-        return f"{next(reversed(self._networks.values())).reason}; {self._flight_words or self._rung.words}"
+        return f"{networks[-1].reason}; {self._flight_words or self._rung.words}"
 
     def network(self, spec: ModelSpec, bits: int, shape: tuple[int, int, int]) -> DeviceEngine:
         """The model at one scale on the device, for luma of so many bits; shape: the first that it will see."""

@@ -44,7 +44,6 @@ class Worker:
         self.num_workers, self.num_retried = 1, 0
         self.unfinished: list[Result] = []  # what the last run got done of a segment before it ended early
         self._num_in_hand = 0  # frames encoded of segments that are not done
-        self._num_reused = 0
 
     def __enter__(self) -> Worker:
         return self
@@ -80,6 +79,7 @@ class Worker:
         timed = Timed(decoded)
         writer: SegmentWriter | None = None
         failure: StreamsrError | None = None
+        num_reused = 0  # of the frames of the segment in hand
         flushing: Future[Result] | None = None  # no more than one at a time
         with ThreadPoolExecutor(1, thread_name_prefix="flush") as flusher:
             try:
@@ -87,17 +87,18 @@ class Worker:
                     closing(prefetch(timed, depth=AHEAD, stop=stop)) as ahead,
                     closing(upscaled(self.upscaler, ahead, self.spec.shape)) as frames,
                 ):
-                    for frame in frames:
+                    for frame, is_reused in frames:
                         part = reading.owners.popleft()
                         if part is None:
                             continue
                         if writer is not None and writer.part is not part:
                             if flushing is not None:
                                 yield self._hand_over(flushing.result())
-                            flushing, writer = flusher.submit(writer.finish, self._count_reused()), None
+                            flushing, writer = flusher.submit(writer.finish, self._note(num_reused)), None
                         if writer is None:
-                            writer = SegmentWriter(self.spec, part, frame)
+                            writer, num_reused = SegmentWriter(self.spec, part, frame), 0
                         self._encode(writer, frame)
+                        num_reused += is_reused
                         self._num_in_hand += 1
                         if on_frames is not None:
                             on_frames(self._num_in_hand)
@@ -118,7 +119,7 @@ class Worker:
                     yield self._hand_over(flushing.result())
                 if writer is not None and failure is None and not stop.is_set():
                     whole, writer = writer, None
-                    yield self._hand_over(whole.finish(self._count_reused()))
+                    yield self._hand_over(whole.finish(self._note(num_reused)))
             except StreamsrError as error:
                 failure = failure or error
             if writer is not None:
@@ -141,10 +142,9 @@ class Worker:
     def _add(self, stage: str, seconds: float) -> None:
         self.stage_s[stage] = self.stage_s.get(stage, 0.0) + seconds
 
-    def _count_reused(self) -> Note:
-        """What the upscaler says of the segment that has just come out of it."""
-        number, self._num_reused = self.upscaler.num_reused - self._num_reused, self.upscaler.num_reused
-        return Note(number, self.upscaler.engine, self.upscaler.reason)
+    def _note(self, num_reused: int) -> Note:
+        """What the upscaler says of a segment that has just come out of it."""
+        return Note(num_reused, self.upscaler.engine, self.upscaler.reason)
 
 
 def work(segment: Segment, spec: Spec, *, on_frames: Callable[[int], None] | None = None) -> tuple[Result, dict[str, float]]:

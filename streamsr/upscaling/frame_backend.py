@@ -44,6 +44,7 @@ class FrameBackend(Protocol):
     """What pipelines need of an upscaler, wherever its frames are."""
 
     builds_for_minutes: bool  # whether `prepare` may take so long that it has to be done before a stream begins
+    is_launched: bool  # whether frames are made by work that is put on a device: who does that should not wait for an encoder
 
     @property
     def device(self) -> str: ...

@@ -47,6 +47,7 @@ class Upscaler:
     """
 
     builds_for_minutes = False
+    is_launched = False
 
     def __init__(
         self,

@@ -25,7 +25,7 @@ def recurrent(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     machine = Machine()
-    monkeypatch.setattr(upscaler_factory, "open_device", lambda index: machine.sim)
+    monkeypatch.setattr(upscaler_factory, "open_device", lambda index: machine.open_device())
     monkeypatch.setattr(upscaler_factory, "open_on_gpu", machine.open_network)
     monkeypatch.setattr(device_selection, "has_cupy", lambda: True)
     monkeypatch.setattr(device_selection, "find_encoders", lambda index: machine.encoders)

@@ -30,13 +30,20 @@ class Machine:
 
     @property
     def sim(self) -> SimDevice:
+        """The one that was opened last; none yet: the one that will be opened first."""
+        if not self.sims:
+            self.sims.append(SimDevice(seed=1, budget=self.budget))
+        return self.sims[-1]
+
+    def open_device(self) -> SimDevice:
         """Of this thread: the simulation does not know of several."""
         thread = threading.get_ident()
         if thread not in self._of_thread:
-            self._of_thread[thread] = SimDevice(seed=1, budget=self.budget)
-            self.sims.append(self._of_thread[thread])
+            if len(self.sims) == len(self._of_thread):
+                self.sims.append(SimDevice(seed=1, budget=self.budget))
+            self._of_thread[thread] = self.sims[len(self._of_thread)]
         return self._of_thread[thread]
 
     def open_network(self, spec: Any, shape: Any, *, bits: int, **_: object) -> tuple[SimNetwork, Handover | None]:
-        self.networks.append(SimNetwork(spec, self.sim, bits=bits, **self.options))
+        self.networks.append(SimNetwork(spec, self.open_device(), bits=bits, **self.options))
         return self.networks[-1], None if self.successor is None else Handover(self.networks, self.successor)
