@@ -1,4 +1,4 @@
-"""Slot: room for one batch of frames in flight: a stream, pinned host memory, planes on the device, a chain, its graphs.
+"""Slot: room for one batch of frames in flight: a stream, pinned host memory, planes on the device, graphs of a chain.
 
     host frame -> pinned -> upload  \\                                        / download -> pinned -> host frame
                                       planes -> graph (chain) -> planes  -->
@@ -18,10 +18,9 @@ from functools import partial
 import av
 import numpy as np
 
-from ..engines.device_engine import DeviceEngine
 from ..frame import Frame, is_on_device
 from ..io.dlpack import Unstreamed
-from .device import CaptureError, Device, DeviceArray, Event, Graph
+from .device import CaptureError, Device, DeviceArray, Event, Graph, Stream
 from .frame_metadata import copy_metadata, needs_host
 from .frame_plan import SURFACE_OF, FramePlan
 from .kernel_chain import Chain, Planes, States
@@ -46,13 +45,12 @@ class Ticket:
 class Slot:
     """See the module. Raises DeviceMemoryError where the device has no room for one more.
 
-    rings: where results are put.
+    chain: for batches of this size; whoever opened it closes it. rings: where results are put.
     """
 
-    def __init__(
-        self, device: Device, picture: FramePlan, engines: Sequence[DeviceEngine], *, batch: int, limit: int | None, rings: Rings
-    ) -> None:  # fmt: skip
+    def __init__(self, device: Device, picture: FramePlan, chain: Chain, stream: Stream, *, batch: int, rings: Rings) -> None:
         self._device, self._picture = device, picture
+        self.chain, self.stream = chain, stream
         self._rings = rings
         self.tickets: list[Ticket] = []
         self.batch = batch
@@ -62,13 +60,11 @@ class Slot:
         self._graphs: dict[object, Graph] = {}
         self._lent: list[Planes] = []  # where the results in flight go: surfaces or pinned memory
         self._has_run = False
-        self.stream = device.open_stream()
         shapes, large = picture.shapes((picture.width, picture.height)), picture.shapes(picture.size)
         dtype = picture.dtype
         self.sources: list[Planes] = [tuple(device.allocate(shape, dtype) for shape in shapes) for _ in range(batch)]
         self.results: list[Planes] = [tuple(device.allocate(shape, dtype) for shape in large) for _ in range(batch)]
         self._given = [] if picture.is_surface else [[device.pin(shape, dtype) for shape in shapes] for _ in range(batch)]
-        self.chain = Chain(device, picture, engines, batch=batch, limit=limit, stream=self.stream)
         self.uncaptured = "" if self.chain.is_capturable else "the engine replays its own"  # why there are no graphs
 
     @property
@@ -144,9 +140,8 @@ class Slot:
         self._lent = []
 
     def close(self) -> None:
-        """Free everything; nothing may be in flight."""
+        """Free the graphs; nothing may be in flight."""
         self._graphs.clear()
-        self.chain.close()
 
     def _compute(self, state: States, following: States, key: object) -> None:
         def work() -> None:

@@ -7,6 +7,9 @@ overlap. There are two sets of states; step j reads one and writes the other, an
 Note [Again]: where memory runs out, what was launched before comes out first. Then there is less on the device (streamsr.
 device.memory), and the frames of the slot that failed are done again: their samples are still in hand, and a step writes
 another set of states than it reads, so it can be made twice.
+
+Note [One chain]: slots whose frames are computed side by side have a chain each. Those of a recurrent network share one: the event
+that a frame waits for is behind all that the one before did in it, so a second lane would be memory for nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from .device import Device, DeviceArray
 from .frame_plan import FramePlan
 from .frame_relation import RelationFinder
 from .frame_slot import Rings, Slot, Ticket
-from .kernel_chain import Planes, States, state_shapes
+from .kernel_chain import Chain, Planes, States, state_shapes
 from .oom_fallback import DeviceTooSmallError, Rung, step_down
 
 
@@ -60,6 +63,7 @@ class FramesInFlight:
         self.ready: deque[Ticket] = deque()  # finished, in order; whoever takes them out gives them on
         self.unfinished: list[Ticket] = []  # in order; after DeviceTooSmallError whoever takes them out can make them elsewhere
         self._slots: list[Slot] = []
+        self._chains: list[Chain] = []
         self._flying: deque[Slot] = deque()  # launched, the oldest first
         self._filling: Slot | None = None
         self._turn = 0  # the slot that is used next
@@ -257,10 +261,14 @@ class FramesInFlight:
         try:
             rung, rings = self.rung, self._rings
             for _ in range(rung.num_slots):
-                self._slots.append(
-                    Slot(self._device, self.picture, self._engines, batch=rung.batch, limit=rung.limit, rings=rings)
-                )
+                stream = self._device.open_stream()
+                if not self._chains or not self._states:  # Note [One chain]
+                    self._chains.append(
+                        Chain(self._device, self.picture, self._engines, batch=rung.batch, limit=rung.limit, stream=stream)
+                    )
+                self._slots.append(Slot(self._device, self.picture, self._chains[-1], stream, batch=rung.batch, rings=rings))
         except DeviceMemoryError as error:
+            self._close_slots()
             return str(error)
         return ""
 
@@ -269,8 +277,11 @@ class FramesInFlight:
         self._filling = self._last = None
         self._turn = 0
         slots, self._slots = self._slots, []
+        chains, self._chains = self._chains, []
         for slot in slots:
             slot.close()
+        for chain in chains:
+            chain.close()
 
     def _new_states(self) -> States:
         return tuple(

@@ -20,7 +20,7 @@ def failing(kind: str, *calls: int) -> SimDevice:
 
 @pytest.mark.parametrize(
     "sim",
-    [failing("allocate", 5), failing("allocate", 20), failing("lane", 2), failing("lane", 0), failing("enqueue", 0), failing("enqueue", 2),
+    [failing("allocate", 5), failing("allocate", 20), failing("lane", 0), failing("enqueue", 0), failing("enqueue", 2),
      failing("upload", 7), failing("launch", 0), failing("launch", 1), failing("launch", 4), failing("capture", 0), failing("capture", 1),
      failing("launch", 1, 2), failing("launch", 0, 3, 5), failing("pin", 11)],
     ids=lambda sim: "-".join(f"{kind} {sorted(calls)}" for kind, calls in sim.failures.items()),
@@ -108,3 +108,12 @@ def test_the_cpu_goes_on_where_the_gpu_does_not_start(model: Path) -> None:
     results, upscaler = fallen(model, frames, None)
     assert_same(results, on_cpu(model, 2, frames))
     assert upscaler.notes == ["cuda:0: the driver is older than the CUDA that CuPy was built for: the CPU goes on"]
+
+
+@pytest.mark.parametrize(("recurrence", "lanes"), [(False, 3), (True, 1)])
+def test_frames_that_are_computed_one_after_another_share_a_lane(model: Path, recurrent: Path, recurrence: bool, lanes: int) -> None:
+    path, frames = recurrent if recurrence else model, make_frames(12)
+    upscaler, _, networks = on_device(path, successor=(6, "float32"))
+    with upscaler:
+        assert_same(list(upscaler(iter(frames))), on_cpu(path, 2, frames))
+        assert [len(network.lanes) for network in networks] == [lanes, lanes]
