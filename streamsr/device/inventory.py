@@ -12,7 +12,7 @@ from av.codec.hwaccel import HWAccel
 
 from ..engines.gpus import list_gpus
 from ..gpu_context import claim_context, ffmpeg_device
-from .nvenc import WITHOUT, find_encoders
+from .nvenc import WITHOUT, count_segments_at_once, find_encoders
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,8 @@ def describe_codecs(index: int) -> str:
     if not bits and is_built_with_nvenc(index):
         return f"{decodes}; NVENC is there, and none of its encoders opens: see the driver's limit of sessions, and `nvidia-smi`"
     encoders = ", ".join(f"{name} ({' and '.join(each)} bits)" for name, each in bits.items())
-    return f"{decodes}; NVENC has {encoders or 'no encoder, so the CPU encodes'}"
+    twice = ", two segments of a file at a time with --workers auto" if encoders and count_segments_at_once(index) > 1 else ""
+    return f"{decodes}; NVENC has {encoders or 'no encoder, so the CPU encodes'}{twice}"
 
 
 def is_built_with_nvenc(index: int) -> bool:

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..child_process import child_command
-from ..device.device_selection import settle_codecs
+from ..device.device_selection import gpu_index, settle_codecs
+from ..device.nvenc import count_segments_at_once
 from ..engines import count_threads
 from ..errors import EngineError, SinkError, StreamsrError
 from ..output_file import no_follow
@@ -33,9 +34,12 @@ _STOP_S = 30.0  # to close a segment in hand
 
 
 def count_workers(wanted: int | Literal["auto"], devices: Sequence[str]) -> int:
-    """How many workers "auto" means: one a device where several are named, else one for each four cores."""
+    """How many workers "auto" means: one a GPU, or two where its encoders can take two; else one a device, or for each four cores."""
     if wanted != "auto":
         return wanted
+    gpus = [gpu_index(device) for device in devices]
+    if None not in gpus:
+        return len(devices) * min(count_segments_at_once(gpu) for gpu in gpus if gpu is not None)
     return len(devices) if len(devices) > 1 else max(1, count_threads(0) // CORES_EACH)
 
 

@@ -168,7 +168,7 @@ def test_workers_without_use_are_named(clip: Path, tmp_path: Path) -> None:
     assert "one worker made the video in one piece" in outcome.err
 
 
-def test_auto_is_one_a_device_or_one_for_four_cores() -> None:
+def test_auto_is_one_a_device_or_one_for_four_cores() -> None:  # of GPUs: tests/device/test_inventory.py
     assert count_workers("auto", ["cuda:0", "cuda:1", "cuda:2"]) == 3
     assert count_workers("auto", ["auto"]) == max(1, count_threads(0) // 4)
     assert count_workers(5, ["cuda:0", "cuda:1"]) == 5
