@@ -48,17 +48,6 @@ def axial_attention(q_NCHW: Any, k_NCHW: Any, v_NCHW: Any, *, out: Any = None, s
     return result.array if out is None else out
 
 
-def attend_both(
-    q1: Any, k1: Any, v1: Any, q2: Any, k2: Any, v2: Any, *, out: tuple[Any, Any] | None = None, stream: Any = None
-) -> tuple[Any, Any]:
-    """Stream 1 asks stream 2 and the other way round: Q1 K2 weighs V1, Q2 K1 weighs V2.
-
-    As trainer.metric.bidirectional_attention.attend_both.
-    """
-    first, second = out or (None, None)
-    return axial_attention(q1, k2, v1, out=first, stream=stream), axial_attention(q2, k1, v2, out=second, stream=stream)
-
-
 def check_map(view: View, dtypes: tuple[Any, ...] = (np.float16,)) -> View:
     """(N, C, H, W) whose rows lie in one piece. Raises ValueError, TypeError."""
     if view.dtype not in dtypes:

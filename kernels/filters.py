@@ -16,8 +16,8 @@ from typing import Literal
 
 import numpy as np
 
-Filter = Literal["lanczos", "bicubic", "linear"]
-NUM_TAPS = {"lanczos": 6, "bicubic": 4, "linear": 2}  # at the scale of the coarser side
+Filter = Literal["lanczos", "linear"]
+NUM_TAPS = {"lanczos": 6, "linear": 2}  # at the scale of the coarser side
 CUTOFF = 0.002
 ONE_ACROSS, ONE_DOWN = 1 << 14, 1 << 12
 
@@ -68,18 +68,11 @@ def _lanczos(distance: np.ndarray) -> np.ndarray:
     return np.where(distance > 3, 0.0, np.sinc(distance) * np.sinc(distance / 3))
 
 
-def _bicubic(distance: np.ndarray, c: float = 0.6) -> np.ndarray:
-    """Keys' cubic, six times as large: what is cut off counts against this scale."""
-    near = (12 - 6 * c) * distance**3 + (6 * c - 18) * distance**2 + 6
-    far = -6 * c * distance**3 + 30 * c * distance**2 - 48 * c * distance + 24 * c
-    return np.where(distance < 1, near, np.where(distance < 2, far, 0.0))
-
-
 def _linear(distance: np.ndarray) -> np.ndarray:
     return np.maximum(1 - distance, 0.0)
 
 
-_KERNELS = {"linear": _linear, "lanczos": _lanczos, "bicubic": _bicubic}
+_KERNELS = {"linear": _linear, "lanczos": _lanczos}
 
 
 def _trimmed(first: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Planes of codes to another size, for chroma and for exact target sizes: separable Lanczos or bicubic.
+"""Planes of codes to another size, for chroma and for exact target sizes: separable Lanczos or linear.
 
 The same integers as FFmpeg's swscale with `accurate_rnd` and `bitexact` (Note [Agreement with swscale] of filters.py), so a picture
 does not depend on where it was resampled. Reference: resample_reference.py. Layout: Note [Resampling] of resample.cu.
@@ -40,8 +40,6 @@ def resample(
     out: Any,
     *,
     bits: int,
-    shift: int = 0,
-    out_shift: int | None = None,
     kernel: Filter = "lanczos",
     site: tuple[float, float] = (0.5, 0.5),
     out_site: tuple[float, float] | None = None,
@@ -50,12 +48,11 @@ def resample(
     tables: Tables | None = None,
     stream: Any = None,
 ) -> Any:
-    """Bring a plane, or planes whose samples alternate, to the size of `out`.
+    """Bring a plane to the size of `out`.
 
-    samples: codes in CUDA memory: (h, w), or (h, w, planes) as NV12's chroma; uint8, or uint16 for more than 8 bits; any positive
-        strides, so a plane of an interleaved surface and (planes, h, w) with its axes moved do as well.
-    out: (H, W) or (H, W, planes), same type, other memory; its strides and the place of its codes may differ. Written whole.
-    bits: 8, 9, 10, 12, 14 or 16. shift: unused bits below a code of `samples` (P010: 6); out_shift: of `out`, by default the same.
+    samples: codes (h, w) in CUDA memory, uint8, or uint16 for more than 8 bits; rows may be padded.
+    out: (H, W), same type, other memory; rows may be padded. Written whole.
+    bits: 8, 9, 10, 12, 14 or 16.
     site: where samples lie in their cells (`chroma_site`); out_site: in those of `out`, by default the same.
     extent: (width, height) that all of `samples` becomes, of which `out` is the upper left part; by default the size of `out`.
         Chroma of an odd size needs it: 81 samples of a picture 161 wide become 162 of one 322 wide, of which 161 count.
@@ -66,45 +63,40 @@ def resample(
     """
     with devices.open_device(stream) as device:
         source, target = device.view("samples", samples), device.view("out", out)
-        _check(source, target, bits, shift, shift if out_shift is None else out_shift, kernel)
-        height, width = target.shape[:2]
+        _check(source, target, bits, kernel)
+        height, width = target.shape
         full = (width, height) if extent is None else extent
         if full[0] < width or full[1] < height:
             raise ValueError(f"extent is {full[0]}x{full[1]}; out is a part of it, and has {width}x{height}.")
-        if max(*source.shape[:2], *full) > MAX_SIDE:
+        if max(*source.shape, *full) > MAX_SIDE:
             raise ValueError(f"{source.shape[1]}x{source.shape[0]} samples to {full[0]}x{full[1]}; a side has at most {MAX_SIDE}.")
         after = site if out_site is None else out_site
         across = (source.shape[1], full[0], width, ONE_ACROSS, kernel, (site[0], after[0]), added[0])
         down = (source.shape[0], full[1], height, ONE_DOWN, kernel, (site[1], after[1]), added[1])
-        _launch(device, source, target, across, down, bits=bits, shifts=(shift, shift if out_shift is None else out_shift), tables=tables)
+        _launch(device, source, target, across, down, bits=bits, tables=tables)
     return out
 
 
-def _check(source: View, target: View, bits: int, shift: int, out_shift: int, kernel: str) -> None:
+def _check(source: View, target: View, bits: int, kernel: str) -> None:
     if bits not in DEPTHS:
         raise ValueError(f"bits is {bits}; codes have {', '.join(map(str, DEPTHS))} bits.")
     dtype = np.dtype(np.uint8 if bits == 8 else np.uint16)
-    for view, below in ((source, shift), (target, out_shift)):
+    for view in (source, target):
         if view.dtype != dtype:
             raise TypeError(f"{view.name} is {view.dtype}; codes of {bits} bits are {dtype}.")
-        if not 0 <= below <= 8 * dtype.itemsize - bits:
-            raise ValueError(f"A code of {bits} bits cannot lie {below} bits up in {dtype}.")
-        if len(view.shape) not in (2, 3) or not all(view.shape):
-            raise ValueError(f"{view.name} has shape {view.shape}; it has to be (h, w) or (h, w, planes), not empty.")
-    if source.shape[2:] != target.shape[2:]:
-        raise ValueError(f"samples has shape {source.shape}, out {target.shape}: as many planes in one as in the other.")
+        if len(view.shape) != 2 or not all(view.shape):
+            raise ValueError(f"{view.name} has shape {view.shape}; it has to be (h, w), not empty.")
+        if view.shape[1] > 1 and view.strides[1] != dtype.itemsize:
+            raise ValueError(f"{view.name} has strides {view.strides}; the samples of a row have to lie side by side.")
     if source.pointer == target.pointer:
         raise ValueError("out is samples itself; a result needs memory of its own.")
     if kernel not in NUM_TAPS:
         raise ValueError(f"Unknown kernel {kernel!r}. Kernels: {', '.join(NUM_TAPS)}.")
 
 
-def _launch(
-    device: Device, source: View, target: View, x: Line, y: Line, *, bits: int, shifts: tuple[int, int], tables: Tables | None
-) -> None:  # fmt: skip
-    height, width = target.shape[:2]
+def _launch(device: Device, source: View, target: View, x: Line, y: Line, *, bits: int, tables: Tables | None) -> None:
+    height, width = target.shape
     across, down = make_taps(*x), make_taps(*y)
-    planes = target.shape[2] if len(target.shape) == 3 else 1
     tile_height, shared_bytes = 0, 0
     for tile_height in TILE_HEIGHTS:
         shared_bytes = down.reach(tile_height) * TILE_WIDTH * 4
@@ -116,17 +108,11 @@ def _launch(
     first_y, weights_y = device.tables(y, lambda: (down.first, down.weights), tables)
     device.launch(
         Kernel("resample.cu", "resample", (("SAMPLE", SAMPLES[source.dtype]),)),
-        (-(-width // TILE_WIDTH), -(-height // tile_height), planes),
+        (-(-width // TILE_WIDTH), -(-height // tile_height)),
         BLOCK,
         [
-            source, *_strides(source), np.int32(shifts[0]), target, *_strides(target), np.int32(shifts[1]),
-            np.int32(width), np.int32(height), np.int32(tile_height),
+            source, source.pitch(), target, target.pitch(), np.int32(width), np.int32(height), np.int32(tile_height),
             first_x, weights_x, np.int32(across.num_taps), first_y, weights_y, np.int32(down.num_taps), np.int32(bits),
         ],
         shared_bytes=shared_bytes,
     )  # fmt: skip
-
-
-def _strides(view: View) -> list[np.generic]:
-    """From row to row, sample to sample, plane to plane, in samples."""
-    return [view.pitch(0), view.pitch(1), view.pitch(2) if len(view.shape) == 3 else np.int64(0)]

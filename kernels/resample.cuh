@@ -4,17 +4,16 @@
 
 BOTH int sum_bits(int bits) { return bits <= 14 ? 15 : 19; }
 
-// What weighs in one column of the result, for ROWS rows of samples that share the weights. pitch, stride: between rows and between
-// samples; columns: between a column's weights.
+// What weighs in one column of the result, for ROWS rows of samples that share the weights. pitch: between rows of samples; columns:
+// between a column's weights.
 template <int ROWS, typename Sample>
 BOTH void weigh_across(
-    const Sample* samples, long long pitch, long long stride, const short* weights, int columns, int taps, int shift, int bits,
-    int (&sums)[ROWS]) {
+    const Sample* samples, long long pitch, const short* weights, int columns, int taps, int bits, int (&sums)[ROWS]) {
     for (int row = 0; row < ROWS; row++) sums[row] = 0;
     for (int tap = 0; tap < taps; tap++) {
         const int weight = weights[(long long)tap * columns];
 #pragma unroll
-        for (int row = 0; row < ROWS; row++) sums[row] += (int)(samples[row * pitch + tap * stride] >> shift) * weight;
+        for (int row = 0; row < ROWS; row++) sums[row] += (int)samples[row * pitch + tap] * weight;
     }
     const int limit = (1 << sum_bits(bits)) - 1;
 #pragma unroll

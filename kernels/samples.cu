@@ -77,14 +77,3 @@ extern "C" __global__ void compare(
     for (int i = 0; i < RUN; i++)
         if (i < at.count && (at.x + i) % step_x == 0) row[(at.x + i) / step_x] = run.at[i];
 }
-
-// The last column and row of width x height again, up to full_width x full_height; a thread an element.
-extern "C" __global__ void extend(SAMPLE* plane, long long pitch, int width, int height, int full_width, int full_height) {
-    const int right = full_width - width, below = full_height - height;
-    const int x = (int)(blockIdx.x * blockDim.x + threadIdx.x), y = (int)(blockIdx.y * blockDim.y + threadIdx.y);
-    if (blockIdx.z == 0) {  // the columns beside it
-        if (x < right && y < height) plane[y * pitch + width + x] = plane[y * pitch + width - 1];
-    } else if (x < full_width && y < below) {  // the rows below, corner included
-        plane[(height + y) * pitch + x] = plane[(height - 1) * pitch + min(x, width - 1)];
-    }
-}

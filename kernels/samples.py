@@ -1,4 +1,4 @@
-"""Codes as they are: surfaces taken apart and put together, a picture compared with the one before, an edge repeated.
+"""Codes as they are: surfaces taken apart and put together, a picture compared with the one before.
 
 Reference: samples_reference.py. Layout and traffic: Note [Samples] of samples.cu.
 """
@@ -15,7 +15,6 @@ from .kernel_source import Kernel
 from .launch_device import Device, View
 
 SAMPLES = {np.dtype(np.uint8): "u8", np.dtype(np.uint16): "u16"}
-WORDS: dict[int, np.dtype] = {1: np.dtype(np.uint8), 2: np.dtype(np.uint16), 4: np.dtype(np.uint32)}
 BLOCK = (32, 8)
 RUN = 8  # samples that a thread moves
 
@@ -53,26 +52,6 @@ def compare_planes(plane: Any, before: Any, samples: Any, differs: Any, *, step:
             _kernel("compare", views[0].dtype), _grid(width, height, 1), BLOCK,
             [*_places(views), flag, *(np.int32(number) for number in (width, height, step[1], step[0]))],
         )  # fmt: skip
-
-
-def extend_edge(plane: Any, width: int, height: int, *, stream: Any = None) -> None:
-    """Repeat the last column and row of the top left width x height of a plane (H, W) up to its own size.
-
-    plane: elements of 1, 2 or 4 bytes. Raises ValueError and TypeError, RuntimeError without CuPy or a GPU.
-    """
-    with devices.open_device(stream) as device:
-        view = device.view("plane", plane)
-        if len(view.shape) != 2 or not (0 < height <= view.shape[0] and 0 < width <= view.shape[1]):
-            raise ValueError(f"plane has shape {view.shape}; {width}x{height} of it are to be extended.")
-        if view.dtype.itemsize not in WORDS:
-            raise TypeError(f"plane is {view.dtype}; its elements have 1, 2 or 4 bytes.")
-        full_height, full_width = view.shape
-        if (full_width, full_height) == (width, height):
-            return
-        flat = View(view.name, view.pointer, view.shape, view.strides, WORDS[view.dtype.itemsize], view.array)
-        grid = (-(-full_width // BLOCK[0]), -(-full_height // BLOCK[1]), 2)
-        numbers = (np.int32(number) for number in (width, height, full_width, full_height))
-        device.launch(_kernel("extend", flat.dtype), grid, BLOCK, [flat, flat.pitch(), *numbers])
 
 
 def _move(name: str, surface: Sequence[Any], planes: Sequence[Any], *, shift: int, stream: Any, is_split: bool) -> None:
@@ -115,7 +94,7 @@ def _places(views: Sequence[View]) -> list[View | np.generic]:
 
 
 def _kernel(name: str, dtype: np.dtype) -> Kernel:
-    return Kernel("samples.cu", name, (("SAMPLE", SAMPLES.get(dtype, "u32")),))
+    return Kernel("samples.cu", name, (("SAMPLE", SAMPLES[dtype]),))
 
 
 def _grid(width: int, height: int, layers: int) -> tuple[int, int, int]:

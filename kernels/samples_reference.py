@@ -19,8 +19,3 @@ def compare_planes(plane: np.ndarray, before: np.ndarray, samples: np.ndarray, d
     differs |= bool((plane != before).any())
     before[...] = plane
     samples[...] = plane[:: step[0], :: step[1]]
-
-
-def extend_edge(plane: np.ndarray, width: int, height: int) -> None:
-    rows, columns = plane.shape
-    plane[...] = np.pad(plane[:height, :width], ((0, rows - height), (0, columns - width)), mode="edge")

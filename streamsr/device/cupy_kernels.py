@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from streamsr_kernels import chroma_site, compare_planes, extend_edge, join_surface, pack, resample, split_surface, unpack
+from streamsr_kernels import chroma_site, compare_planes, join_surface, pack, resample, split_surface, unpack
 
 from ..upscaling.chroma_grid import Grid, place_on
 from .device import DeviceArray, Tables
@@ -28,15 +28,13 @@ class CupyKernels:
             join_surface(planes, surface, shift=_shift(bits), stream=stream)
 
     def unpack(self, plane: DeviceArray, luma: DeviceArray, *, bits: int, stream: Any) -> None:
-        height, width = plane.shape
         with self._on:
-            unpack([plane], _planar(bits), out=[luma[:height, :width]], stream=stream)
-            extend_edge(luma, width, height, stream=stream)
+            unpack(plane, luma, bits=bits, stream=stream)
 
     def pack(self, luma: DeviceArray, plane: DeviceArray, *, bits: int, stream: Any) -> None:
         height, width = plane.shape
         with self._on:
-            pack([luma[:height, :width]], _planar(bits), out=[plane], stream=stream)
+            pack(luma[:height, :width], plane, bits=bits, stream=stream)
 
     def resample_luma(self, plane: DeviceArray, out: DeviceArray, *, bits: int, tables: Tables, stream: Any) -> None:
         with self._on:
@@ -69,11 +67,6 @@ class CupyKernels:
         with self._on:
             self._clear(differs, stream)
             compare_planes(plane, before, samples, differs, step=step, stream=stream)
-
-
-def _planar(bits: int) -> str:
-    """A pixel format with planes of such codes; luma lies the same in all of them."""
-    return "yuv420p" if bits == 8 else f"yuv420p{bits}le"
 
 
 def _shift(bits: int) -> int:

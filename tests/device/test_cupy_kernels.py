@@ -38,14 +38,6 @@ def reference_resample(
     out[:] = resample_reference.resample(samples, across, down, bits=bits)
 
 
-def reference_unpack(surface: list[np.ndarray], pix_fmt: str, *, out: list[np.ndarray], stream: Any) -> None:
-    out[0][:] = planes_reference.unpack(surface, pix_fmt, out[0].dtype.type)[0]
-
-
-def reference_pack(planes: list[np.ndarray], pix_fmt: str, *, out: list[np.ndarray], stream: Any) -> None:
-    out[0][:] = planes_reference.pack(planes, pix_fmt)[0]
-
-
 def without_stream(reference: Any) -> Any:
     def run(*arrays: Any, stream: Any, **options: Any) -> None:
         reference(*arrays, **options)
@@ -85,9 +77,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def sim(monkeypatch: pytest.MonkeyPatch) -> SimDevice:
-    references = {"resample": reference_resample, "unpack": reference_unpack, "pack": reference_pack}
-    for name in ("split_surface", "join_surface", "compare_planes", "extend_edge"):
-        references[name] = without_stream(getattr(samples_reference, name))
+    references = {"resample": reference_resample}
+    for module, names in ((planes_reference, ("unpack", "pack")), (samples_reference, ("split_surface", "join_surface", "compare_planes"))):
+        references |= {name: without_stream(getattr(module, name)) for name in names}
     for name, reference in references.items():
         monkeypatch.setattr(cupy_kernels, name, reference)
     sim = SimDevice()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from on_host import HostDevice
-from streamsr_kernels import attend_both, attention_reference, axial_attention, local_axial_attention
+from streamsr_kernels import attention_reference, axial_attention, local_axial_attention
 
 HALF_ERROR = 1e-3  # of the largest value: rounding the result takes up half of it
 FLOAT_ERROR = 1e-5
@@ -63,13 +63,6 @@ def test_axial_attention_takes_parts_of_one_tensor(host: HostDevice) -> None:
     (whole,) = maps(1, (2, 48, 7, 24))
     q, k, v = (whole[:, start : start + 16] for start in (0, 16, 32))
     assert error(axial_attention(q, k, v), attention_reference.axial_attention(q, k, v)) < HALF_ERROR
-
-
-def test_attend_both_asks_both_ways(host: HostDevice) -> None:
-    q1, k1, v1, q2, k2, v2 = maps(6, (1, 16, 8, 9))
-    first, second = attend_both(q1, k1, v1, q2, k2, v2)
-    assert error(first, attention_reference.axial_attention(q1, k2, v1)) < HALF_ERROR
-    assert error(second, attention_reference.axial_attention(q2, k1, v2)) < HALF_ERROR
 
 
 def test_references_agree_with_the_trainer() -> None:

@@ -33,5 +33,6 @@ def test_both_forms_of_every_case_agree(host: HostDevice, monkeypatch: pytest.Mo
     spec.loader.exec_module(benchmark)
     torch.manual_seed(0)
     cases = benchmark.open_cases(torch, benchmark.Setup("cpu", 0, 32, 48))
-    assert len(cases) == 8
-    assert {kernel.name for kernel, _ in host.launched} >= {"unpack", "pack", "resample", "attend_lines", "local_tiles", "local_attention"}
+    assert len(cases) == 9
+    launched = {kernel.name for kernel, _ in host.launched}
+    assert launched >= {"split", "join", "unpack", "pack", "resample", "attend_lines", "local_tiles", "local_attention"}

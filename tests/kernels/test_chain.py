@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from on_host import HostDevice
-from streamsr_kernels import chroma_site, local_axial_attention, pack, resample, resample_reference, unpack
+from streamsr_kernels import chroma_site, local_axial_attention, pack, resample, resample_reference, split_surface, unpack
 from streamsr_kernels.filters import ONE_ACROSS, ONE_DOWN, make_taps
 
 H, W = 34, 50
@@ -15,10 +15,12 @@ H, W = 34, 50
 
 def enqueue(arrays: dict[str, Any], stream: Any) -> None:
     """NV12 in; luma of the same size and chroma twice as large out, and an attention between."""
-    unpack([arrays["y"]], "nv12", out=[arrays["luma"]], stream=stream)
+    split_surface([arrays["y"], arrays["uv"]], [arrays["luma"], arrays["cb"], arrays["cr"]], stream=stream)
+    unpack(arrays["luma"], arrays["levels"], bits=8, stream=stream)
     local_axial_attention(arrays["map"], arrays["map"], arrays["map"], radius=3, out=arrays["learned"], stream=stream)
-    pack([arrays["luma"]], "nv12", out=[arrays["y_out"]], stream=stream)
-    resample(arrays["uv"], arrays["uv_out"], bits=8, site=chroma_site("left", (1, 1)), stream=stream)
+    pack(arrays["levels"][:H, :W], arrays["y_out"], bits=8, stream=stream)
+    for name in ("cb", "cr"):
+        resample(arrays[name], arrays[f"{name}_out"], bits=8, site=chroma_site("left", (1, 1)), stream=stream)
 
 
 def make_arrays(seed: int) -> dict[str, np.ndarray]:
@@ -26,11 +28,13 @@ def make_arrays(seed: int) -> dict[str, np.ndarray]:
     return {
         "y": rng.integers(0, 256, (H, W)).astype(np.uint8),
         "uv": rng.integers(0, 256, (H // 2, W // 2, 2)).astype(np.uint8),
-        "luma": np.zeros((1, 1, H, W), np.float16),
+        "luma": np.zeros((H, W), np.uint8),
+        "levels": np.zeros((H + 2, W + 6), np.float16),
+        **{name: np.zeros((H // 2, W // 2), np.uint8) for name in ("cb", "cr")},
         "map": rng.standard_normal((1, 8, H, W)).astype(np.float16),
         "learned": np.zeros((1, 8, H, W), np.float16),
         "y_out": np.zeros((H, W), np.uint8),
-        "uv_out": np.zeros((H, W, 2), np.uint8),
+        **{f"{name}_out": np.zeros((H, W), np.uint8) for name in ("cb", "cr")},
     }
 
 
@@ -38,9 +42,9 @@ def check(arrays: dict[str, np.ndarray]) -> None:
     np.testing.assert_array_equal(arrays["y_out"], arrays["y"])
     across = make_taps(W // 2, W, W, ONE_ACROSS, site=(0.25, 0.25))
     down = make_taps(H // 2, H, H, ONE_DOWN)
-    for index in range(2):
+    for index, name in enumerate(("cb_out", "cr_out")):
         wanted = resample_reference.resample(arrays["uv"][..., index], across, down, bits=8)
-        np.testing.assert_array_equal(arrays["uv_out"][..., index], wanted)
+        np.testing.assert_array_equal(arrays[name], wanted)
     assert np.isfinite(arrays["learned"]).all()
     assert arrays["learned"].any()
 

@@ -123,7 +123,7 @@ class DLPack:
         return self.array
 
 
-LUMA = np.zeros((6, 10), np.uint8)
+LUMA, LEVELS = np.zeros((6, 10), np.uint8), np.zeros((6, 10), np.float16)
 
 
 @pytest.mark.parametrize(
@@ -131,37 +131,36 @@ LUMA = np.zeros((6, 10), np.uint8)
     [(None, "cupy's own"), (77, 77), (0, 0), (SimpleNamespace(ptr=88), 88), (SimpleNamespace(cuda_stream=99), 99)],
 )
 def test_work_is_queued_on_the_callers_stream(fake: FakeCupy, stream: Any, name: Any) -> None:
-    unpack([FakeArray(LUMA)], "nv12", stream=stream)
+    unpack(FakeArray(LUMA), FakeArray(LEVELS), bits=8, stream=stream)
     assert [(kernel, current) for kernel, _, _, _, current in fake.launched] == [("unpack", name)]
     assert fake.num_waits == 0
 
 
 def test_a_producer_hears_of_the_stream_that_will_read(fake: FakeCupy) -> None:
     luma = DLPack(LUMA)
-    unpack([luma], "nv12", stream=77)
+    unpack(luma, FakeArray(LEVELS), bits=8, stream=77)
     assert luma.asked == 77
 
 
 def test_wrong_streams_are_refused(fake: FakeCupy) -> None:
     with pytest.raises(TypeError, match="stream is a str"):
-        unpack([FakeArray(LUMA)], "nv12", stream="default")
+        unpack(FakeArray(LUMA), FakeArray(LEVELS), bits=8, stream="default")
 
 
 @pytest.mark.parametrize(("array", "words"), [(LUMA, "outside CUDA memory"), (DLPack(LUMA, kind=10), "type 10"), ([1, 2], "is a list")])
 def test_host_memory_is_refused(fake: FakeCupy, array: Any, words: str) -> None:
     with pytest.raises(TypeError, match=words):
-        unpack([array], "nv12")
+        unpack(array, FakeArray(LEVELS), bits=8)
 
 
 def test_memory_of_two_devices_is_refused(fake: FakeCupy) -> None:
-    out = FakeArray(np.zeros((6, 10), np.float16), device=1)
     with pytest.raises(ValueError, match="on device 1, the arrays before it on device 0"):
-        unpack([FakeArray(LUMA)], "nv12", out=[out])
+        unpack(FakeArray(LUMA), FakeArray(LEVELS, device=1), bits=8)
 
 
 def test_pointers_and_sizes_reach_the_kernel(fake: FakeCupy) -> None:
-    luma, out = FakeArray(np.zeros((6, 16), np.uint8)[:, :10]), FakeArray(np.zeros((1, 1, 6, 10), np.float16))
-    assert unpack([luma], "nv12", out=[out]) == (out,)
+    luma, out = FakeArray(np.zeros((6, 16), np.uint8)[:, :10]), FakeArray(LEVELS)
+    unpack(luma, out, bits=8)
     ((_, grid, values, shared, _),) = fake.launched
     assert values[:3] == (luma.data.ptr, 16, out.data.ptr)
     assert isinstance(values[0], np.uint64)
@@ -219,10 +218,10 @@ def test_nothing_is_launched_for_nothing(fake: FakeCupy) -> None:
 def test_no_device_is_said(fake: FakeCupy, count: Any) -> None:
     fake.count = count
     with pytest.raises(RuntimeError, match=r"no CUDA device.*nvidia-smi"):
-        unpack([FakeArray(LUMA)], "nv12")
+        unpack(FakeArray(LUMA), FakeArray(LEVELS), bits=8)
 
 
 def test_missing_cupy_is_said_with_its_command(fake: FakeCupy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)
     with pytest.raises(RuntimeError, match=r"pip install 'streamsr\[cuda12\]'"):
-        unpack([LUMA], "nv12")
+        unpack(LUMA, LEVELS, bits=8)

@@ -13,14 +13,14 @@ ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_120")
 GENERATIONS = ("sm_75", "sm_90", "sm_120")
 KERNELS = [
     *(
-        Kernel("planes.cu", "unpack", (("SAMPLE", sample), ("LEVEL", level), ("CHANNELS", channels)))
+        Kernel("planes.cu", name, (("SAMPLE", sample), ("LEVEL", level)))
+        for name in ("unpack", "pack")
         for sample in ("u8", "u16")
         for level in ("half", "float")
-        for channels in (1, 2)
     ),
     *(
         Kernel("samples.cu", name, (("SAMPLE", sample),))
-        for name, sample in (("split", "u8"), ("join", "u16"), ("compare", "u8"), ("compare", "u16"), ("extend", "u32"))
+        for name, sample in (("split", "u8"), ("join", "u16"), ("compare", "u8"), ("compare", "u16"))
     ),
     *(Kernel("resample.cu", "resample", (("SAMPLE", sample),)) for sample in ("u8", "u16")),
     *(

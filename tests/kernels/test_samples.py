@@ -72,29 +72,12 @@ def test_the_whole_grid_compares(host: HostDevice) -> None:
     assert host.launched[-1][1] == (8, 32, 1)
 
 
-@given(size=SIZES, full=st.tuples(st.integers(0, 9), st.integers(0, 9)), dtype=st.sampled_from([np.uint8, np.float16, np.float32]),
-       layout=LAYOUTS)  # fmt: skip
-@settings(deadline=None, max_examples=40)
-def test_an_edge_is_repeated(host: HostDevice, size: Any, full: Any, dtype: Any, layout: Any) -> None:
-    width, height = size
-    shape = (height + full[1], width + full[0])
-    plane, memory = padded_memory(shape, dtype, padding=layout[0], offset=layout[1])
-    plane[:] = np.random.default_rng(0).integers(0, 200, shape)
-    wanted = plane.copy()
-    samples_reference.extend_edge(wanted, width, height)
-    streamsr_kernels.extend_edge(plane, width, height)
-    np.testing.assert_array_equal(plane, wanted)
-    assert is_kept_outside(plane, memory)
-
-
 def test_what_cannot_be_is_named(host: HostDevice) -> None:
     plane = np.zeros((4, 6), np.uint8)
     with pytest.raises(ValueError, match=r"surface\[1\] has shape"):
         streamsr_kernels.split_surface([plane, np.zeros((2, 3), np.uint8)], [plane, np.zeros((2, 3), np.uint8), np.zeros((2, 3), np.uint8)])
     with pytest.raises(TypeError, match="float32"):
         streamsr_kernels.compare_planes(plane.astype(np.float32), plane, plane, np.zeros(1, np.int32), step=(1, 1))
-    with pytest.raises(ValueError, match="7x4"):
-        streamsr_kernels.extend_edge(plane, 7, 4)
 
 
 @pytest.mark.gpu
