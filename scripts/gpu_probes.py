@@ -3,13 +3,14 @@
 
     python scripts/gpu_probes.py [flags legacy half cudnn headers]
 
-Each runs in a process of its own and prints one line: what it is about, what was found, what the code assumes. None is a test: a
-finding that differs from what is assumed says which part of streamsr/device to look at.
+Each runs in a process of its own and prints one line: what it is about, what was found, what the code assumes. None is a test: what
+differs from what is assumed, or is not answered, is followed by where to look.
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
 import subprocess
 import sys
 import tempfile
@@ -87,28 +88,46 @@ def headers() -> str:
     """Does a kernel of streamsr compile without CUDA's headers and without a toolkit in the environment?"""
     code = "import cupy; print(cupy.RawKernel('extern \"C\" __global__ void f(float* x) { x[0] = 1; }', 'f').num_regs)"
     with tempfile.TemporaryDirectory() as cache:
-        clean = {"PATH": "/usr/bin:/bin", "CUPY_CACHE_DIR": cache, "HOME": cache}
+        clean = {"PATH": "/usr/bin:/bin", "CUPY_CACHE_DIR": cache, "HOME": os.environ.get("HOME", cache)}  # packages may lie there
         done = subprocess.run([sys.executable, "-c", code], env=clean, capture_output=True, text=True, timeout=TIMEOUT_S / 2)
     why = (done.stderr.strip().splitlines() or [""])[-1]
-    found = "compiles" if done.returncode == 0 else f"does not compile: {why}"
+    found = "compiles" if done.returncode == 0 else f"does not compile ({why}; {WAYS_OUT['headers']})"
     return f"{found} in a clean environment (assumed: it does, by CuPy's [ctk])"
 
 
 PROBES = {"flags": flags, "legacy": legacy, "half": half, "cudnn": cudnn, "headers": headers}
+# where to look when the answer is another one, or none
+WAYS_OUT = {
+    "flags": "streamsr/gpu_context.py, Note [One context]; `nvidia-smi` has to list the GPU",
+    "legacy": "CudaDevice.import_surface in streamsr/device/cuda_device.py; CuPy's CUDA must not be newer than the driver's: "
+              "pip install 'cupy-cuda12x[ctk]'",
+    "half": "TOLERANCE in streamsr/engines/handover.py; torch needs CUDA: https://pytorch.org/get-started/locally",
+    "cudnn": "Note [Captures] of streamsr/engines/device_engine.py; torch needs CUDA: https://pytorch.org/get-started/locally",
+    "headers": "pip install 'cupy-cuda12x[ctk]', or 'cupy-cuda13x[ctk]' for CUDA 13",
+}
+
+
+def ask(name: str) -> str:
+    """The line of one probe, asked in a process of its own."""
+    try:
+        done = subprocess.run([sys.executable, __file__, "--here", name], capture_output=True, text=True, timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        return f"probe {name}: no answer within {TIMEOUT_S:.0f} s: {WAYS_OUT[name]}"
+    why = (done.stderr.strip().splitlines() or [f"code {done.returncode}"])[-1]
+    return done.stdout.strip() or f"probe {name}: not answered: {why}: {WAYS_OUT[name]}"
 
 
 def main() -> int:
     names = sys.argv[1:] or list(PROBES)
-    if len(names) == 1:
-        print(f"probe {names[0]}: {PROBES[names[0]]()}")
+    if names[0] == "--here":
+        print(f"probe {names[1]}: {PROBES[names[1]]()}")
         return 0
+    unknown = [name for name in names if name not in PROBES]
+    if unknown:
+        print(f"There is no probe {', '.join(unknown)}. Probes: {', '.join(PROBES)}.", file=sys.stderr)
+        return 2
     for name in names:
-        try:
-            done = subprocess.run([sys.executable, __file__, name], capture_output=True, text=True, timeout=TIMEOUT_S)
-            why = (done.stderr.strip().splitlines() or [f"code {done.returncode}"])[-1]
-            print(done.stdout.strip() or f"probe {name}: not answered: {why}")
-        except subprocess.TimeoutExpired:
-            print(f"probe {name}: no answer within {TIMEOUT_S:.0f} s")
+        print(ask(name), flush=True)
     return 0
 
 

@@ -11,6 +11,7 @@ import sys
 import time
 import types
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -192,11 +193,59 @@ def test_gpu_check_ends_a_part_that_takes_too_long_and_keeps_its_results(
 
 
 @pytest.mark.skipif(importlib.util.find_spec("cupy") is not None, reason="there may be a GPU here")
-def test_gpu_check_without_a_gpu_fails_and_says_what_was_not_run(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "scripts" / "gpu_check"), "--seconds", "60", "--tests-seconds", "0.01", "--output", str(tmp_path)]
+def test_gpu_check_without_a_driver_says_what_is_missing(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "gpu_check"), "--output", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [done.stderr.strip()]
+    assert "no driver" in done.stderr
+    assert "nvidia-smi" in done.stderr
+
+
+@pytest.mark.parametrize("broken", ["", "probes", "tests", "numbers"])
+def test_gpu_check_reads_from_top_to_bottom_and_says_what_to_do(
+    gpu_check: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], broken: str
+) -> None:
+    """Its steps in their order, each of which is played here."""
+
+    def run_part(command: list[str], seconds: float, environment: dict[str, str]) -> int | None:
+        name = Path(next(word for word in command[1:] if not word.startswith("-"))).stem
+        print(f"[{name}]", flush=True)
+        if "--output" in command and broken != "numbers":
+            Path(command[command.index("--output") + 1]).write_text('{"not_run": ["x4: no time left"]}')
+        return None if name == "gpu_probes" and broken == "probes" else 0
+
+    def run_tests(part: str, *_: Any) -> tuple[int, Counter[str], list[str]]:
+        failed = broken == "tests" and part == "device"
+        return int(failed), Counter(passed=3, failure=int(failed)), ["a skipped test"] if part == "engines" else []
+
+    monkeypatch.setattr(gpu_check, "find_gpus", lambda: ["cuda:0 NVIDIA Simulated"])
+    monkeypatch.setattr(gpu_check, "has", lambda module: module != "cupy")
+    monkeypatch.setattr(gpu_check, "run_part", run_part)
+    monkeypatch.setattr(gpu_check, "run_tests", run_tests)
+    monkeypatch.setattr(sys, "argv", ["gpu_check", "--output", str(tmp_path)])
+    code = gpu_check.main()
+    said = capfd.readouterr().out
+    places = [said.index(words) for words in ("1 of 5", "cuda:0", "pip install 'cupy-cuda12x[ctk]'", "2 of 5", "[gpu_probes]", "3 of 5",
+              "[streamsr]", "4 of 5", "tests/kernels", "tests/engines", "5 of 5", "[kernels]", "[fps_gpu]", "tests ")]  # fmt: skip
+    assert places[:-1] == sorted(places[:-1])
     summary = json.loads((tmp_path / "summary.json").read_text())
-    assert "frames on a GPU: cupy is not installed" in summary["not_run"]
-    assert "the benchmark gave no results" in summary["not_run"] or "the benchmark: no time left" in summary["not_run"]
-    assert all(f"not run: {line}" in done.stdout for line in summary["not_run"])
+    assert {"frames on a GPU: cupy is not installed", "a skipped test"} <= set(summary["not_run"])
+    assert all(f"not run: {line}" in said for line in summary["not_run"])
+    assert code == summary["tests"] == int(broken == "tests")
+    wanted = {"": [], "probes": ["probes"], "tests": ["tests/device"], "numbers": ["numbers of the kernels", "frames a second"]}[broken]
+    assert summary["failed"] == wanted
+    assert said.count("failed: ") == len(wanted)
+    if broken == "tests":
+        assert "-m pytest -m gpu -x tests/device" in said
+        assert "docs/gpu.md" in said
+
+
+def test_probes_that_cannot_be_answered_say_where_to_look() -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "gpu_probes.py")]
+    done = subprocess.run([*command, "flags"], capture_output=True, text=True, check=True)
+    if "not answered" in done.stdout:
+        assert "nvidia-smi" in done.stdout
+    unknown = subprocess.run([*command, "colours"], capture_output=True, text=True, check=False)
+    assert unknown.returncode == 2
+    assert "Probes: flags, legacy, half, cudnn, headers" in unknown.stderr
