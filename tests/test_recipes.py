@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -92,6 +93,49 @@ def test_bash_completes_commands_options_and_choices() -> None:
     assert completed("streamsr", "run", "--for", "a") == ["anime"]
     assert completed("streamsr", "completion", "f") == ["fish"]
     assert completed("streamsr", "run", "film") == []  # files, by readline's default
+
+
+def zsh_completes(folder: Path, *words: str) -> list[str]:
+    """What the function of the script offers for the last word, by zsh's own completion system at a terminal of its own."""
+    (folder / "_streamsr").write_text(zsh(build_parser()))
+    line = " ".join(words)
+    program = f"""
+        zmodload zsh/zpty
+        zpty shell zsh -f -i
+        zpty -w shell 'PS1=; fpath=({folder} $fpath); autoload -Uz compinit; compinit -u -D; bindkey "^I" complete-word'
+        zpty -w shell 'note() {{ print -r -- "BEGIN$BUFFER""END"; }}; zle -N note; bindkey "^X" note; print -r -- READ""Y'
+        zpty -r -m shell _ '*READY*'
+        zpty -w -n shell '{line}'$'\t\x18'
+        zpty -r -m shell found '*BEGIN*END*'
+        print -r -- "$found"
+    """
+    done = subprocess.run(["zsh", "-f", "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout.split("BEGIN")[-1].split("END")[0].split()
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed: apt-get install zsh")
+def test_zsh_completes_commands_options_and_choices(tmp_path: Path) -> None:
+    assert zsh_completes(tmp_path, "streamsr", "doct") == ["streamsr", "doctor"]
+    assert zsh_completes(tmp_path, "streamsr", "run", "--deint") == ["streamsr", "run", "--deinterlace"]
+    assert zsh_completes(tmp_path, "streamsr", "run", "--for", "an") == ["streamsr", "run", "--for", "anime"]
+    assert zsh_completes(tmp_path, "streamsr", "completion", "fi") == ["streamsr", "completion", "fish"]
+
+
+def fish_completes(folder: Path, line: str) -> list[str]:
+    """What fish's own completion system offers."""
+    (folder / "streamsr.fish").write_text(fish(build_parser()))
+    program = f"source {folder}/streamsr.fish; complete -C {shlex.quote(line)}"
+    done = subprocess.run(["fish", "--no-config", "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    return [found.split("\t")[0] for found in done.stdout.splitlines()]
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="fish is not installed: apt-get install fish")
+def test_fish_completes_commands_options_and_choices(tmp_path: Path) -> None:
+    assert fish_completes(tmp_path, "streamsr comp") == ["compare", "completion"]
+    assert fish_completes(tmp_path, "streamsr run --deint") == ["--deinterlace"]
+    assert fish_completes(tmp_path, "streamsr run --for a") == ["anime"]
+    assert fish_completes(tmp_path, "streamsr completion f") == ["fish"]
+    assert "--html" not in fish_completes(tmp_path, "streamsr run --h")
 
 
 def test_scripts_and_manual_name_every_option() -> None:

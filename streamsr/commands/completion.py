@@ -39,6 +39,11 @@ def options_of(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
     return (action for action in parser._actions if action.option_strings and action.help != argparse.SUPPRESS)
 
 
+def kinds_of(parser: argparse.ArgumentParser) -> list[str]:
+    """The words that a command takes in place of files; [] for files."""
+    return [str(word) for action in parser._actions if not action.option_strings for word in action.choices or ()]
+
+
 def plain(text: str | None) -> str:
     """Help as argparse shows it."""
     return (text or "").replace("%%", "%").strip()
@@ -60,7 +65,7 @@ def bash(parser: argparse.ArgumentParser) -> str:
             if action.choices:
                 values = " ".join(map(str, action.choices))
                 lines.append(f"        {'|'.join(action.option_strings)}) COMPREPLY=($(compgen -W '{values}' -- \"$current\")); return;;")
-        kinds = next((action.choices for action in command._actions if not action.option_strings and action.choices), None)
+        kinds = kinds_of(command)
         lines += ["        esac", f"        [[ $current == -* ]] && COMPREPLY=($(compgen -W '{' '.join(words)}' -- \"$current\"))"]
         if kinds:
             lines.append(f"        [[ $current == -* ]] || COMPREPLY=($(compgen -W '{' '.join(map(str, kinds))}' -- \"$current\"))")
@@ -87,7 +92,8 @@ def zsh(parser: argparse.ArgumentParser) -> str:
             values = f":value:({' '.join(map(str, action.choices))})" if action.choices else ":value:_files" if takes else ""
             for option in action.option_strings:
                 lines.append(f"      '*{option}[{quoted(plain(action.help))}]{values}' \\")
-        lines.append("      '*:file:_files';;")
+        kinds = kinds_of(command)
+        lines.append(f"      '*:kind:({' '.join(kinds)})';;" if kinds else "      '*:file:_files';;")
     return "\n".join([*lines, "  esac", "}", '_streamsr "$@"', ""])
 
 
@@ -97,6 +103,8 @@ def fish(parser: argparse.ArgumentParser) -> str:
     lines = ["# made by `streamsr completion fish`"]
     for name, command in commands.items():
         lines.append(f"complete -c streamsr -n __fish_use_subcommand -f -a {name} -d {shlex.quote(helps[name])}")
+        if kinds_of(command):
+            lines.append(f"complete -c streamsr -n '__fish_seen_subcommand_from {name}' -f -a {shlex.quote(' '.join(kinds_of(command)))}")
         for action in options_of(command):
             values = f" -x -a {shlex.quote(' '.join(map(str, action.choices)))}" if action.choices else " -r" if action.nargs != 0 else ""
             for option in action.option_strings:
