@@ -17,7 +17,7 @@ from .errors import UsageError
 
 Look = Literal["natural", "faithful"]
 Precision = Literal["auto", "f32", "f16", "bf16", "int8"]
-Hint = Literal["throughput", "latency"]
+Hint = Literal["throughput", "latency", "memory"]
 Deinterlace = Literal["auto", "on", "off", "bob", "film"]
 Decoder = Literal["auto", "nvdec", "cpu", "dali"]
 Content = Literal["film", "animation", "screen"]
@@ -28,6 +28,7 @@ HlsType = Literal["fmp4", "ts"]
 MAX_SCALE = 64
 MAX_SIDE = 65_535  # pixels
 MAX_IN_FLIGHT = 4
+LARGE_PIXELS = 6_000_000  # of a result: from here on few frames are kept, because each takes tens of megabytes
 FOREVER = math.inf
 
 
@@ -45,7 +46,7 @@ class UpscaleOptions:
     device: str = "auto"  # "auto", "cpu", "cuda:0", "cuda:0,cuda:1", "cuda:all", "mps"
     precision: Precision = "auto"
     threads: int = 0  # of the engine; 0: all cores
-    hint: Hint = "throughput"  # several frames side by side, or each one on all cores
+    hint: Hint = "throughput"  # several frames side by side, each one on all cores, or so with one more on its way
     frames_in_flight: int | None = None  # on a GPU, 1 to MAX_IN_FLIGHT; None: the usual number
     batch: int = 1  # frames that the network takes at once, on a GPU
 

@@ -283,8 +283,24 @@ GRAY_FORMATS = {8: "gray", 9: "gray9le", 10: "gray10le", 12: "gray12le", 14: "gr
 
 def resize_plane(plane: np.ndarray, width: int, height: int, *, bits: int, out: np.ndarray) -> None:
     """Resample one plane of `bits` bits, (h, w) uint8 or uint16, into out (height, width) of the same type."""
-    layout = find_layout(GRAY_FORMATS[bits])
-    assert isinstance(layout, Layout)
+    layout = _gray(bits)
     source = av.VideoFrame(plane.shape[1], plane.shape[0], layout.name)
     plane_view(source, 0, layout)[:] = plane
     np.copyto(out, plane_view(Resampler(width, height)(source), 0, layout))
+
+
+def resized_plane(plane: np.ndarray, resampler: Resampler, *, bits: int) -> np.ndarray:
+    """One plane of `bits` bits, (h, w) uint8 or uint16, at the resampler's size, without a copy of what comes in or goes out.
+
+    plane: rows from first to last in memory, with at least a row of the same memory behind the last one: swscale reads some bytes further.
+    resampler: one for many planes. Each new one leaves a filter graph with a plane of memory to the garbage collector.
+    """
+    layout = _gray(bits)
+    source = av.VideoFrame.from_numpy_buffer(plane, format=layout.name)
+    return plane_view(resampler(source), 0, layout)
+
+
+def _gray(bits: int) -> Layout:
+    layout = find_layout(GRAY_FORMATS[bits])
+    assert layout is not None
+    return layout

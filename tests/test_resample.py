@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamsr.frame import Frame, find_layout
-from streamsr.resample import Resampler, convert, even_extension, exact_side, planar_format, resize_plane, to_planar
+from streamsr.resample import Resampler, convert, even_extension, exact_side, planar_format, resize_plane, resized_plane, to_planar
 from streamsr.siting import find_chroma_location
 
 # swscale leaves out the outer taps of a filter while they sum to 0.002 (SWS_MAX_REDUCE_CUTOFF), and rounds: so in
@@ -271,6 +271,16 @@ def test_flipped_picture_is_read_upright() -> None:
     flipped = graph.pull()
     assert flipped.planes[0].line_size < 0
     np.testing.assert_array_equal(Frame(flipped).luma, Frame(video).luma[::-1])
+
+
+@pytest.mark.parametrize("bits", [8, 10, 16])
+def test_a_plane_is_resized_without_copies_as_it_is_with_them(bits: int) -> None:
+    memory = np.random.default_rng(bits).integers(0, 1 << bits, (62, 103)).astype(np.uint8 if bits == 8 else np.uint16)
+    plane, expected = memory[:-1, :101], np.empty((45, 77), memory.dtype)
+    resize_plane(plane, 77, 45, bits=bits, out=expected)
+    resampler = Resampler(77, 45)
+    for _ in range(2):
+        assert np.array_equal(resized_plane(plane, resampler, bits=bits), expected)
 
 
 @pytest.mark.parametrize("bits", [8, 9, 10, 12, 14, 16])

@@ -145,7 +145,7 @@ def open_engine(
     device: "auto" is the first NVIDIA GPU where an engine for it is installed, else the CPU; "cpu", "cuda:0", "mps", or a GPU
         as OpenVINO names it.
     threads: cores to use, 0 for all.
-    hint: "throughput" runs several planes side by side, one or a few cores each; "latency" one plane on all cores.
+    hint: "throughput" runs several planes side by side, one or a few cores each; "latency" and "memory" one plane on all cores.
     Raises UsageError for options that do not exist, EngineError for what is not there (engine, device, precision).
     """
     if not 8 <= bits <= 16:

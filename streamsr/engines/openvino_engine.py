@@ -50,7 +50,7 @@ class OpenVinoEngine:
         self.scale = scale
         self.bits = bits
         self.precision, self.reason = self._choose_precision(spec, precision, hint)
-        self.concurrency = 1 if hint == "latency" else min(threads, MAX_STREAMS)
+        self.concurrency = min(threads, MAX_STREAMS) if hint == "throughput" else 1
         self.max_batch = 1 if self._device == "CPU" or spec.is_named else MAX_BATCH
         self._threads = threads
         # oneDNN has no quantisation from uint16 ("CPU plugin does not support u16"): int8 above 8 bits starts at float32

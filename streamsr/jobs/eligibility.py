@@ -50,7 +50,8 @@ def make_spec(
     encoding = Encoding.choose(source, size, planar_format(shape[2]), output=output, wanted=options.sink.encode)
     if not has_constant_quality(encoding):
         raise Uncut("a bit rate is spread over the whole video, so its encoder cannot start anew at each segment")
-    upscale = replace(options.upscale, model=upscaler.model, scale=upscaler.scale, size=upscaler.size, engine=upscaler.engine)
+    upscale = replace(options.upscale, model=upscaler.model, scale=upscaler.scale, size=upscaler.size, engine=upscaler.engine,
+                      hint=upscaler.options.hint)  # fmt: skip
     if upscaler.condition is not None:
         upscale = replace(upscale, strength=upscaler.condition.blur, damage=upscaler.condition.damage)
     return Spec(

@@ -18,6 +18,7 @@ from typing import Literal, Unpack
 
 import av
 
+from ..allocator import return_large_blocks
 from ..device.device_selection import find_devices, settle_codecs
 from ..device.upscaler_factory import open_upscaler
 from ..engines import count_threads
@@ -28,7 +29,7 @@ from ..io.encoder_defaults import settle_encoder
 from ..io.encoder_settings import Encoding, explain_disk, reason_of
 from ..io.sink import Sink
 from ..io.source import Source
-from ..options import RunKeywords, RunOptions, SinkOptions, gather
+from ..options import LARGE_PIXELS, RunKeywords, RunOptions, SinkOptions, UpscaleOptions, gather
 from ..outlook import Outlook, look_ahead
 from ..pipeline import Progress, Report, balance, fill, find_condition, fit_scale, fit_size, open_in_thread, rehearse, upscale_source
 from ..resample import planar_format
@@ -96,7 +97,7 @@ def run(
         claimed(target, job.work_folder, options.sink, source_url=url),
         connected(job.cluster) if job.cluster else nullcontext(),
         open_in_thread(url, source, stop) as opened,
-        nullcontext(upscaler) if upscaler else open_upscaler(replace(upscale, size=None)) as upscaler,
+        nullcontext(upscaler) if upscaler else open_upscaler(replace(frugal(upscale, opened), size=None)) as upscaler,
     ):  # fmt: skip
         upscaler.allow_fallback(given.device == "auto")
         upscaler.check = check
@@ -137,6 +138,16 @@ def run(
         segmented = Job(opened, upscaler, spec, options.sink, report, started, on_progress, stop, open_crew)
         segmented.run(folder, plan, lambda: make_plan(opened, spec, job.segment_seconds, stop))
     return report
+
+
+def frugal(upscale: UpscaleOptions, source: Source) -> UpscaleOptions:
+    """Where the results are large: options for few frames at once."""
+    tags = source.tags
+    width, height = fit_size(source, upscale.size) if upscale.size else (tags.width * upscale.scale, tags.height * upscale.scale)
+    if width * height < LARGE_PIXELS:
+        return upscale
+    return_large_blocks()
+    return replace(upscale, hint="memory") if upscale.hint == "throughput" else upscale
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, Protocol
 
+from ..allocator import return_large_blocks
 from ..device.upscaler_factory import open_upscaler
 from ..io.tags import Tags
 from ..options import EncoderOptions, SourceOptions, UpscaleOptions
@@ -38,6 +39,8 @@ class Spec:
     aspect: Fraction | None = None  # width to height of the source's first picture, as it is shown
 
     def open_upscaler(self) -> Upscaler:
+        if self.upscale.hint == "memory":
+            return_large_blocks()
         return open_upscaler(replace(self.upscale, device=self.devices[0]))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from streamsr.engines import Chroma, State, zero_state
 from streamsr.engines.tiling import infer_tiled, max_pixels
 from streamsr.models import ModelSpec
-from streamsr.resample import resize_plane
+from streamsr.resample import Resampler, resized_plane
 from streamsr.upscaling.chroma_grid import LINEAR, ChromaResampler, network_grid
 from streamsr.upscaling.engine_cache import EngineCache
 from streamsr.upscaling.recurrence import Enlarged, SourceChroma
@@ -23,8 +23,15 @@ class PlaneUpscaler:
     def __init__(self, cache: EngineCache) -> None:
         self._cache = cache
         self._to_network = ChromaResampler(LINEAR)
+        self._last_step = Resampler()  # to the exact target size
         self._lock = threading.Lock()
         self.busy_s = 0.0  # time inside the engines, summed over threads
+
+    def _resampler(self, target: tuple[int, int]) -> Resampler:
+        with self._lock:
+            if (self._last_step.width, self._last_step.height) != target:
+                self._last_step = Resampler(*target)
+            return self._last_step
 
     def add_busy(self, seconds: float) -> None:
         with self._lock:
@@ -52,7 +59,7 @@ class PlaneUpscaler:
                 call = Chroma(samples, np.empty_like(samples, order="C"), (chroma.condition.blur, chroma.condition.damage))
                 planes = call.out[:, :rows, :columns]
             luma = repeat_edges(luma, padded)
-            out = np.empty((padded[0] * spec.scale, padded[1] * spec.scale), luma.dtype)
+            out = np.empty((padded[0] * spec.scale + 1, padded[1] * spec.scale), luma.dtype)[:-1]  # a row more: see `resized_plane`
             start = time.perf_counter()
             state = states[number] if number in states else zero_state(spec, *padded)
             states[number] = infer_tiled(engine, luma, out, state, call, radius=spec.receptive_field, limit=max_pixels(spec))
@@ -60,8 +67,6 @@ class PlaneUpscaler:
             luma = out[: rows * spec.scale, : columns * spec.scale]
             grid = grid and (grid[0].enlarged(spec.scale), grid[1].enlarged(spec.scale))
         if luma.shape != (target[1], target[0]):
-            out = np.empty((target[1], target[0]), luma.dtype)
-            resize_plane(luma, *target, bits=bits, out=out)
             grid = grid and (grid[0].enlarged(target[1] / luma.shape[0]), grid[1].enlarged(target[0] / luma.shape[1]))
-            luma = out
+            luma = resized_plane(luma, self._resampler(target), bits=bits)
         return Enlarged(luma, planes, grid) if any(spec.has_chroma for spec in passes) else Enlarged(luma)

@@ -42,7 +42,7 @@ class Upscaler:
         where chroma is subsampled, which encoders ask for.
     opener: what opens engines; several upscalers may share theirs.
     keywords: the other fields of UpscaleOptions. size is exactly (width, height) of the output here. The hint "throughput"
-        keeps several frames in flight; "latency" gives each frame all cores and gives it back at once.
+        keeps several frames in flight; "latency" gives each frame all cores and gives it back at once, "memory" begins one more.
     Raises UsageError for options that cannot be, EngineError for what is missing.
     """
 
@@ -63,12 +63,11 @@ class Upscaler:
         # an unknown name is an error for "resize" too
         chosen = choose_engine(options.engine, options.device) if self.choice.specs or options.engine != "auto" else RESIZE
         self.engine = chosen if self.choice.specs else RESIZE  # the name of the engine that runs
-        has_latency_hint = options.hint == "latency"
-        self.concurrency = 1 if has_latency_hint else min(count_threads(options.threads), MAX_STREAMS)  # frames upscaled side by side
+        self.concurrency = min(count_threads(options.threads), MAX_STREAMS) if options.hint == "throughput" else 1  # frames side by side
         self._cache = EngineCache(self.engine, options, opener)
         self._planes = PlaneUpscaler(self._cache)
         # one more than run side by side: no thread waits while a frame is being encoded (3 % of the time on two cores)
-        self._lookahead = 0 if has_latency_hint else self.concurrency + 1
+        self._lookahead = {"throughput": self.concurrency + 1, "latency": 0, "memory": 1}[options.hint]
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._stream = FrameSequence(self)

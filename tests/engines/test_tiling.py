@@ -84,8 +84,9 @@ def test_unknown_radius_is_not_tiled() -> None:
     assert tile_shape(5000, 9000, radius=None, limit=1000) == (5000, 9000)
 
 
-def test_full_hd_is_one_tile(spec: ModelSpec) -> None:
-    assert tile_shape(1080, 1920, radius=6, limit=max_pixels(spec)) == (1080, 1920)
+def test_480p_is_one_tile_and_full_hd_is_not(spec: ModelSpec) -> None:
+    assert tile_shape(480, 854, radius=6, limit=max_pixels(spec)) == (480, 854)
+    assert tile_shape(1080, 1920, radius=6, limit=max_pixels(spec)) != (1080, 1920)
 
 
 def runnable() -> list[tuple[str, int, str]]:

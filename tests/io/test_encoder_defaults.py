@@ -34,6 +34,17 @@ def test_few_cores_get_a_faster_preset(noisy: Path, encoder: str, cores: int, ex
     assert (settled.preset, settled.crf) == expected
 
 
+def test_large_results_take_less_memory_on_few_cores(noisy: Path) -> None:
+    with open_source(noisy) as source:
+        def settle(size: tuple[int, int], cores: int = 2, **given: object) -> dict[str, str]:
+            wanted = EncoderOptions(**given)  # type: ignore[arg-type]
+            return dict(settle_encoder(wanted, "libx264", cores=cores, source=source, size=size).options or {})
+
+        assert settle((3840, 2160)) == {"rc-lookahead": "3", "b-pyramid": "none"}
+        assert settle((3840, 2160), options={"rc-lookahead": "20"}) == {"rc-lookahead": "20", "b-pyramid": "none"}
+        assert settle((3840, 2160), preset="slow") == settle((3840, 2160), cores=16) == settle((2560, 1440)) == {}
+
+
 def test_what_the_caller_names_stays(noisy: Path) -> None:
     with open_source(noisy) as source:
         def settle(**given: object) -> EncoderOptions:

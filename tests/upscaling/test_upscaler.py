@@ -22,6 +22,7 @@ import streamsr
 from streamsr.colour import LumaOfRgb
 from streamsr.errors import EngineError, UsageError
 from streamsr.frame import Frame, find_layout
+from streamsr.options import Hint
 from streamsr.upscaling.scale_plan import plan_passes
 from streamsr.upscaling.upscaler import Upscaler
 
@@ -162,18 +163,19 @@ def test_stream_is_lazy(model: Path) -> None:
         assert len(taken) <= upscaler.concurrency + 2
 
 
-def test_latency_hint_takes_no_frame_ahead(model: Path) -> None:
-    taken = []
+@pytest.mark.parametrize(("hint", "num_ahead"), [("latency", 0), ("memory", 1)])
+def test_few_frames_are_taken_ahead_where_time_or_memory_counts(model: Path, hint: Hint, num_ahead: int) -> None:
+    taken: list[int] = []
 
     def source() -> Iterator[av.VideoFrame]:
         for index in range(5):
             taken.append(index)
             yield picture(pts=index)
 
-    with Upscaler(model, threads=2, hint="latency") as upscaler:
+    with Upscaler(model, threads=2, hint=hint) as upscaler:
         for index, video in enumerate(upscaler(source())):
             assert video.pts == index
-            assert len(taken) == index + 1
+            assert len(taken) <= index + 1 + num_ahead
 
 
 def test_first_frame_fixes_size_and_format(model: Path) -> None:
