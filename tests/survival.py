@@ -20,13 +20,14 @@ from media import ffmpeg, make_clip, program, streamsr, tone
 
 from streamsr.side_data import Kind, read_side_data
 
-CONTAINERS = ("mp4", "mov", "mkv", "webm", "ts", "avi", "mxf", "gif", "apng")
+CONTAINERS = ("mp4", "mov", "mkv", "webm", "ts", "avi", "mxf")
 Facts = dict[str, Any]
 
 
 def probe(path: Path) -> Facts:
     """Streams, chapters, format and the first pictures, as ffprobe says."""
-    command = [program("ffprobe"), "-v", "error", "-show_streams", "-show_chapters", "-show_format", "-show_frames", "-read_intervals",
+    command = [program("ffprobe"), "-v", "error", "-show_streams", "-show_programs", "-show_chapters",
+               "-show_format", "-show_frames", "-read_intervals",
                "%+#3", "-of", "json", str(path)]  # fmt: skip
     found: Facts = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     return found | {"path": path}
@@ -73,6 +74,10 @@ def subtitled(folder: Path) -> Path:
     return clip(folder, "text.mkv", "-c:s", "srt", inputs=["-i", folder / "text.srt"])
 
 
+def service(folder: Path) -> Path:
+    return clip(folder, "service.ts", "-metadata", "service_name=Television")
+
+
 def rotated(folder: Path) -> Path:
     plain = clip(folder, "plain.mp4")
     ffmpeg("-display_rotation", "90", "-i", plain, "-c", "copy", folder / "rotated.mp4")
@@ -106,6 +111,7 @@ ROWS: dict[str, tuple[Callable[[Path], Path], Callable[[Facts], str]]] = {
     "text subtitles": (subtitled, codec("subtitle", "subrip")),
     "chapters": (fault("chapters_title.mkv"), has(lambda f: len(f["chapters"]) == 2)),
     "title": (fault("chapters_title.mkv"), has(lambda f: "title" in {key.lower() for key in f["format"].get("tags", {})})),
+    "name of the service": (service, has(lambda f: "Television" in json.dumps([f["format"], f["programs"]]))),
     "cover picture": (fault("cover.mp4"), has(lambda f: any(stream["disposition"]["attached_pic"] for stream in f["streams"]))),
     "camera data track (gpmd)": (fault("gpmd_track.mp4"), has(lambda f: bool(streams(f, "data")))),
 }  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import threading
+import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 Upscale = Callable[..., "Report"]  # commands.run.upscale
 
 _log = logging.getLogger("streamsr.commands.batch")
+
+_BUGS = (MemoryError, ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+
 
 class _Engines:
     """One Upscaler for all videos; only --realtime may choose another model on the way."""
@@ -87,6 +91,9 @@ def main(options: argparse.Namespace, settings: RunOptions, stop: threading.Even
             except StreamsrError as error:
                 failures.append((item, error))
                 _log.error("%s: failed: %s", title, error.message)
+            except _BUGS as error:
+                failures.append((item, _as_bug(error, debug=options.debug)))
+                _log.error("%s: failed: %s", title, failures[-1][1].message)
             except OSError as error:
                 failures.append((item, _as_sink_error(item, error)))
                 _log.error("%s: failed: %s", title, error.strerror)
@@ -129,6 +136,16 @@ def _is_finished(item: Item, settings: RunOptions, engines: _Engines) -> bool:
     if fault is not None:
         raise SinkError(f"{item.target} exists, but is not the result of {item.source}: {fault}.", hint="--overwrite replaces it")
     return True
+
+
+def _as_bug(error: Exception, *, debug: bool) -> StreamsrError:
+    """An error that nobody has foreseen, which ends one video and not those behind it."""
+    from ..errors import StreamsrError
+
+    if debug:
+        _log.error("%s", "".join(traceback.format_exception(error)))
+    words = f"This is a bug in streamsr: {type(error).__name__}: {error}."
+    return StreamsrError(words, hint="please report it with what the same command says with --debug")
 
 
 def _as_sink_error(item: Item, error: OSError) -> StreamsrError:

@@ -44,7 +44,7 @@ def is_clean(source: Source) -> bool:
 def bits_per_pixel(source: Source) -> float | None:
     """Of the coded video, None where the container tells no rate. Audio counts where only the sum is known."""
     rate = video_rate(source)
-    return None if not rate else rate / (source.tags.width * source.tags.height * float(source.rate))
+    return None if not rate else rate / (source.tags.width * source.tags.height * float(source.coded_rate))
 
 
 def video_rate(source: Source) -> float:

@@ -53,6 +53,8 @@ def deinterlace(frames: Iterable[av.VideoFrame], *, every_frame: bool = False) -
         yield from _drain(graph, times)
 
 
+# frames that come out for each that goes in, by the mode
+FRAMES_OUT = {"bob": Fraction(2), "film": Fraction(4, 5)}
 # `bob`: every field becomes a frame, at its own time; `film`: fields that belong together, without the repetition of 3:2 pulldown
 _CHAINS = {
     "bob": [("bwdif", "mode=send_field:parity=auto:deint=interlaced")],

@@ -7,7 +7,7 @@ from fractions import Fraction
 import av
 
 from .containers import OutputFormat
-from .passthrough import COVERS, copy_metadata
+from .passthrough import COVERS, REELS, copy_metadata, reel_name
 from .source import Source
 
 _MP4_TAGS = {"title", "artist", "album_artist", "album", "date", "comment", "genre", "copyright", "composer", "description", "synopsis",
@@ -50,6 +50,10 @@ def copy_container_metadata(
         service = source.service
         names = {"service_name": service.name, "service_provider": service.provider}
         container.metadata.update({key: name for key, name in names.items() if name})
+    reel = reel_name(source)
+    if reel is not None and output.muxer in REELS:
+        container.metadata.pop("reel_name", None)
+        stream.metadata["reel_name"] = reel
     copy_metadata(source.stream, stream)
     stream.metadata.pop("alpha_mode", None)
     chapters = source.container.chapters()

@@ -25,7 +25,7 @@ def check_pace(url: str, source: Source, output: OutputFormat) -> None:
     """Raises SinkError where the times of the source's pictures or audio cannot be held."""
     if output.tick is None:
         return
-    rate = closest_rate(source.rate)
+    rate = closest_rate(source.rate)  # of what comes out
     if output.muxer == "mxf" and rate not in _MXF_RATES:
         known = ", ".join(f"{float(known):.5g}" for known in sorted(_MXF_RATES))
         raise SinkError(f"{url}: MXF has no {float(rate):.5g} frames a second.", hint=f"it has {known}; or choose .mkv or .mov")
@@ -33,7 +33,7 @@ def check_pace(url: str, source: Source, output: OutputFormat) -> None:
         _check_audio(url, source, output)
     times = _picture_times(source)
     if output.tick == "rate":
-        _check_constant(url, times, rate, output)
+        _check_constant(url, times, closest_rate(source.coded_rate), output)
     elif output.least_s:
         tick = output.tick
         ticks = [round(time / tick) for time in times]

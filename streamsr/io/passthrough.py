@@ -28,6 +28,8 @@ _MPEGTS = {"aac", "aac_latm", "mp2", "mp3", "ac3", "eac3", "dts", "opus", "s302m
            "hdmv_pgs_subtitle", "h264", "hevc", "mpeg2video", "mpeg1video", "av1"}  # fmt: skip
 _PARTICULAR = ("mp4", "mov", "matroska", "webm")  # muxers that list codecs whose headers they then refuse
 COVERS = {"mjpeg": "jpg", "png": "png"}  # codec: ending
+REELS = ("mov",)  # muxers that hold the name of a reel
+_DATA = ("gpmd",)  # data tracks of mp4 and mov that FFmpeg describes in the file; of others it would write samples without a kind
 _TEXT = {"subrip", "ass", "ssa", "mov_text", "webvtt", "text"}
 _TITLES = {"title", "artist", "album", "comment", "date", "description", "genre", "copyright"}
 _STALE = ("BPS", "DURATION", "NUMBER_OF_", "_STATISTICS_", "ENCODER")  # what a muxer says of the packets it wrote itself
@@ -93,10 +95,15 @@ def lost_words(source: Source, output: OutputFormat) -> list[str]:
         if source.tags.sar != 1:
             lost.append(f"pixel aspect {source.tags.sar} dropped: viewers of gif take pixels for squares")
         lost.append("gif holds 256 colours a picture, and pixels that are opaque or transparent")
-    reel = next((stream.metadata["reel_name"] for stream in container.streams if "reel_name" in stream.metadata), None)
-    if reel is not None and output.muxer not in ("mov", "mxf"):
+    reel = reel_name(source)
+    if reel is not None and output.muxer not in REELS:
         lost.append(f"reel name {reel!r} dropped: {output.muxer} has no place for it")
     return lost
+
+
+def reel_name(source: Source) -> str | None:
+    """The name of the reel that a camera's time code is of."""
+    return next((stream.metadata["reel_name"] for stream in source.container.streams if "reel_name" in stream.metadata), None)
 
 
 def copy_metadata(stream: av.stream.Stream, output: av.stream.Stream) -> None:
@@ -118,7 +125,7 @@ def _open_track(
         return Track(stream, attached, container, write), ""
     if stream.type == "data":
         same = output.muxer == "mpegts" and stream.container.format.name == "mpegts"
-        if not same and not (output.muxer in ("mp4", "mov") and stream.container.format.name.startswith("mov") and _takes(stream, output)):
+        if not same and not (output.muxer in ("mp4", "mov") and name in _DATA and _takes(stream, output)):
             return None, f"{output.muxer} has no place for this data"
         return Track(stream, container.add_stream_from_template(stream), container, write), ""
     if stream.codec_context is None:
@@ -185,6 +192,7 @@ def _title(stream: av.stream.Stream, name: str) -> str:
 
 def _is_remade(stream: av.stream.Stream, output: OutputFormat) -> bool:
     """A chapter or timecode track of an mp4, which the muxer writes anew from the chapters and the metadata."""
-    return output.chapters and stream.container.format.name.startswith("mov") and bool(
-        stream.container.chapters() or "timecode" in stream.metadata
-    )
+    if not stream.container.format.name.startswith("mov"):
+        return False
+    is_timecode = "timecode" in stream.metadata and (output.chapters or output.muxer == "mxf")
+    return is_timecode or (output.chapters and bool(stream.container.chapters()))

@@ -26,7 +26,7 @@ from .containers import is_pattern
 from .coverage import Coverage
 from .crop import check_crop, cropped
 from .decoding import SourceCount, settle_time
-from .deinterlace import deinterlace, rearrange
+from .deinterlace import FRAMES_OUT, deinterlace, rearrange
 from .frame_order import FrameOrder
 from .frame_samples import can_look_ahead, spread_frames
 from .input_container import count_untimed, has_restarts, open_input, pick_video, sequence_numbers
@@ -125,7 +125,12 @@ class Source:
 
     @property
     def rate(self) -> Fraction:
-        """Nominal frames per second; 25 where the input does not say."""
+        """Nominal frames per second that come out."""
+        return self.coded_rate * FRAMES_OUT.get(self.options.deinterlace, 1)
+
+    @property
+    def coded_rate(self) -> Fraction:
+        """Nominal frames per second of the input; 25 where it does not say."""
         return self.stream.guessed_rate or self.stream.average_rate or Fraction(25)
 
     @property
@@ -157,7 +162,7 @@ class Source:
         """How many frames to expect, for progress only."""
         guess = None if self.duration_s is None else round(self.duration_s * float(self.rate))
         if self.options.start_s is None and self.options.end_s is None and self.stream.frames:
-            guess = self.stream.frames
+            guess = round(self.stream.frames * FRAMES_OUT.get(self.options.deinterlace, 1))
         limit = self.options.num_frames
         return limit if guess is None else guess if limit is None else min(guess, limit)
 
@@ -221,7 +226,7 @@ class Source:
     @property
     def _step(self) -> int:
         """Ticks from one frame to the next, by the nominal rate."""
-        return max(1, round(1 / self.rate / self.time_base))
+        return max(1, round(1 / self.coded_rate / self.time_base))
 
     def _seek(self) -> None:
         target = self.times.shift if self.options.start_s and not self._numbers else None
@@ -298,7 +303,7 @@ class Source:
     def _progressive(self) -> Iterator[av.VideoFrame]:
         frames = self._counted_fields(self._timed())
         if self.options.deinterlace == "bob" or self.options.deinterlace == "film":
-            frames = rearrange(frames, self.options.deinterlace, rate=self.rate, notes=self.count.notes)
+            frames = rearrange(frames, self.options.deinterlace, rate=self.coded_rate, notes=self.count.notes)
         elif self.options.deinterlace != "off":
             frames = deinterlace(frames, every_frame=self.options.deinterlace == "on")
         first = None if self._window is None else self._window.first

@@ -12,6 +12,7 @@ import av.error
 from av.audio.resampler import AudioResampler
 from av.stream import Disposition
 
+from ..libav import stream_of
 from .decoding import duration_s, packet_seconds
 
 LONGEST_PRIMING_S = Fraction(60, 1000)  # two frames of 1024 samples at 44.1 kHz, a little more than any encoder's
@@ -139,5 +140,8 @@ class AudioTrack(Track):
 
 
 def codec_name(stream: av.stream.Stream) -> str:
-    """FFmpeg's name of the codec; of the type of stream where there is no codec."""
-    return stream.codec_context.codec.canonical_name if stream.codec_context is not None else stream.type
+    """FFmpeg's name of the codec; the container's where FFmpeg knows none, such as "camm"; the type of stream where neither does."""
+    if stream.codec_context is not None:
+        return stream.codec_context.codec.canonical_name
+    tag = stream_of(stream).codecpar.contents.codec_tag.to_bytes(4, "little")
+    return tag.decode() if tag.isalnum() and tag.isascii() else stream.type

@@ -109,3 +109,23 @@ def test_names_are_those_of_the_programme_with_the_video(tmp_path: Path) -> None
 
 def test_made_up_name_of_a_service_is_no_loss(tmp_path: Path) -> None:
     upscale(make_clip(tmp_path / "in.ts", num_frames=3), tmp_path / "out.mp4", "--strict")
+
+
+def test_reel_name_is_kept_where_there_is_a_place(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "in.mov", "-timecode", "01:00:00:00", "-metadata:s:v:0", "reel_name=A001", num_frames=3)
+    upscale(clip, tmp_path / "out.mov", "--strict")
+    command = [program("ffprobe"), "-v", "error", "-show_streams", "-show_format", "-of", "json", str(tmp_path / "out.mov")]
+    found = subprocess.run(command, capture_output=True, check=True, text=True).stdout
+    assert '"reel_name": "A001"' in found
+    assert '"timecode": "01:00:00:00"' in found
+
+
+@pytest.mark.parametrize("kind", [b"camm", b"mebx"])
+@pytest.mark.parametrize("suffix", ["mp4", "mov"])
+def test_data_track_that_ffmpeg_does_not_describe_is_named(faults: Path, tmp_path: Path, kind: bytes, suffix: str) -> None:
+    data = (faults / "gpmd_track.mp4").read_bytes()
+    assert data.count(b"gpmd") == 1
+    (tmp_path / "in.mp4").write_bytes(data.replace(b"gpmd", kind))
+    outcome = upscale(tmp_path / "in.mp4", tmp_path / f"out.{suffix}")
+    assert f"data {kind.decode()} (eng) dropped" in outcome.err
+    refused(tmp_path / "in.mp4", tmp_path / f"strict.{suffix}", f"data {kind.decode()}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from media import ffmpeg, make_clip, program, rows, streamsr, times, upscale
+from media import describe, ffmpeg, make_clip, program, rows, streamsr, times, upscale
 
 
 def test_bob_makes_every_field_a_frame(tmp_path: Path) -> None:
@@ -99,6 +99,15 @@ def test_progressive_then_interlaced(faults: Path, tmp_path: Path) -> None:
     found = times(tmp_path / "out.mkv")
     assert len(found) > len(times(faults / "progressive_then_interlaced.ts"))
     assert found == sorted(set(found))
+
+
+@pytest.mark.parametrize(("mode", "rate", "num_frames"), [("bob", "59.94", 120), ("film", "23.98", 48)])
+def test_rate_of_what_comes_out_is_that_of_the_container(tmp_path: Path, mode: str, rate: str, num_frames: int) -> None:
+    codec = ["-c:v", "mpeg2video", "-flags", "+ildct+ilme", "-q:v", "2", "-pix_fmt", "yuv420p"]
+    ffmpeg(*FILMS["test picture"], "-vf", "telecine=pattern=23,setfield=tff", *codec, tmp_path / "in.mkv")
+    upscale(tmp_path / "in.mkv", tmp_path / "out.avi", "--deinterlace", mode)
+    assert f"{rate} fps" in describe(tmp_path / "out.avi")
+    assert len(rows(tmp_path / "out.avi")) == num_frames
 
 
 @pytest.mark.parametrize("mode", ["bob", "film"])

@@ -63,6 +63,25 @@ def test_folder_becomes_a_folder(films: Path, tmp_path: Path) -> None:
     assert [failure["exit_code"] for failure in facts["failures"]] == [3]
 
 
+def test_bug_in_one_video_does_not_end_the_batch(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from streamsr.io.sink import Sink
+
+    write = Sink.write
+
+    def fail(self: Sink, frame: object) -> None:
+        if "a.mp4" in self.url:
+            raise ValueError("31 is not a valid Type")
+        write(self, frame)  # type: ignore[arg-type]
+
+    (films / "broken.mp4").unlink()
+    monkeypatch.setattr(Sink, "write", fail)
+    outcome = run(films, tmp_path / "out")
+    assert outcome.code == 1
+    assert "batch of 2: 1 done, 0 done before, 1 failed" in outcome.err
+    assert "bug in streamsr: ValueError: 31 is not a valid Type" in outcome.err
+    assert names(tmp_path / "out") == ["b.mkv"]
+
+
 def test_folders_inside_are_kept_and_the_output_is_not_taken_in(films: Path) -> None:
     (films / "broken.mp4").unlink()
     out = films / "out"
