@@ -100,6 +100,8 @@ def check_tags(account: Account, before: Tags, after: Tags, *, rotation: bool = 
         a, b = getattr(before, name), getattr(after, name)
         if a == b or (name in unsaid and a == unsaid[name]) or (name == "mastering" and _close(a, b)):
             continue
+        if name in ("matrix", "range") and b == unsaid[name] and av.VideoFormat(after.pix_fmt).is_rgb:
+            continue  # which such pixels are of without a word
         if name == "sar" and abs(a - b) * before.width <= 1:
             continue  # WebM says how many pixels wide the picture is shown
         if name == "range" and {a, b} == {0, 1} and not before.pix_fmt.startswith(("gbr", "rgb")):

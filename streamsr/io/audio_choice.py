@@ -60,9 +60,11 @@ def is_lossless(codec: av.Codec) -> bool:
 
 
 def _encoders(context: av.AudioCodecContext, output: OutputFormat) -> Iterator[str]:
-    lossless = is_lossless(context.codec) or context.codec.canonical_name.startswith("pcm_")
-    if lossless and context.codec.canonical_name.startswith("pcm_") and output.muxer in _PCM:
-        yield {"s16": "pcm_s16le", "s16p": "pcm_s16le", "flt": "pcm_f32le", "dbl": "pcm_f64le"}.get(context.format.name, "pcm_s24le")
+    is_pcm = context.codec.canonical_name.startswith("pcm_")
+    lossless = is_pcm or is_lossless(context.codec)
+    if lossless and output.muxer in _PCM and (is_pcm or output.muxer not in _LOSSLESS):
+        same = {"s16": "pcm_s16le", "s16p": "pcm_s16le", "flt": "pcm_f32le", "dbl": "pcm_f64le"}.get(context.format.name, "pcm_s24le")
+        yield same if output.audio_codecs is None or same in output.audio_codecs else "pcm_s24le"
     if lossless and output.muxer in _LOSSLESS:
         yield _LOSSLESS[output.muxer]
     if output.muxer == "avi" and context.channels > 2:

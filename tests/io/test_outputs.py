@@ -116,8 +116,23 @@ def test_animation_keeps_alpha(faults: Path, tmp_path: Path, suffix: str, name: 
         assert np.abs(before.astype(int) - after).mean() < 6
 
 
-@pytest.mark.parametrize("plays", [1, 3, 0])
-@pytest.mark.parametrize("source", ["gif", "png", "webp"])
+def test_alpha_of_rgb_is_kept_in_an_avi(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "in.mkv", "-vf", "format=bgra,colorchannelmixer=aa=0.5", "-c:v", "ffv1", num_frames=3)
+    upscale(clip, tmp_path / "out.avi", "--scale", "1", "--strict")
+    raw = ["-vf", "format=rgba,alphaextract", "-f", "rawvideo", "-pix_fmt", "gray", "-"]
+    before, after = (np.frombuffer(ffmpeg("-i", path, *raw), np.uint8).astype(int) for path in (clip, tmp_path / "out.avi"))
+    assert np.abs(before - after).max() <= 1
+
+
+def test_lossless_audio_stays_lossless_in_an_avi_and_mxf(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "in.mkv", "-c:a", "flac", inputs=tone(0.4))
+    for suffix in ("avi", "mxf"):
+        upscale(clip, tmp_path / f"out.{suffix}")
+        before, after = (ffmpeg("-i", path, "-map", "a", "-f", "s16le", "-") for path in (clip, tmp_path / f"out.{suffix}"))
+        assert after[: len(before)] == before
+
+
+@pytest.mark.parametrize(("plays", "source"), [(1, "gif"), (3, "gif"), (0, "gif"), (3, "png"), (0, "webp"), (1, "webp")])
 @pytest.mark.parametrize("suffix", ["gif", "apng"])
 def test_animation_plays_as_often_as_its_source(tmp_path: Path, plays: int, source: str, suffix: str) -> None:
     pictures = [Image.new("RGB", (32, 32), (shade, 0, 90)) for shade in (0, 90, 180)]
