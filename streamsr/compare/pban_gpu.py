@@ -36,7 +36,7 @@ class _Size:
 
 
 class MetricOnGpu:
-    """Runs the metric's ONNX file on one GPU, in single precision but for the attention. Raises EngineError for what is missing.
+    """Runs the metric's ONNX file on one GPU, its products in half precision. Raises EngineError for what is missing.
 
     Calls come from one thread at a time. say: told how far a build is.
     """
@@ -112,7 +112,7 @@ class MetricOnGpu:
     def _name(self, number: int, height: int, width: int) -> str:
         gpu = ANY_GPU if self._flavour.is_rtx else self._gpu.name
         digest = hashlib.sha256(f"{self._sha256} {gpu} {self._gpu.capability}".encode()).hexdigest()[:16]
-        return f"metric-{self._flavour.name}-{self._flavour.version}-{width}x{height}-{number}-{digest}.engine"
+        return f"metric-{self._flavour.name}-{self._flavour.version}-{width}x{height}-{number}-f16-{digest}.engine"
 
     def _launch(self, part: MetricPart, engine: Any) -> Any:
         context = engine.create_execution_context()
@@ -128,7 +128,10 @@ class MetricOnGpu:
 def build_part(
     part: MetricPart, flavour: Flavour, *, number: int, gpu: str, capability: str, cache: PlanCache, say: Say = tell
 ) -> bytes:  # fmt: skip
-    """A part as a serialized engine, in single precision; its ends keep their types. `tensorrt_rtx` needs no GPU for it."""
+    """A part as a serialized engine, in the types of its file. `tensorrt_rtx` needs no GPU for it.
+
+    TensorRT 8.6, where types in a file are a wish, computes it in single precision.
+    """
     name = f"part {number} of the metric"
     watch = Watch(say, lambda: False, f"building {name} with {flavour.name} {flavour.version}", 1, 1)
     timings = timings_of(flavour.name, flavour.version, ANY_GPU if flavour.is_rtx else gpu, capability)

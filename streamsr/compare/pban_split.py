@@ -4,6 +4,7 @@ Note [One attention]: each network of the ensemble lets the picture ask the orig
 (trainer/metric/bidirectional_attention.py). All of them ask at once and have one shape, so they are one batch: the first part stacks
 queries, keys and values, float16 (pairs, C, H, W) as the kernel takes them, and the second takes the results apart.
     sr, hr -> part 1 -> query, key, value -> kernel -> attended -> part 2 -> score
+The parts' own products are float16 too: Note [Half of the metric] of pban_half.
 Everything else that the second part needs of the first goes along as it is.
 """
 
@@ -20,6 +21,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
 from ..errors import EngineError
+from .pban_half import in_half
 
 QUERY, KEY, VALUE, ATTENDED = "query", "key", "value", "attended"
 _ROWS, _COLUMNS = (0, 2, 3, 1), (0, 3, 2, 1)  # of NCHW: lines are rows or columns, then positions, then channels
@@ -201,7 +203,7 @@ def _part(
     whole: onnx.ModelProto, nodes: list[onnx.NodeProto], inputs: tuple[Port, ...], outputs: tuple[Port, ...], extra: list[onnx.TensorProto]
 ) -> MetricPart:  # fmt: skip
     constants = {tensor.name: tensor for tensor in whole.graph.initializer}
-    nodes = [plain for node in nodes for plain in without_scatter(node, constants, extra)]
+    nodes = in_half([plain for node in nodes for plain in without_scatter(node, constants, extra)], constants, extra)
     asked = {name for node in nodes for name in node.input}
     weights = [tensor for tensor in whole.graph.initializer if tensor.name in asked]
     kinds = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16}

@@ -138,6 +138,32 @@ def test_the_score_is_that_of_the_whole_file(metric: MetricOnGpu, whole: onnxrun
         assert 0.01 < expected < 0.99
 
 
+def test_pictures_at_the_ends_keep_their_score(metric: MetricOnGpu, whole: onnxruntime.InferenceSession) -> None:
+    """Equal ones, black beside white, and noise."""
+    _, hr = pictures(96, 96)
+    noise = np.random.default_rng(2).random(hr.shape, np.float32)
+    for sr, other in ((hr, hr), (np.zeros_like(hr), np.ones_like(hr)), (noise, hr), (np.rint(hr), hr)):
+        (expected,) = whole.run(["score"], {"sr": sr, "hr": other})[0]
+        assert abs(float(metric(sr, other)[0]) - expected) <= TOLERANCE
+
+
+def test_products_alone_are_in_half_precision() -> None:
+    for part in split_once((METRIC.parent / str(read_card()["file"])).read_bytes(), 96, 96):
+        graph = onnx.shape_inference.infer_shapes(part.model, strict_mode=True).graph
+        values = (*graph.value_info, *graph.input, *graph.output)
+        kinds = {value.name: value.type.tensor_type.elem_type for value in values} | {t.name: t.data_type for t in graph.initializer}
+        num_products = 0
+        for node in graph.node:
+            half = {kinds[name] == onnx.TensorProto.FLOAT16 for name in (*node.input, *node.output) if name in kinds}
+            is_grouped = any(each.name == "group" and each.i > 1 for each in node.attribute)
+            if node.op_type in ("Conv", "Gemm") and not is_grouped:
+                num_products += 1
+                assert half == {True}, node.name
+            elif node.op_type not in ("Cast", "Concat"):
+                assert True not in half, node.name
+        assert num_products > 50
+
+
 def test_all_networks_ask_at_once_and_both_ways(metric: MetricOnGpu, builds: HostDevice) -> None:
     builds.launched.clear()
     metric(*pictures(96, 96))
