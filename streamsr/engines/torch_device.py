@@ -44,8 +44,8 @@ class TorchDeviceEngine:
         self.states, self.has_chroma = spec.states, spec.has_chroma
         try:
             network = load_network(spec, precision, attend=find_attention()).to(device)
-            # weights in this order make every layer's result so: cuDNN's half-precision convolutions then turn nothing around. torch.compile
-            # does it by itself, and counts 0.78 of the time for layers of up to 64 channels; a network that is not compiled does not
+            # weights in this order make every layer's result so: cuDNN's half-precision convolutions then turn nothing around.
+            # torch.compile does it by itself, and counts 0.78 of the time for layers of up to 64 channels; what is not compiled does not
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         except torch.cuda.OutOfMemoryError as error:
             raise DeviceMemoryError(f"{device} has no room for {spec.name}.") from error

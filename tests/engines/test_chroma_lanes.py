@@ -121,6 +121,9 @@ def test_tensorrt_lanes_compute_luma_and_chroma(spec: ModelSpec, tmp_path: Path,
 def test_torch_lanes_compute_luma_and_chroma(spec: ModelSpec, cpu_for_cuda: list[str], n: int) -> None:
     engine = torch_device.TorchDeviceEngine(spec, device="cpu", precision="f32", is_compiled=False)
     assert engine.has_chroma
+    weights = [buffer for buffer in engine.run.buffers() if buffer.dim() == 4]
+    assert weights
+    assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
     lane = engine.open_lane(n, H, W)
     luma, out, chroma = draw(n, 0, scale=spec.scale)
     for number in range(3):
