@@ -139,11 +139,11 @@ def make_table() -> str:
     return "\n".join(lines) + "\n"
 
 
-HEAD = """# What survives into which container
+HEAD = """# What each container preserves
 
-With the encoder that streamsr chooses. `kept`: as it was. `as X`: converted to X, said on the screen. `named`: the container or the
-encoder has no place for it; it is said on the screen, and an error with `--strict`. Made by `python tests/survival.py docs/containers.md`,
-which tries each pair and asks ffprobe, or PyAV's decoders where Debian's ffprobe is too old.
+With the encoder that streamsr chooses. `kept`: unchanged. `as X`: converted to X, with a message. `named`: the container or the
+encoder cannot hold it; a message says so, and with `--strict` it is an error. Written by `python tests/survival.py docs/containers.md`,
+which tries each pair and checks it with ffprobe, or with PyAV's decoders where Debian's ffprobe is too old.
 
 """
 
