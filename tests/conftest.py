@@ -15,6 +15,8 @@ from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from selenium import webdriver
+    from xdist.remote import Producer
+    from xdist.scheduler import LoadFileScheduling
 
 # deadlines measure the machine, not the code
 settings.register_profile("streamsr", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -38,14 +40,14 @@ OPTIONAL = {
     "TensorRT": ("engines/test_tensorrt.py", "engines/test_plan_builder.py", "compare/test_pban_gpu.py"),
     "the trainer and torch": ("trainer", "engines/test_torch.py", "engines/test_onnx_file.py"),
 }
-# Files that take longest, half a minute and more of one core or of waiting, in this order: pytest-xdist begins with them (--dist loadfile),
-# so that no process is left alone with one at the end.
+# Files that take longest, in this order: pytest-xdist begins with them (--dist loadfile), so that no process is left alone with one at
+# the end. Live streams mostly wait, and in time: they are one unit of work, so that one process has them all.
+WAITING = "live"
 LONGEST = (
-    "live/test_rtsp.py", "trainer/test_stage_loop.py", "jobs/test_ray_cluster.py", "trainer/metric/test_learned_metric.py",
-    "live/test_udp.py", "trainer/export/test_export_run.py", "jobs/test_worker_pool.py", "live/test_process.py", "live/test_srt.py",
-    "trainer/test_training_loop.py", "live/test_fleet.py", "trainer/metric/test_refine.py", "live/test_page.py", "live/test_rtmp.py",
-    "trainer/metric/test_pban_network.py", "live/test_hls.py", "live/test_http.py", "kernels/test_nvrtc.py", "test_interrupt.py",
-    "trainer/test_ablation.py", "kernels/test_attention_kernels.py", "io/test_real_clips.py", "live/test_watched_run.py",
+    "live/test_rtsp.py", "jobs/test_ray_cluster.py", "trainer/test_stage_loop.py", "trainer/metric/test_learned_metric.py",
+    "trainer/export/test_export_run.py", "jobs/test_worker_pool.py", "trainer/test_training_loop.py", "trainer/metric/test_refine.py",
+    "trainer/metric/test_pban_network.py", "kernels/test_nvrtc.py", "test_interrupt.py", "trainer/test_ablation.py",
+    "kernels/test_attention_kernels.py", "io/test_real_clips.py", "compare/test_comparison.py",
 )  # fmt: skip
 TESTS = Path(__file__).parent
 CLIPS = Path(os.environ["STREAMSR_DATA"]) / "clips" if "STREAMSR_DATA" in os.environ else None
@@ -68,6 +70,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """See LONGEST."""
     places = {TESTS / name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+@pytest.hookimpl(optionalhook=True)  # without pytest-xdist there is none
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
+    """Files as the units of work, but for WAITING."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return WAITING if file.startswith(f"tests/{WAITING}/") else file
+
+    return ByFile(config, log)
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
