@@ -11,12 +11,12 @@ import numpy as np
 from sim_memory import Place
 from simulation import SimDevice
 
-from streamsr import side_data
+from streamsr import libav, side_data
 from streamsr.frame import SURFACES, Frame, reformat
 from streamsr.io.decoding import open_context
 
-_pointer = side_data.pointer
-side_data.pointer = lambda held: _pointer(getattr(held, "host", held))  # type: ignore[assignment]
+_pointer = libav.pointer
+side_data.pointer = libav.pointer = lambda held: _pointer(getattr(held, "host", held))  # type: ignore[assignment]
 
 KINDS = {"yuv420p": ("nv12", 0), "yuvj420p": ("nv12", 0), "yuv420p10le": ("p010le", 6)}
 
