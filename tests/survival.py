@@ -95,11 +95,18 @@ def fault(name: str) -> Callable[[Path], Path]:
 MASTER = "log-level=error:master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50):max-cll=1000,400"
 HDR = ["-c:v", "libx265", "-pix_fmt", "yuv420p10le", "-color_primaries", "bt2020", "-color_trc", "smpte2084", "-colorspace", "bt2020nc",
        "-x265-params", MASTER]  # fmt: skip
+
+
+def hdr(folder: Path) -> Path:
+    return clip(folder, "hdr.mkv", *HDR)
+
+
+CHAPTERS = fault("chapters_title.mkv")
 ROWS: dict[str, tuple[Callable[[Path], Path], Callable[[Facts], str]]] = {
     "pixel aspect": (lambda at: clip(at, "sar.mkv", "-vf", "setsar=16/11"), has(lambda f: f["streams"][0]["sample_aspect_ratio"] != "1:1")),
     "rotation": (rotated, has(lambda f: "Display Matrix" in side(f))),
-    "HDR10 (mastering display)": (lambda folder: clip(folder, "hdr.mkv", *HDR), carries(Kind.MASTERING)),
-    "HDR10 (light level)": (lambda folder: clip(folder, "hdr.mkv", *HDR), carries(Kind.LIGHT_LEVEL)),
+    "HDR10 (mastering display)": (hdr, carries(Kind.MASTERING)),
+    "HDR10 (light level)": (hdr, carries(Kind.LIGHT_LEVEL)),
     "HDR10+": (fault("hdr10plus.mp4"), carries(Kind.HDR10_PLUS)),
     "closed captions": (fault("cea608.mp4"), has(lambda f: "Closed Captions" in side(f))),
     "alpha": (lambda at: clip(at, "alpha.mkv", "-vf", "format=yuva420p,colorchannelmixer=aa=0.5", "-c:v", "ffv1"),
@@ -110,8 +117,8 @@ ROWS: dict[str, tuple[Callable[[Path], Path], Callable[[Facts], str]]] = {
     "TrueHD": (fault("truehd.mkv"), codec("audio", "truehd")),
     "PCM, 16 bits": (audio("pcm", "pcm_s16le"), codec("audio", "pcm_s16le")),
     "text subtitles": (subtitled, codec("subtitle", "subrip")),
-    "chapters": (fault("chapters_title.mkv"), has(lambda f: len(f["chapters"]) == 2)),
-    "title": (fault("chapters_title.mkv"), has(lambda f: "title" in {key.lower() for key in f["format"].get("tags", {})})),
+    "chapters": (CHAPTERS, has(lambda f: len(f["chapters"]) == 2)),
+    "title": (CHAPTERS, has(lambda f: "title" in {key.lower() for key in f["format"].get("tags", {})})),
     "name of the service": (service, has(lambda f: "Television" in json.dumps([f["format"], f["programs"]]))),
     "cover picture": (fault("cover.mp4"), has(lambda f: any(stream["disposition"]["attached_pic"] for stream in f["streams"]))),
     "camera data track (gpmd)": (fault("gpmd_track.mp4"), has(lambda f: bool(streams(f, "data")))),
@@ -119,12 +126,15 @@ ROWS: dict[str, tuple[Callable[[Path], Path], Callable[[Facts], str]]] = {
 
 
 def try_one(source: Path, judge: Callable[[Facts], str], out: Path) -> str:
-    """ "kept", "as CODEC", "named" where it is lost and said so, or what went wrong."""
-    outcome = streamsr("run", source, out, "--model", "resize", "--overwrite")
-    if outcome.code:
-        return f"exit {outcome.code}"
+    """ "kept", "as CODEC", "named" where it is lost and said so, or what went wrong. out: made, unless another row has made it."""
+    words = out.with_suffix(f"{out.suffix}.txt")
+    if not words.exists():
+        outcome = streamsr("run", source, out, "--model", "resize", "--scale", "1")
+        words.write_text(outcome.err)
+        if outcome.code:
+            return f"exit {outcome.code}"
     found = judge(probe(out))
-    lost = re.search(r"dropped|: \S+ has none", outcome.err) is not None
+    lost = re.search(r"dropped|: \S+ has none", words.read_text()) is not None
     return found or ("named" if lost else "LOST IN SILENCE")
 
 
@@ -132,9 +142,11 @@ def make_table() -> str:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         lines = [f"| | {' | '.join(CONTAINERS)} |", f"|---|{'---|' * len(CONTAINERS)}"]
+        made: dict[object, Path] = {}
         for row, (make, judge) in ROWS.items():
-            source = make(folder)
-            cells = [try_one(source, judge, folder / f"out.{suffix}") for suffix in CONTAINERS]
+            source = made[make] if make in made else make(folder)
+            made[make] = source
+            cells = [try_one(source, judge, folder / f"{source.stem}-out.{suffix}") for suffix in CONTAINERS]
             lines.append(f"| {row} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
