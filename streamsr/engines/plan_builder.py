@@ -1,4 +1,8 @@
-"""Builds the plan of a model with TensorRT: the parts of streamsr.engines.onnx_split, each as a serialized engine."""
+"""Builds the plan of a model with TensorRT: the parts of streamsr.engines.onnx_split, each as a serialized engine.
+
+Not by polygraphy (0.53): one variable chooses TensorRT or TensorRT for RTX for the whole process, where both are used here, and what
+TensorRT says goes to one logger of its own, not into the error.
+"""
 
 from __future__ import annotations
 
