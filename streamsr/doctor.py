@@ -16,7 +16,7 @@ from .engines.distributions import find_flavour, installed_flavours
 from .engines.gpus import list_gpus
 from .engines.plan_cache import PlanCache
 from .errors import StreamsrError
-from .io.encoder_choice import ENCODERS
+from .io.encoder_table import ENCODERS
 from .models import list_models
 
 

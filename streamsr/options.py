@@ -118,7 +118,7 @@ class Nvenc(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class EncoderOptions:
-    """How to encode. None: the default of the encoder's row in streamsr.io.encoder_choice.ENCODERS."""
+    """How to encode. None: the default of the encoder's row in streamsr.io.encoder_table.ENCODERS."""
 
     encoder: str = "auto"  # FFmpeg's name
     crf: float | None = None  # constant quality, on the encoder's own scale; lower is better

@@ -18,9 +18,9 @@ from typing import Any
 from .engines import count_threads
 from .engines.plan_cache import cache_folder
 from .io.compression import video_rate
-from .io.encoder_choice import ENCODERS
 from .io.encoder_defaults import COST_NS, encode_seconds
 from .io.encoder_settings import Encoding
+from .io.encoder_table import ENCODERS
 from .io.source import Source
 from .output_file import atomic_output
 from .upscaling.scale_plan import plan_passes

@@ -24,7 +24,7 @@ from dataclasses import replace
 
 from ..options import LARGE_PIXELS, EncoderOptions
 from .compression import video_rate
-from .encoder_choice import ENCODERS, Tuned
+from .encoder_table import ENCODERS, Tuned
 from .source import Source
 
 _FRUGAL = {"libx264": {"rc-lookahead": "3", "b-pyramid": "none"}}  # for results of LARGE_PIXELS: Note [Memory]

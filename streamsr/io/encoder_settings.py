@@ -23,7 +23,8 @@ from ..side_data import declare_side_data
 from .attached import Attached, find_lost
 from .containers import OutputFormat
 from .conversion import JFIF, convert, encoded_tags
-from .encoder_choice import ENCODERS, check_size, choose_encoder, choose_pix_fmt, closest_rate, encoder_options, surface_format
+from .encoder_choice import check_size, choose_encoder, choose_pix_fmt, closest_rate, encoder_options, surface_format
+from .encoder_table import ENCODERS
 from .palette import Palette
 from .tags import Tags, scaled_tags
 

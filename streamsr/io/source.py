@@ -19,16 +19,15 @@ from av.stream import Disposition
 
 from ..errors import SourceError
 from ..frame import fetch
-from ..options import Crop, SourceOptions
-from .black_bars import NUM_MOMENTS, find_picture
+from ..options import SourceOptions
 from .clock import Clock
 from .containers import is_pattern
 from .coverage import Coverage
 from .crop import check_crop, cropped
+from .crop_choice import settle_crop
 from .decoding import SourceCount, settle_time
 from .deinterlace import FRAMES_OUT, deinterlace, rearrange
 from .frame_order import FrameOrder
-from .frame_samples import can_look_ahead, spread_frames
 from .input_container import count_untimed, has_restarts, open_input, pick_video, sequence_numbers
 from .nvdec import open_decoder
 from .packet_queue import INTERLEAVE_S, PacketQueue
@@ -38,8 +37,6 @@ from .service import Service, read_service
 from .tags import Tags, read_tags
 from .time_line import find_time_line
 from .tracks import codec_name
-
-_BITMAP_TEXT = ("dvd_subtitle", "hdmv_pgs_subtitle", "dvb_subtitle", "xsub")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +78,8 @@ class Source:
             self._numbers = numbers if self.options.keep_gaps else []
             self._order = FrameOrder(self.stream, self.time_base)
             self.other_streams = [stream for stream in self.container.streams if stream.index != self.stream.index]
-            self.options = replace(self.options, crop=self._settled_crop())
+            crop = settle_crop(self.url, self.options, self.container, self.stream, notes=self.count.notes)
+            self.options = replace(self.options, crop=crop)
             self._num_untimed = 0  # pictures at the beginning that Matroska gives no time, because it is before 0
             if window is None and self.container.format.name.startswith("matroska"):
                 self._num_untimed = count_untimed(self.url, self.options)
@@ -308,23 +306,6 @@ class Source:
             frames = deinterlace(frames, every_frame=self.options.deinterlace == "on")
         first = None if self._window is None else self._window.first
         return frames if first is None else self._from(first, frames)
-
-    def _settled_crop(self) -> Crop | None:
-        """The part of the pictures that is kept; "auto" is settled by what moments of the file show."""
-        crop = self.options.crop
-        if crop != "auto":
-            return crop
-        if not can_look_ahead(self.url):
-            self.count.notes.append(f"black bars were not looked for: --crop auto reads a file twice, and {self.url} is none")
-            return None
-        begin_s, end_s = self.options.start_s or 0.0, (self.container.duration or 0) / av.time_base
-        span = begin_s, min(end_s, self.options.end_s or end_s)
-        frames = spread_frames(self.url, self.options, self.stream.index, span, NUM_MOMENTS)
-        found = find_picture(frames, keeps_fields=self.options.deinterlace == "off")
-        if found is not None and any(codec_name(stream) in _BITMAP_TEXT for stream in self.other_streams):
-            words = "bitmap subtitles were drawn for the picture with its bars, players may squeeze them: --crop off keeps the bars"
-            self.count.notes.append(words)
-        return found
 
     def _cropped(self, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
         first = next(frames, None)

@@ -12,7 +12,7 @@ from media import describe, ffmpeg, make_clip, pictures, program, shown, streams
 from PIL import Image
 
 from streamsr.errors import UsageError
-from streamsr.io.encoder_choice import closest_preset
+from streamsr.io.encoder_table import closest_preset
 
 HDR = ["-color_primaries", "bt2020", "-color_trc", "smpte2084", "-colorspace", "bt2020nc", "-color_range", "tv"]
 MASTER = "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50):max-cll=1000,400"
