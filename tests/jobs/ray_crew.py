@@ -37,7 +37,7 @@ class Case:
 def run(case: Case) -> list[int] | tuple[str, str]:
     size = Path(case.spec.url).stat().st_size if case.input_bytes is None else case.input_bytes
     with open_source(case.spec.url) as source:
-        segments = make_plan(source, case.spec, 5.0, threading.Event())
+        segments = make_plan(source, case.spec, 3.0, threading.Event())
     try:
         with mock.patch.object(ray_cluster, "__version__", case.version), ray_cluster.Cluster(case.spec, case.needs, size) as crew:
             return sorted(result.number for result in crew.run(segments))

@@ -138,7 +138,7 @@ def test_batch_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
     films, out = tmp_path / "films", tmp_path / "out"
     films.mkdir()
     make_clip(films / "a.mp4")
-    make_clip(films / "b.mp4", size="320x240", num_frames=2500)
+    make_clip(films / "b.mp4", size="160x120", num_frames=1500)
     make_clip(films / "c.mp4")
     batch = subprocess.Popen([*STREAMSR, "run", str(films), str(out), *FAST], stderr=subprocess.PIPE)
     end = time.monotonic() + 60

@@ -20,11 +20,11 @@ pytestmark = pytest.mark.slow
     ids=["veryfast", "medium", "x265", "av1", "vp9"],
 )  # fmt: skip
 def test_packets_do_not_depend_on_memory(tmp_path: Path, encode: list[str], seconds: str) -> None:
-    clip = make_clip(tmp_path / "in.mp4", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "15", size="160x120", num_frames=75)
+    clip = make_clip(tmp_path / "in.mp4", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "15", size="160x120", num_frames=45)
     found = []
-    for fill in ("0", "1", "170"):  # glibc fills what it gives out with the complement
+    for fill in ("1", "170"):  # glibc fills what it gives out with the complement
         out = tmp_path / f"{fill}.mkv"
         command = [*STREAMSR, "run", str(clip), str(out), "--model", "resize", *encode, "--segment-seconds", seconds]
         subprocess.run(command, check=True, capture_output=True, env={**os.environ, "MALLOC_PERTURB_": fill})
         found.append(rows(out, copy=True))
-    assert found[0] == found[1] == found[2]
+    assert found[0] == found[1]

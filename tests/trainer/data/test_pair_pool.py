@@ -21,7 +21,7 @@ from trainer.recipes import lite_clean
 from trainer.trainer_error import TrainerError
 from trainer.training_loop import LoopOptions, train
 
-RECIPE = dataclasses.replace(lite_clean(2), steps=20, batch=2, crop=16, warmup=3, channels=4, layers=1)
+RECIPE = dataclasses.replace(lite_clean(2), steps=10, batch=2, crop=16, warmup=3, channels=4, layers=1)
 
 
 def open_pool(photos: pathlib.Path, workers: int = 0) -> Pool:
@@ -43,18 +43,22 @@ def test_what_is_held_depends_on_the_number_of_batches_alone(photos: pathlib.Pat
         other.close()
 
 
-def test_a_resumed_streamed_run_equals_the_uninterrupted_one(photos: pathlib.Path, tmp_path: pathlib.Path) -> None:
+def test_a_resumed_streamed_run_equals_the_uninterrupted_one(
+    photos: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "FIRST", 2)
+    monkeypatch.setattr(pool_module, "EVERY", 4)
     validation: PairCache = open_cache(
         tmp_path / "v", split_photos(list_photos(photos))[1][:2], make=clean_pairs, rounds=1, scale=2, seed=0, max_bytes=10**8
     )
     options = LoopOptions(out=tmp_path / "whole", device="cpu", validate_every=100)
     train(RECIPE, open_pool(photos), validation, options)
     parts = dataclasses.replace(options, out=tmp_path / "parts")
-    train(RECIPE, open_pool(photos), validation, dataclasses.replace(parts, stop_at=13))
+    train(RECIPE, open_pool(photos), validation, dataclasses.replace(parts, stop_at=7))
     train(RECIPE, open_pool(photos), validation, parts)
     states = [load_checkpoint(tmp_path / name) for name in ("whole", "parts")]
     assert states[0]["crop_rng"] == states[1]["crop_rng"]
-    assert states[0]["crop_rng"]["batches"] == 20
+    assert states[0]["crop_rng"]["batches"] == 10
     assert all(torch.equal(states[0]["model"][key], states[1]["model"][key]) for key in states[0]["model"])
     with pytest.raises(TrainerError, match="another --loader"):
         CropSampler(validation, crop=16, batch=1, seed=0).restore(states[0]["crop_rng"])
