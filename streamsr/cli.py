@@ -90,7 +90,7 @@ def _run(options: argparse.Namespace) -> int:
         sys.stderr.close()  # the reader of stdout has gone; Python would complain on exit
         return 6
     except MemoryError:
-        _log.error("streamsr: The memory is not enough.\n  try a smaller --scale, fewer --workers, or another model")
+        _log.error("streamsr: Not enough memory.\n  try a smaller --scale, fewer --workers, or another model")
         return EngineError.exit_code
     except Exception as error:
         if options.debug:

@@ -95,7 +95,7 @@ def test_reader_that_goes_away_ends_the_run(tmp_path: Path, form: str) -> None:
     assert run.stderr is not None
     words = run.stderr.read().decode()
     assert run.wait(30) == 6, words
-    assert "reads the output has gone" in words
+    assert "reads the output has ended" in words
     assert "Traceback" not in words
 
 

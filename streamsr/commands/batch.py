@@ -58,9 +58,9 @@ def main(options: argparse.Namespace, settings: RunOptions, stop: threading.Even
 
     batch = find_items(options.inputs, options.output, recursive=options.recursive, format_name=settings.sink.format)
     if batch.num_folders:
-        _log.warning("folders inside that are left out: %d; --recursive takes them in", batch.num_folders)
+        _log.warning("%d subfolders skipped; --recursive includes them", batch.num_folders)
     if batch.num_pictures:
-        _log.warning("pictures beside videos that are left out: %d; name them to have them upscaled", batch.num_pictures)
+        _log.warning("%d pictures beside the videos skipped; name them to upscale them", batch.num_pictures)
     if not batch.items:
         raise SourceError(f"There is no video or picture in {', '.join(options.inputs)} ({batch.num_others} other files).")
     reports: list[Report] = []
@@ -79,7 +79,7 @@ def main(options: argparse.Namespace, settings: RunOptions, stop: threading.Even
             try:
                 if _is_finished(item, settings, engines):
                     finished.append(item)
-                    _log.info("%s", f"{title}: {item.target} is there already")
+                    _log.info("%s", f"{title}: {item.target} already exists")
                     continue
                 Path(item.target).parent.mkdir(parents=True, exist_ok=True)
                 reports.append(upscale(item.source, item.target, settings, stop, quiet=options.quiet, title=title, engines=engines.open))

@@ -27,7 +27,7 @@ def main(options: argparse.Namespace) -> int:
 
     folder = Path(options.folder)
     if not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder.", hint="give the folder in which the outputs are to be")
+        raise UsageError(f"{folder} is not a folder.", hint="give the folder of the outputs")
     found = list_jobs(folder)
     if options.json:
         print(json.dumps([asdict(job) for job in found], indent=2))

@@ -103,6 +103,6 @@ def read_again(path: Path, fleet: Fleet, log: EventLog) -> None:
         check(path, fleet.changed(configs))
         fleet.check_recordings(configs)
     except StreamsrError as error:
-        log.event("configuration refused", level="error", reason=error.message, hint=error.hint, words="the streams go on as they were")
+        log.event("configuration refused", level="error", reason=error.message, hint=error.hint, words="the streams continue unchanged")
         return
     log.event("configuration read", file=path, streams=fleet.apply(configs))

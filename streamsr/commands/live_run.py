@@ -43,7 +43,7 @@ def applies(options: argparse.Namespace, src: str, dst: str) -> bool:
         return True
     if is_hls(dst) or options.segment_time is not None:
         what = "--segment-time" if options.segment_time is not None else f"The HLS folder {dst}"
-        raise UsageError(f"{what} is for live streams, and {src} is none.", hint="--live plays it at its own speed")
+        raise UsageError(f"{what} is only for live streams; {src} is not one.", hint="--live plays it at its own speed")
     return False
 
 
@@ -58,9 +58,9 @@ def main(options: argparse.Namespace, src: str, dst: str, settings: RunOptions, 
     from ..live.telemetry import StreamTelemetry
 
     if settings.sink.encode.realtime:
-        raise UsageError("--realtime is for files: a live stream keeps up by itself.", hint="leave it out")
+        raise UsageError("--realtime is for files: a live stream adapts by itself.", hint="leave it out")
     if settings.upscale.batch != 1:
-        raise UsageError("--batch is for files: a live picture does not wait for others.", hint="leave it out")
+        raise UsageError("--batch is for files: live streams process one frame at a time.", hint="leave it out")
     live = option_table.live_options(vars(options))
     telemetry = StreamTelemetry(redact(src))
     log = EventLog(telemetry.name, urls=[src, dst])

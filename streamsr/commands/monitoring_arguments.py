@@ -32,7 +32,7 @@ def refuse(options: argparse.Namespace) -> None:
 
     for name in ("metrics", "preview", "preview_token"):
         if getattr(options, name):
-            raise UsageError(f"--{name.replace('_', '-')} watches live streams, and this is none.", hint="leave it out, or add --live")
+            raise UsageError(f"--{name.replace('_', '-')} is only for live streams; this is not one.", hint="leave it out, or add --live")
 
 
 def watch_options(options: argparse.Namespace) -> WatchOptions:

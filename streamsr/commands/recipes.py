@@ -65,7 +65,7 @@ def read_defaults(file: Path) -> dict[str, Any]:
     table = tables.get("run", {})
     unknown = [name for name in tables if name != "run"]
     if unknown or not isinstance(table, dict):
-        raise UsageError(f"{file}: {unknown[0] if unknown else 'run'} is no table that it may have.", hint="put the options into [run]")
+        raise UsageError(f"{file}: {unknown[0] if unknown else 'run'} is not a known table.", hint="put the options into [run]")
     found: dict[str, Any] = {}
     for name, value in table.items():
         try:
@@ -74,7 +74,7 @@ def read_defaults(file: Path) -> dict[str, Any]:
                     raise ValueError(f"{show_value(value)} is none of {', '.join(RECIPES)}")
                 found["recipe"] = value
             elif name not in OPTIONS or name in _NOT_MINE:
-                raise ValueError("is no option of `streamsr run` that a default makes sense for")
+                raise ValueError("is not an option of `streamsr run` that can have a default")
             else:
                 found[OPTIONS[name].key] = read_value(OPTIONS[name], value)
         except (argparse.ArgumentTypeError, ValueError) as error:

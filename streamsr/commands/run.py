@@ -72,7 +72,7 @@ def main(options: argparse.Namespace) -> int:
         monitoring_arguments.refuse(options)
         return batch.main(options, settings, stop, upscale)
     if options.recursive:
-        raise UsageError(f"--recursive is for folders, and {src} is none.", hint="leave it out")
+        raise UsageError(f"--recursive is only for folders; {src} is not one.", hint="leave it out")
     src, dst = live_run.resolve_ends(src, options.output)
     if live_run.applies(options, src, dst):
         return live_run.main(options, src, dst, settings, stop)

@@ -72,10 +72,10 @@ def make(options: argparse.Namespace) -> None:
     from ..vote.making import make_pictures
 
     if not options.of or len(options.tries) < 2:
-        raise UsageError("Pictures are made of --of VIDEO with two --try or more.", hint="--of film.mkv --try lite --try base")
+        raise UsageError("--of VIDEO needs two or more --try.", hint="--of film.mkv --try lite --try base")
     tries = dict(map(read_try, options.tries))
     if len(tries) < len(options.tries):
-        raise UsageError("Two --try have one name.", hint="--try 'a: --model lite' --try 'b: --model lite --precision f32'")
+        raise UsageError("Two --try have the same name.", hint="--try 'a: --model lite' --try 'b: --model lite --precision f32'")
     source = SourceOptions()
     made = make_pictures(options.folder, find_moments(options.of, options.at, source), tries, source)
     print(f"{len(made)} pictures in {options.folder}", flush=True)
@@ -187,7 +187,7 @@ def words(results: Results) -> str:
     if results.agreement is not None:
         lines.append(f"two voters agree in {100 * results.agreement[0]:.0f} % of {results.agreement[1]} comparisons")
     if results.predicted is not None:
-        lines.append(f"Efficient-PBAN says what the majority said in {100 * results.predicted[0]:.0f} % of {results.predicted[1]} pairs")
+        lines.append(f"Efficient-PBAN agrees with the majority in {100 * results.predicted[0]:.0f} % of {results.predicted[1]} pairs")
     for voter in results.voters:
         care = "" if voter.is_careful else "   left out: careless"
         lines.append(f"{voter.name}: {voter.num_votes} votes, {voter.num_seen} of {voter.num_traps} traps seen, {voter.num_same} of "

@@ -106,7 +106,7 @@ class MetricOnGpu:
             self._cache.write_blob(name, kept)
             engine = self._runtime.deserialize_cuda_engine(kept)
         if engine is None:
-            raise EngineError(f"TensorRT refuses what it built of the metric: {self._logger.words() or 'it does not say why'}")
+            raise EngineError(f"TensorRT refuses what it built of the metric: {self._logger.words() or 'no reason given'}")
         return engine
 
     def _name(self, number: int, height: int, width: int) -> str:

@@ -112,7 +112,7 @@ def interface(array: DeviceArray) -> dict[str, Any]:
     if found is None:
         found = getattr(array, "__array_interface__", None)
     if found is None:
-        raise ValueError(f"A {type(array).__name__} is no device array; give one with __cuda_array_interface__, of CuPy or torch.")
+        raise ValueError(f"A {type(array).__name__} is not a device array; give one with __cuda_array_interface__, of CuPy or torch.")
     return cast(dict[str, Any], found)
 
 

@@ -63,7 +63,7 @@ def find_gpu(device: str, gpus: Sequence[Gpu] | None = None) -> Gpu:
     gpus = list_gpus() if gpus is None else gpus
     found = re.fullmatch(r"cuda(?::(\d+))?", "cuda" if device == "auto" else device)
     if found is None:
-        raise UsageError(f"{device!r} is no CUDA device; give cuda:0 or another number.")
+        raise UsageError(f"{device!r} is not a CUDA device; give cuda:0 or another number.")
     number = int(found[1] or 0)
     if number >= len(gpus):
         here = ", ".join(f"{gpu.device} ({gpu.name})" for gpu in gpus) or "none"

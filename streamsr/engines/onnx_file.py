@@ -53,7 +53,7 @@ class OnnxModel:
 
 
 def read_onnx(data: bytes) -> OnnxModel:
-    """The model in a file. Raises EngineError for what is no ONNX model, and for tensors kept outside the file."""
+    """The model in a file. Raises EngineError for what is not an ONNX model, and for tensors kept outside the file."""
     try:
         model = _fields(data)
         graph = _fields(model[7][-1])
@@ -63,7 +63,7 @@ def read_onnx(data: bytes) -> OnnxModel:
         functions = [_function(_fields(value)) for value in model.get(25, [])]
         return OnnxModel([_node(value) for value in graph.get(1, [])], constants, inputs, outputs, functions)
     except (KeyError, IndexError, ValueError, TypeError, struct.error) as error:
-        raise EngineError(f"This is no ONNX model: {error!r}.") from error
+        raise EngineError(f"This is not an ONNX model: {error!r}.") from error
 
 
 def _function(fields: dict[int, list[Any]]) -> OnnxFunction:

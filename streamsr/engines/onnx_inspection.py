@@ -46,7 +46,7 @@ def inspect_model(path: Path, *, engine: str, open_engine: Callable[..., Engine]
             results.append(out)
         rows, columns = np.nonzero(results[0] != results[1])
         if not len(rows):
-            raise EngineError(f"{path}: the output does not depend on the input; this is no upscaling model.")
+            raise EngineError(f"{path}: the output does not depend on the input; this is not an upscaling model.")
         seen = np.concatenate([rows, columns]) // scale - PROBE // 2
         reach.append(int(np.abs(seen).max()))
     runner.close()
@@ -67,7 +67,7 @@ def _measure_scale(spec: ModelSpec, engine: str) -> int:
                 model.reshape({model.input(0): [1, 1, side, side]})
                 shape = tuple(model.output(0).shape)
         except RuntimeError as error:
-            raise EngineError(f"{spec.path} is no model with one plane in and one out: {str(error).splitlines()[-1]}") from error
+            raise EngineError(f"{spec.path} does not turn one plane into one plane: {str(error).splitlines()[-1]}") from error
     else:
         import onnxruntime as ort
 
@@ -78,7 +78,7 @@ def _measure_scale(spec: ModelSpec, engine: str) -> int:
                 name = session.get_inputs()[0].name
                 shape = session.run(None, {name: np.zeros((1, 1, side, side), np.float32)})[0].shape
         except Exception as error:
-            raise EngineError(f"{spec.path} is no model with one plane in and one out: {error}") from error
+            raise EngineError(f"{spec.path} does not turn one plane into one plane: {error}") from error
     if (inputs, outputs) != (1, 1):
         raise EngineError(f"{spec.path} has {inputs} inputs and {outputs} outputs; streamsr's models have one of each.")
     if len(shape) != 4 or shape[:2] != (1, 1) or shape[2] % side or shape[2] != shape[3]:

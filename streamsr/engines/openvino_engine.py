@@ -90,7 +90,7 @@ class OpenVinoEngine:
         if precision == "int8" and spec.int8_path is None:
             spec.read(int8=True)  # raises, and says which precisions there are
         if precision == "f16":
-            raise EngineError("OpenVINO runs no f16 here. Precisions that work: f32, bf16, int8.")
+            raise EngineError("OpenVINO cannot run f16 here. Precisions that work: f32, bf16, int8.")
         if precision == "bf16" and not capabilities & {"BF16", "FP16"}:
             raise EngineError(f"{self.device} has no bf16. Precisions that work here: f32, int8.")
         if precision != "auto":

@@ -37,7 +37,7 @@ class Wish:
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
-            raise UsageError(f"TensorRT runs no {self.precision!r} here. Precisions that work: {', '.join(PRECISIONS)}.")
+            raise UsageError(f"TensorRT cannot run {self.precision!r} here. Precisions that work: {', '.join(PRECISIONS)}.")
         if min(self.shape) < 1 or max(self.shape) > MAX_SIDE_OF_DYNAMIC * 4:
             raise UsageError(f"A plan for {self.shape} cannot be; give a batch, a height and a width in pixels.")
 
@@ -80,7 +80,7 @@ def build_plan(
     try:
         model = onnx.load_from_string(spec.read())
     except Exception as error:  # protobuf's own exceptions
-        raise EngineError(f"{spec.path} is no ONNX model: {error}") from error
+        raise EngineError(f"{spec.path} is not an ONNX model: {error}") from error
     cut_steps = cut(model, spec)
     num_parts = sum(not isinstance(step, Attention) for step in cut_steps)
     watch = Watch(say, stop, f"building {key.model} for {key.usual[2]}x{key.usual[1]} with {flavour.name} {flavour.version}", num_parts)
@@ -166,7 +166,7 @@ def build_engine(
     if watch.stop():
         raise Interrupted(f"The build of {name} was stopped; nothing was kept.")
     if data is None:
-        raise EngineError(f"TensorRT cannot build {name}: {logger.words() or 'it does not say why'}")
+        raise EngineError(f"TensorRT cannot build {name}: {logger.words() or 'no reason given'}")
     if kept is not None:
         cache.write_blob(request.timings, bytes(kept.serialize()))
     return bytes(data)
@@ -204,7 +204,7 @@ def _check_ends(network: Any, part: Any, key: PlanKey, trt: Any) -> None:
             if not fits or kind != wanted:
                 raise EngineError(f"TensorRT reads {tensor.name} of {key.model} as {shape} {kind}; it is {expected} {wanted}.")
         if found:
-            raise EngineError(f"TensorRT finds {', '.join(found)} in {key.model}, which is no end of it.")
+            raise EngineError(f"TensorRT finds {', '.join(found)} in {key.model}, which is neither an input nor an output.")
 
 
 def _load_timings(config: Any, cache: PlanCache, name: str) -> Any:

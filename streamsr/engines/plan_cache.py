@@ -215,7 +215,7 @@ def read_plan(path: Path) -> Plan:
     except (OSError, KeyError, TypeError, IndexError) as error:
         raise DamagedPlanError(f"{path} is damaged: {error!r}.") from error
     if not is_whole:
-        raise DamagedPlanError(f"{path} is damaged: its checksum does not hold.")
+        raise DamagedPlanError(f"{path} is damaged: its checksum is wrong.")
     return Plan(key, tuple(steps))
 
 
@@ -223,7 +223,7 @@ def _read_header(path: Path) -> tuple[PlanKey, dict[str, Any], int]:
     try:
         with path.open("rb") as file:
             if file.read(len(MAGIC)) != MAGIC:
-                raise DamagedPlanError(f"{path} is no plan of this version of streamsr.")
+                raise DamagedPlanError(f"{path} was not built by this version of streamsr.")
             line = file.readline(1 << 20)
             start = file.tell()
         header = json.loads(line)

@@ -77,7 +77,7 @@ def build_in_process(order: Order, *, stop: threading.Event, say: Say, command: 
             end.close()
     if code:
         words = [line.strip() for line in complaints if line]
-        raise EngineError(f"The build of a TensorRT plan ended with code {code}: {words[-1] if words else 'it does not say why'}.")
+        raise EngineError(f"The build of a TensorRT plan ended with code {code}: {words[-1] if words else 'no reason given'}.")
 
 
 def _follow(lines: queue.SimpleQueue[str | None], stop: threading.Event, say: Say) -> None:

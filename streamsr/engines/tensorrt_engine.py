@@ -45,7 +45,7 @@ def choose_precision(precision: Precision, bits: int) -> tuple[str, str]:
         return precision, f"{precision}: as asked"
     if precision != "auto":
         hint = "use --device cpu for the others"
-        raise EngineError(f"GPUs run no {precision} here. Precisions that work: {', '.join(DTYPES)}.", hint=hint)
+        raise EngineError(f"GPUs cannot run {precision} here. Precisions that work: {', '.join(DTYPES)}.", hint=hint)
     if bits > MAX_F16_BITS:
         return "f32", f"f32: {bits} bits are more than f16 keeps"
     return "f16", "f16: what GPUs are fast in"
@@ -159,7 +159,7 @@ class _Loaded:
             if isinstance(step, PlanPart):
                 engine = self._runtime.deserialize_cuda_engine(step.data)
                 if engine is None:
-                    raise DamagedPlanError(f"TensorRT refuses the plan {plan.key.file_name}: {logger.words() or 'it does not say why'}.")
+                    raise DamagedPlanError(f"TensorRT refuses the plan {plan.key.file_name}: {logger.words() or 'no reason given'}.")
                 self._engines.append(engine)
         self._kernels: Any = None  # of tensorrt_rtx: what it compiled on this GPU
         key = plan.key
@@ -223,7 +223,7 @@ def launch_part(
         with current():
             done = context.execute_async_v3(stream)
         if not done:
-            raise EngineError(f"TensorRT failed: {words() or 'it does not say why'}")
+            raise EngineError(f"TensorRT failed: {words() or 'no reason given'}")
 
     return launch
 

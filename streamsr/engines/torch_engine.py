@@ -105,10 +105,10 @@ def choose_precision(precision: Precision, bits: int, device: str) -> tuple[str,
     """(precision, why) for a device of torch."""
     if precision != "auto":
         if precision not in DTYPES:
-            raise EngineError(f"The torch engine runs no {precision}. Precisions that work: {', '.join(DTYPES)}.")
+            raise EngineError(f"The torch engine cannot run {precision}. Precisions that work: {', '.join(DTYPES)}.")
         if precision == "f16" and device == "cpu":
             # lite x2 of 640x360 took 40 times as long as in f32
-            raise EngineError("The torch engine runs f16 on GPUs alone. Precisions that work on the cpu: f32, bf16.")
+            raise EngineError("The torch engine runs f16 only on GPUs. Precisions that work on the cpu: f32, bf16.")
         return precision, f"{precision}: as asked"
     if device == "cpu":
         return "f32", "f32: the safe choice for torch on a CPU"

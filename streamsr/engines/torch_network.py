@@ -63,7 +63,7 @@ class OnnxNetwork(nn.Module):
                 self._runs.append((OPERATORS[node.op](seen), inputs, outputs))
             else:
                 name = ".".join(filter(None, kind))
-                raise EngineError(f"The torch engine has no operator {name}. Those that it has: {', '.join(OPERATORS)}.",
+                raise EngineError(f"The torch engine has no operator {name}. Supported: {', '.join(OPERATORS)}.",
                                   hint="use --engine openvino or onnxruntime")  # fmt: skip
 
     def forward(self, *given: Tensor) -> tuple[Tensor, ...]:

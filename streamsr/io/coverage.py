@@ -62,7 +62,7 @@ class Coverage:
         words = []
         share = 0.9 if self._format == "avi" else 1  # an AVI counts its empty packets too
         if 0 < self.num_video_packets < share * self._promised_frames:
-            words.append(f"the input promises {self._promised_frames} frames, {self.num_video_packets} are there")
+            words.append(f"the input announces {self._promised_frames} frames, but contains {self.num_video_packets}")
         if restarts:
             return words
         end_s, promised_s = self._end_s, self._promised_end_s

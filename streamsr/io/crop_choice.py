@@ -19,12 +19,12 @@ def settle_crop(
     if options.crop != "auto":
         return options.crop
     if not can_look_ahead(url):
-        notes.append(f"black bars were not looked for: --crop auto reads a file twice, and {url} is none")
+        notes.append(f"no black bars were searched for: --crop auto needs a file, and {url} is not one")
         return None
     begin_s, end_s = options.start_s or 0.0, (container.duration or 0) / av.time_base
     span = begin_s, min(end_s, options.end_s or end_s)
     frames = spread_frames(url, options, video.index, span, NUM_MOMENTS)
     found = find_picture(frames, keeps_fields=options.deinterlace == "off")
     if found is not None and any(codec_name(stream) in _BITMAP_TEXT for stream in container.streams if stream.index != video.index):
-        notes.append("bitmap subtitles were drawn for the picture with its bars, players may squeeze them: --crop off keeps the bars")
+        notes.append("bitmap subtitles were drawn for the picture with its bars, players may scale them: --crop off keeps the bars")
     return found

@@ -212,7 +212,7 @@ def _require(encoder: str) -> None:
         codec = av.Codec(encoder, "w")
     except ValueError as error:
         have = [name for name in ENCODERS if name in av.codecs_available]
-        raise SinkError(f"Unknown encoder {encoder!r}.", hint=f"here are {', '.join(have)}, and FFmpeg's others") from error
+        raise SinkError(f"Unknown encoder {encoder!r}.", hint=f"available: {', '.join(have)}, and FFmpeg's others") from error
     if codec.type != "video":
         raise SinkError(f"{encoder} encodes {codec.type}, not video.")
 

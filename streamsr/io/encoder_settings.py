@@ -181,10 +181,10 @@ def explain_disk(error: Exception, url: str) -> SinkError | None:
     if code == errno.ENOSPC:
         return SinkError(f"{url}: the disk is full.", hint="free some space or write elsewhere")
     if code == errno.EPIPE:
-        return SinkError("The program that reads the output has gone.")
+        return SinkError("The program that reads the output has ended.")
     folder = Path(url).parent
     if code in (errno.ENOENT, errno.ENOTDIR) and not folder.is_dir():
-        return SinkError(f"{url}: the folder {folder} has gone.", hint=f"mkdir -p {folder}, then run it again")
+        return SinkError(f"{url}: the folder {folder} no longer exists.", hint=f"mkdir -p {folder}, then run it again")
     if isinstance(error, OSError) and not isinstance(error, av.error.FFmpegError):
         return SinkError(f"{error.filename or url} cannot be written: {error.strerror or error}.")
     return None

@@ -136,5 +136,5 @@ def closest_preset(encoder: str, preset: str) -> str:
     if own is None or preset in own:
         return preset
     if preset not in _SPEEDS:
-        raise UsageError(f"{encoder} has no preset {preset!r}.", hint=f"it has {', '.join(own)}, from the fastest on")
+        raise UsageError(f"{encoder} has no preset {preset!r}.", hint=f"it has {', '.join(own)}, from fastest to slowest")
     return own[round(_SPEEDS[preset] * (len(own) - 1))]

@@ -101,7 +101,7 @@ def _explain(error: av.error.FFmpegError | ValueError, url: str, *, is_images: b
     if not isinstance(error, av.error.FFmpegError):
         return SourceError(f"{url}: {error}.")
     if is_images and isinstance(error, av.error.FileNotFoundError):
-        return SourceError(f"{url}: no file fits this pattern.", hint=f"in {Path(url).parent} is nothing like it")
+        return SourceError(f"{url}: no file fits this pattern.", hint=f"nothing in {Path(url).parent} matches it")
     what = "" if is_url(url) else "not a video that FFmpeg can read: "
     return SourceError(f"{url}: {what}{error.strerror or error}.")
 

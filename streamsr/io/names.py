@@ -28,7 +28,7 @@ def plain_name(name: str) -> str:
         return name
     long = max((len(os.fsencode(part)) for part in name.split("/")), default=0)
     if long > _MAX_NAME_BYTES and not is_url(name):
-        raise UsageError(f"{name[:40]}...: a name of {long} bytes is too long.", hint=f"{_MAX_NAME_BYTES} bytes are the most")
+        raise UsageError(f"{name[:40]}...: a name of {long} bytes is too long.", hint=f"the limit is {_MAX_NAME_BYTES} bytes")
     found = _FILE.match(name)
     if found is not None:
         path = name[found.end() :]

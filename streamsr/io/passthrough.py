@@ -93,7 +93,7 @@ def lost_words(source: Source, output: OutputFormat) -> list[str]:
         lost.append(f"HDR dropped: {output.muxer} is sRGB, and its pictures will look pale")
     if output.raw == "gif":
         if source.tags.sar != 1:
-            lost.append(f"pixel aspect {source.tags.sar} dropped: viewers of gif take pixels for squares")
+            lost.append(f"pixel aspect {source.tags.sar} dropped: gif viewers assume square pixels")
         lost.append("gif holds 256 colours a picture, and pixels that are opaque or transparent")
     reel = reel_name(source)
     if reel is not None and output.muxer not in REELS:

@@ -70,7 +70,7 @@ def discard(target: str, work: str | None, reason: str, *, restart: bool) -> Non
     if not restart:
         raise ChangedJobError(
             f"{folder} holds an unfinished job in segments, but this one runs in one piece: {reason}.",
-            hint="--restart throws the unfinished job away; or give the options of before",
+            hint="--restart discards the unfinished job; or give the previous options",
         )
     remove_damaged(folder)
     with Lease(folder, lost=threading.Event()):

@@ -99,7 +99,7 @@ def test_gpu_that_is_not_here_names_those_that_are() -> None:
         find_gpu("cuda:3", [HOPPER])
     with pytest.raises(EngineError, match="CUDA devices: none"):
         find_gpu("cuda", [])
-    with pytest.raises(UsageError, match="'gpu' is no CUDA device"):
+    with pytest.raises(UsageError, match="'gpu' is not a CUDA device"):
         find_gpu("gpu", [HOPPER])
     assert find_gpu("auto", [HOPPER]) == find_gpu("cuda", [HOPPER]) == find_gpu("cuda:0", [HOPPER]) == HOPPER
 

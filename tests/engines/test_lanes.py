@@ -54,7 +54,7 @@ def test_state_goes_from_frame_to_frame_over_two_lanes() -> None:
         (np.zeros((1, 1, H, W), np.float32), "must be .* <f2"),
         (np.zeros((1, 1, H, W + 1), np.float16), r"luma is \(1, 1, 3, 6\)"),
         (np.zeros((1, 1, H, 2 * W), np.float16)[..., ::2], "C-contiguous"),
-        ([0.5], "list is no device array"),
+        ([0.5], "list is not a device array"),
     ],
 )
 def test_arrays_that_do_not_fit_are_named(luma: np.ndarray, text: str) -> None:

@@ -26,7 +26,7 @@ def test_promised_frames_that_are_missing_are_named(tmp_path: Path, segments: st
     short = cut(clip, tmp_path / "short.mp4", 0.7)
     outcome = streamsr("run", short, tmp_path / "out.mkv", "--model", "resize", "--segment-seconds", segments)
     assert outcome.code == 0, outcome.err
-    assert "the input promises 75 frames" in outcome.err
+    assert "the input announces 75 frames" in outcome.err
     assert len(times(tmp_path / "out.mkv")) < 75
     strict = streamsr("run", short, tmp_path / "strict.mkv", "--model", "resize", "--segment-seconds", segments, "--strict")
     assert strict.code == 4
@@ -39,7 +39,7 @@ def test_early_end_is_named(tmp_path: Path, suffix: str) -> None:
     outcome = streamsr("run", cut(clip, tmp_path / f"short.{suffix}", 0.6), tmp_path / "out.mkv", "--model", "resize")
     assert outcome.code == 0, outcome.err
     if suffix != "ts":  # which announces nothing
-        assert "the input promises 75 frames" in outcome.err or "the input ends early" in outcome.err
+        assert "the input announces 75 frames" in outcome.err or "the input ends early" in outcome.err
 
 
 @pytest.mark.parametrize("suffix", ["mkv", "mp4", "avi", "ts", "mov", "webm"])

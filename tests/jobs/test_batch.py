@@ -55,7 +55,7 @@ def test_folder_becomes_a_folder(films: Path, tmp_path: Path) -> None:
     assert times(out / "a.mp4") == times(films / "a.mp4")
     assert times(out / "b.mkv") == times(films / "b.mkv")
     assert "batch of 3: 2 done, 0 done before, 1 failed; 4 other files left out" in outcome.err
-    assert "folders inside that are left out: 1; --recursive" in outcome.err
+    assert "1 subfolders skipped; --recursive" in outcome.err
     assert f"failed: {films / 'broken.mp4'}: " in outcome.err.splitlines()[-1]
     facts = json.loads((tmp_path / "r.json").read_text())
     assert [Path(report["output"]).name for report in facts["done"]] == ["a.mp4", "b.mkv"]

@@ -43,7 +43,7 @@ def test_pictures_beside_videos_are_left_out_unless_named(tmp_path: Path) -> Non
     source = photos(tmp_path / "in", "cover.jpg")
     clip = make_clip(source / "film.mp4", num_frames=2)
     outcome = streamsr("run", source, tmp_path / "out", "--model", "resize")
-    assert "pictures beside videos that are left out: 1" in outcome.err
+    assert "1 pictures beside the videos skipped" in outcome.err
     assert names(tmp_path / "out") == ["film.mp4"]
     assert streamsr("run", source / "cover.jpg", clip, tmp_path / "named", "--model", "resize").code == 0
     assert names(tmp_path / "named") == ["cover.jpg", "film.mp4"]

@@ -67,5 +67,5 @@ def test_ps_does_not_show_the_token() -> None:
 def test_a_file_job_has_nothing_to_watch(tmp_path: Path, arguments: list[str]) -> None:
     outcome = streamsr("run", make_clip(tmp_path / "in.mp4"), tmp_path / "out.mp4", *arguments)
     assert outcome.code == 2
-    assert f"{arguments[0]} watches live streams" in outcome.err
+    assert f"{arguments[0]} is only for live streams" in outcome.err
     assert not (tmp_path / "out.mp4").exists()

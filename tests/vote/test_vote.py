@@ -212,7 +212,7 @@ def test_pictures_are_made_and_counted_from_the_command(tmp_path: Path) -> None:
     outcome = streamsr("vote", folder, "--results", "--export", tmp_path / "votes.csv")
     assert outcome.code == 0, outcome.err
     assert "1 votes" in outcome.out
-    assert "Efficient-PBAN says what the majority said in" in outcome.out
+    assert "Efficient-PBAN agrees with the majority in" in outcome.out
     for bad in (["--of", clip, "--try", "lite"], ["--of", clip, "--try", "a: --model lite", "--try", "a: --model base"],
                 ["--of", clip, "--try", "a: --crf 3", "--try", "lite"], ["--of", clip, "--try", "a b", "--try", "lite"]):  # fmt: skip
         assert streamsr("vote", folder, *bad).code == 2
