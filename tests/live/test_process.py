@@ -46,7 +46,7 @@ def test_a_signal_is_a_good_end(clip: Path, tmp_path: Path, number: int) -> None
         end = time.monotonic() + PATIENCE_S
         while not list(tmp_path.glob("out.partial.mkv")) and time.monotonic() < end:
             time.sleep(0.05)
-        time.sleep(2)
+        time.sleep(0.5)
         run.send_signal(number)
         _, words = run.communicate(timeout=PATIENCE_S)
     assert run.returncode == 0, words
@@ -91,7 +91,7 @@ def test_a_file_goes_out_at_its_own_pace(clip: Path, tmp_path: Path) -> None:
     assert run.returncode == 0, words
     assert report.num_out <= 3 * RATE
     assert any("256x192" in text for text in streams(tmp_path / "out.mkv"))  # twice upscaled
-    assert float(times(tmp_path / "out.mkv")[-1]) > 0.9
+    assert float(times(tmp_path / "out.mkv")[-1]) >= (RATE - 1) / RATE - 0.002  # of RATE pictures, the first at 0
 
 
 def test_nothing_is_left_behind(clip: Path, tmp_path: Path) -> None:
@@ -134,8 +134,9 @@ def test_a_consumer_that_stops_reading_holds_up_nothing(tmp_path: Path) -> None:
     noise = SILENT_CAMERA.replace("pattern=ball", "pattern=snow").replace("width=64,height=48", "width=320,height=240")
     try:
         with RtspServer(play={"/cam": noise}) as server:
-            port = listener.getsockname()[1]
-            with Live(server.url("/cam"), f"tcp://127.0.0.1:{port}", live=LiveOptions(max_latency_s=5, timeout_s=2)) as live:
+            # a few kilobytes on the way: the kernel would take megabytes
+            url = f"tcp://127.0.0.1:{listener.getsockname()[1]}?send_buffer_size=8192"
+            with Live(server.url("/cam"), url, live=LiveOptions(max_latency_s=5, timeout_s=2)) as live:
                 live.until(lambda snapshot: snapshot["dropped"].get("sink slow", 0) + snapshot["dropped"].get("sink lost", 0) > 5)
                 live.until(lambda snapshot: snapshot["reconnects"]["sink"] >= 1)
                 snapshot = live.telemetry.snapshot()
