@@ -14,6 +14,7 @@ from trainer.data.scene_pool import load_pool, make_pool
 from trainer.devices import find_device
 from trainer.export.export_stage import export_stage, file_stem, load_stage
 from trainer.export.onnx_luma_chroma import weights_of_onnx
+from trainer.metric.experiment import metric_named
 from trainer.stage_loop import train
 from trainer.stages import STAGES, Stage, stage_named
 
@@ -32,6 +33,7 @@ class ShipOptions:
     threads: int = 1
     device: str = "cpu"  # see trainer.devices
     extend: float = 1.0  # factor on the steps of every stage
+    metric: str = "shipped"  # what steers the stages that have a weight of it: see trainer.metric.experiment.metric_named
     seed_from: pathlib.Path | None = None  # exported models that a stage without a run starts from, where it holds one
     facts: tuple[tuple[str, Any], ...] = ()  # further entries of the descriptions, such as what they were trained on
 
@@ -51,7 +53,8 @@ def ship(names: Sequence[str], options: ShipOptions) -> None:
             print(f"{ESTIMATOR}: errors {fit(training, validation, estimator)}", flush=True)
         training = with_estimates(training, estimator)
         weights = None if (options.runs / stage.name / "last.ckpt").is_file() else _first_weights(stage, options)
-        train(stage, training, validation, options.runs / stage.name, seed_weights=weights, device=device)
+        score = metric_named(options.metric).to(device) if stage.pban_weight else None
+        train(stage, training, validation, options.runs / stage.name, seed_weights=weights, device=device, score=score)
         export(stage, options)
 
 

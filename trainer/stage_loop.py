@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import pathlib
+import random
 import signal
 import time
 from typing import Any
@@ -15,6 +16,7 @@ from torch.nn import functional
 from trainer.checkpoint import read_state, write_state
 from trainer.data.scene_crops import Batches, cut
 from trainer.data.scene_pool import Scene
+from trainer.losses.picture_loss import Score, picture_loss, rgb_of
 from trainer.losses.training_loss import charbonnier
 from trainer.nets.luma_chroma import LumaChroma, split
 from trainer.nets.quantised_luma_chroma import LumaChromaInt8
@@ -64,12 +66,15 @@ def fidelity(made: Tensor, target: Tensor, stage: Stage) -> Tensor:
 
 def train(
     stage: Stage, training: list[Scene], validation: list[Scene], run: pathlib.Path, *, seed_weights: dict[str, Tensor] | None = None,
-    device: torch.device = CPU,
+    device: torch.device = CPU, score: Score | None = None,
 ) -> nn.Module:  # fmt: skip
     """Train to `stage.steps`, from the checkpoint in `run` where there is one, and return the averaged network, on the CPU.
 
+    score: what a stage with a weight of Efficient-PBAN is steered by; on `device`. Raises TrainerError where it is missing.
     Ctrl-C and SIGTERM save, and raise KeyboardInterrupt.
     """
+    if stage.pban_weight and score is None:
+        raise TrainerError(f"{stage.name} is steered by a metric (weight {stage.pban_weight:g}): give one.")
     torch.manual_seed(stage.seed)
     net = build(stage).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     batches = Batches(training, scale=stage.scale, batch=stage.batch, crop=stage.crop, seed=stage.seed)
@@ -103,7 +108,11 @@ def train(
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(step, stage)
             x, y = (part.to(device) for part in batches.draw())
-            loss = fidelity(net(x), y, stage)
+            made = net(x)
+            loss = fidelity(made, y, stage)
+            if score is not None and stage.pban_weight:
+                views = random.Random(f"{stage.seed} {step}")
+                loss = loss + stage.pban_weight * picture_loss(score, made[: stage.num_seen], y[: stage.num_seen], stage.scale, views)
             optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -120,7 +129,7 @@ def train(
                     raise TrainerError(f"{stage.name}: the loss is {mean} at step {step}; {str(last)!r} holds a good one. Lower lr.")
                 loss_sum.zero_()
             if step % CHECK_EVERY == 0 or step == stage.steps:
-                print(f"{stage.name} step {step} " + told(check(average, validation, stage)), flush=True)
+                print(f"{stage.name} step {step} " + told(check(average, validation, stage, score)), flush=True)
                 save()
         if stopped:
             save()
@@ -133,24 +142,32 @@ def train(
 
 
 @torch.no_grad()
-def check(net: nn.Module, scenes: list[Scene], stage: Stage) -> dict[str, float]:
-    """Mean gain in dB of PSNR over bicubic luma and linear chroma, of clean ways and of the others, on the middle of scenes."""
+def check(net: nn.Module, scenes: list[Scene], stage: Stage, score: Score | None = None) -> dict[str, float]:
+    """Mean gain in dB of PSNR over bicubic luma and linear chroma, of clean ways and of the others, on the middle of scenes.
+
+    score: also its mean, of clean ways and of the others.
+    """
     found: dict[str, list[float]] = {"clean_y": [], "clean_c": [], "found_y": [], "found_c": []}
+    if score is not None:
+        found |= {"clean_score": [], "found_score": []}
     device = next(net.parameters()).device
     for scene in scenes[:NUM_CHECKED]:
         for way in range(len(scene.ly)):
             x, y = (torch.from_numpy(part)[None].to(device) for part in cut(scene, way, 0, stage.scale, 16, 16, 112))
-            luma, chroma = split(net(x).clamp(0, 1), stage.scale)
+            made = net(x).clamp(0, 1)
+            luma, chroma = split(made, stage.scale)
             target_luma, target_chroma = split(y, stage.scale)
             plain = functional.interpolate(x[:, :1], scale_factor=stage.scale, mode="bicubic").clamp(0, 1)
             kind = "clean" if way == 0 else "found"
             found[f"{kind}_y"].append(_psnr(luma, target_luma) - _psnr(plain, target_luma))
             found[f"{kind}_c"].append(_psnr(chroma, target_chroma) - _psnr(x[:, 1:3], target_chroma))
+            if score is not None and way < 3:
+                found[f"{kind}_score"].append(float(score(rgb_of(made, stage.scale).clamp(0, 1), rgb_of(y, stage.scale).clamp(0, 1))))
     return {name: float(np.mean(values)) for name, values in found.items()}
 
 
 def told(gains: dict[str, float]) -> str:
-    return "gain in dB: " + "  ".join(f"{name} {value:+.3f}" for name, value in gains.items())
+    return "gain: " + "  ".join(f"{name} {value:+.3f}" for name, value in gains.items())
 
 
 def _psnr(a: Tensor, b: Tensor) -> float:

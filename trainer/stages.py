@@ -29,6 +29,8 @@ class Stage:
     ema: float = 0.999
     eps: float = 1e-3  # of the Charbonnier loss, in units of the [0, 1] range
     chroma_weight: float = 2.0
+    pban_weight: float = 0.0  # of 1 - Efficient-PBAN, on `num_seen` crops of the batch
+    num_seen: int = 2
     quantised: bool = False  # with the arithmetic of the int8 file
     seed: int = 1
 

@@ -26,6 +26,15 @@ def pytest_pycollect_makemodule(module_path: pathlib.Path, parent: pytest.Collec
     return NotRun.from_parent(parent, path=module_path) if MISSING else None
 
 
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """Threads of torch wait by spinning: on a busy machine tiny networks take twenty times as long with several."""
+    if not MISSING:
+        import torch
+
+        torch.set_num_threads(1)
+
+
 def picture(height: int, width: int, seed: int) -> np.ndarray:
     """uint8 (height, width, 3): smooth shading, edges in several directions and some texture."""
     rng = np.random.default_rng(seed)

@@ -3,16 +3,14 @@
 import dataclasses
 import pathlib
 import signal
-from collections.abc import Iterator
 
-import numpy as np
 import onnx
 import pytest
 import torch
+from drawn_scenes import draw_scene
 
 from streamsr.models import load_spec
 from trainer import stage_loop
-from trainer.data.scene_pool import Scene
 from trainer.export.export_stage import export_stage, load_stage
 from trainer.export.onnx_luma_chroma import weights_of_onnx
 from trainer.nets.luma_chroma import LumaChroma, split
@@ -22,25 +20,6 @@ from trainer.stages import STAGES, Stage, stage_named
 from trainer.trainer_error import TrainerError
 
 STAGE = Stage("tiny_x2", "tiny", 2, "natural", steps=12, channels=16, layers=2, batch=2, crop=16, warmup=2)
-
-
-def draw_scene(seed: int) -> Scene:
-    rng = np.random.default_rng(seed)
-    wave = np.sign(np.sin(0.4 * np.arange(320) + seed))[:, None] * np.sign(np.cos(0.3 * np.arange(320)))
-    high = np.clip(128 + 60 * wave + rng.normal(0, 3, (2, 320, 320)), 0, 255).astype(np.uint8)
-    low = high.reshape(2, 160, 2, 160, 2).mean((2, 4)).astype(np.uint8)
-    hc = np.broadcast_to(128 + 20 * wave[::2, ::2], (2, 2, 160, 160)).astype(np.uint8)
-    lc = hc.reshape(2, 2, 80, 2, 80, 2).mean((3, 5)).astype(np.uint8)
-    return Scene(high, hc, low[None], lc[None], np.array([[0.2, 0.1]], np.float32), (0.5, 0.0))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads of torch wait by spinning: on a busy machine tiny networks take twenty times as long with several."""
-    number = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(number)
 
 
 SCENES = [draw_scene(seed) for seed in range(2)]
