@@ -1,4 +1,4 @@
-"""`python -m trainer`: sr (train), ablate, eval, export; distort, metric."""
+"""`python -m trainer`: ship; sr (train), ablate, eval, export; distort, metric, attack, score."""
 
 import dataclasses
 import json
@@ -208,6 +208,7 @@ class Ship:
     threads: int = 1  # torch threads
     device: str = "cpu"  # or cuda, cuda:1, auto
     extend: float = 1.0  # factor on the steps of every stage
+    metric: str = "shipped"  # what steers natural stages: or a run folder of `metric`, metric.pt or efficient_pban.onnx
     seed_from: pathlib.Path | None = pathlib.Path("streamsr/weights")  # exported models that a stage without a run starts from
     trained_on: str = "photographs of the trainer's user"  # data sets and licences, for the descriptions
     hardware: str = "CPU"
@@ -217,8 +218,9 @@ class Ship:
 
         facts = (("trained_on", self.trained_on), ("hardware", self.hardware))
         options = ShipOptions(
-            self.data, self.runs, self.scenes, self.out, self.rounds, self.threads, self.device, self.extend, self.seed_from, facts
-        )
+            self.data, self.runs, self.scenes, self.out, self.rounds, self.threads, self.device, self.extend,
+            self.metric, self.seed_from, facts,
+        )  # fmt: skip
         self.out.mkdir(parents=True, exist_ok=True)
         ship(self.stages, options)
 
@@ -259,9 +261,10 @@ class MetricCommand:
     lr: float = 1e-3
     reach: float = 0.4  # of the networks' correction of a distance, as a logarithm
     jurors: int = 4  # networks whose opinions are averaged, each pretrained from a seed of its own
-    encoder: str = "efficientnet_lite0"  # or resnet34
+    encoder: str | None = None  # efficientnet_lite0 (default), antialiased_lite0 or resnet34; with --init-from: put the networks behind it
     encoder_weights: str = "pretrained"  # or random, or a weight file
     device: str = "cpu"  # of the pretraining: cuda, cuda:1, auto
+    worse: tuple[pathlib.Path, ...] = ()  # with --init-from: run folders of `attack`, whose pairs are learned from in every fold
     folds: int | None = None  # by default every content is left out once
     threads: int | None = None  # torch threads; default torch's own
     ship: pathlib.Path | None = None  # folder for the ONNX file and its description
@@ -279,11 +282,14 @@ class MetricCommand:
             torch.set_num_threads(self.threads)
         images = self.images or self.opinions.parent / "images"
         if self.init_from is not None:
-            report = refine(self.init_from, self.opinions, images, self.out, self.cache, folds=self.folds)
+            report = refine(
+                self.init_from, self.opinions, images, self.out, self.cache, folds=self.folds, worse=self.worse,
+                encoder=self.encoder,  # type: ignore[arg-type]
+            )  # fmt: skip
             return self._finish(report)
         weights = self.encoder_weights if self.encoder_weights in ("pretrained", "random") else pathlib.Path(self.encoder_weights)
         options = StudyOptions(
-            self.out, self.cache, self.encoder, weights, self.reach, self.jurors,  # type: ignore[arg-type]
+            self.out, self.cache, self.encoder or "efficientnet_lite0", weights, self.reach, self.jurors,  # type: ignore[arg-type]
             self.photos, str(find_device(self.device)), self.folds,
         )  # fmt: skip
         recipe = PretrainRecipe(steps=self.steps, window=self.window, lr=self.lr)
@@ -297,6 +303,34 @@ class MetricCommand:
         print(table_of(report))
         if self.ship is not None:
             ship(load_metric(self.out), self.ship, {"trained_on": self.trained_on, "license": "Apache-2.0", "report": report})
+
+
+@dataclasses.dataclass(frozen=True)
+class Attack:
+    """Train a small network against a metric, to see whether it can be gamed, and keep the results as worse than what it began with."""
+
+    out: pathlib.Path  # run folder: pairs.csv and images, for `metric --worse`, and report.json
+    metric: str = "shipped"  # or a run folder, metric.pt or efficient_pban.onnx
+    scenes: pathlib.Path = pathlib.Path(".cache/trainer/scenes/x2")  # prepared by `ship`
+    seed_from: pathlib.Path = pathlib.Path("streamsr/weights/lite_x2.onnx")
+    steps: int = 600
+    weight: float = 0.15  # of 1 - score beside the fidelity loss
+    seed: int = 7
+    threads: int = 1  # torch threads
+
+    def run(self) -> None:
+        import torch
+
+        from trainer.data.scene_pool import load_pool
+        from trainer.export.onnx_luma_chroma import weights_of_onnx
+        from trainer.metric.attack import AttackOptions, attack
+        from trainer.metric.experiment import metric_named
+
+        torch.set_num_threads(self.threads)
+        options = AttackOptions(steps=self.steps, weight=self.weight, seed=self.seed)
+        before, after = attack(metric_named(self.metric), weights_of_onnx(self.seed_from), *load_pool(self.scenes), self.out, options)
+        for label, means in (("before", before), ("after", after)):
+            print(f"{label:6s} " + "  ".join(f"{name} {value:.4f}" for name, value in dataclasses.asdict(means).items()))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -325,12 +359,13 @@ Command = (
     | Annotated[Ship, tyro.conf.subcommand("ship")]
     | Annotated[Distort, tyro.conf.subcommand("distort")]
     | Annotated[MetricCommand, tyro.conf.subcommand("metric")]
+    | Annotated[Attack, tyro.conf.subcommand("attack")]
     | Annotated[Score, tyro.conf.subcommand("score")]
 )
 
 
 def main() -> None:
-    command: Sr | Ablate | Eval | Export | Distort | MetricCommand | Score = tyro.cli(  # type: ignore[assignment]
+    command: Sr | Ablate | Eval | Export | Ship | Distort | MetricCommand | Attack | Score = tyro.cli(  # type: ignore[assignment]
         Command, prog="python -m trainer", description=__doc__  # type: ignore[arg-type]
     )
     try:

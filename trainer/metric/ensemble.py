@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from trainer.metric.encoder import ENCODERS, EncoderName
 from trainer.metric.feature_cache import stages_at_both_scales, terms_of
 from trainer.metric.learned_metric import Metric
 
@@ -34,6 +35,11 @@ class MetricEnsemble(nn.Module):
         juror = self.jurors[0]
         assert isinstance(juror, Metric)
         return juror
+
+    @property
+    def encoder_name(self) -> EncoderName:
+        """What its encoder is called in `ENCODERS`."""
+        return next(name for name, kind in ENCODERS.items() if type(self.first.network.encoder) is kind)
 
     def energy(self, sr_NCHW: Tensor, hr_NCHW: Tensor) -> Tensor:
         """-log(score), the geometric mean of the jurors': (N,), 0 or more."""

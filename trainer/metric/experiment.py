@@ -25,7 +25,7 @@ from trainer.metric.learned_metric import Metric
 from trainer.metric.opinions import Opinions, read_opinions
 from trainer.metric.pban_network import EfficientPban
 from trainer.metric.pretrain import PretrainRecipe, pretrain
-from trainer.metric.shipped_metric import open_shipped
+from trainer.metric.shipped_metric import open_shipped, shipped_file
 from trainer.trainer_error import TrainerError
 
 NUM_VARIANCE_PHOTOS = 60
@@ -139,6 +139,11 @@ def study(folder: pathlib.Path, table: pathlib.Path, images: pathlib.Path, recip
     state = {"jury": jury.state_dict(), "encoder": options.encoder, "reach": options.reach, "jurors": len(jurors)}
     write_state(options.out / "metric.pt", state)
     return report
+
+
+def metric_named(name: str) -> MetricEnsemble:
+    """"shipped", or a path of `load_metric`. Raises TrainerError."""
+    return load_metric(shipped_file() if name == "shipped" else pathlib.Path(name))
 
 
 def load_metric(run: pathlib.Path) -> MetricEnsemble:

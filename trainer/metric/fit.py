@@ -13,7 +13,7 @@ Note [Middle]
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -47,11 +47,12 @@ class Juror:
     goes_on: bool = False
     judges: dict[tuple[Pull, tuple[str, ...]], "Judge"] = field(default_factory=dict)
 
-    def judge(self, opinions: Opinions, contents: Sequence[str], pull: Pull) -> "Judge":
-        """Fitted to the opinions on these contents, always of one table."""
+    def judge(self, opinions: Opinions, contents: Sequence[str], pull: Pull, worse: Sequence[Choice] = ()) -> "Judge":
+        """Fitted to the opinions on these contents, always of one table, and to `worse`, which no fold leaves out."""
         key = pull, tuple(contents)
         if key not in self.judges:
-            self.judges[key] = fit(self, opinions.of(contents), pull)
+            mine = opinions.of(contents)
+            self.judges[key] = fit(self, replace(mine, choices=[*mine.choices, *worse]), pull)
         return self.judges[key]
 
     def energies(self) -> Tensor:
@@ -161,13 +162,13 @@ def fit(juror: Juror, opinions: Opinions, pull: Pull, *, steps: int = 60) -> Jud
 class Fits:
     """What a jury says after fits to parts of the opinions."""
 
-    def __init__(self, jurors: Sequence[Juror], opinions: Opinions) -> None:
-        self.jurors, self.opinions = jurors, opinions
+    def __init__(self, jurors: Sequence[Juror], opinions: Opinions, worse: Sequence[Choice] = ()) -> None:
+        self.jurors, self.opinions, self.worse = jurors, opinions, worse
         self.row = jurors[0].seen.row
 
     def energy(self, contents: Sequence[str], pull: Pull) -> tuple[Tensor, float]:
         """(-log(score) of every picture (P,), sharpness) after fits to these contents: the geometric means over the jurors."""
-        judges = [juror.judge(self.opinions, contents, pull) for juror in self.jurors]
+        judges = [juror.judge(self.opinions, contents, pull, self.worse) for juror in self.jurors]
         logs = [judge.energies(juror).clamp_min(1e-12).log() for judge, juror in zip(judges, self.jurors, strict=True)]
         return torch.stack(logs).mean(0).exp(), float(np.exp(np.mean([np.log(judge.sharpness) for judge in judges])))
 

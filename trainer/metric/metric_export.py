@@ -21,6 +21,7 @@ from trainer.metric.ensemble import MetricEnsemble
 from trainer.metric.pban_network import MIN_SIDE
 from trainer.trainer_error import TrainerError
 
+VERSION = 2  # raise it when the same pictures get other scores
 OPSET = 17  # GridSample came with 16
 MAX_MB = 30
 TOLERANCE = 2e-3  # of the range (0, 1]: what half-precision weights may change
@@ -91,7 +92,7 @@ def score_error(metric: MetricEnsemble, model: bytes) -> float:
 def ship(metric: MetricEnsemble, out: pathlib.Path, card: dict[str, Any]) -> dict[str, Any]:
     """Write efficient_pban.onnx and .json into `out`; card: what is known of the training. Raises TrainerError when the file is wrong."""
     model = onnx_of_metric(metric)
-    props = {"name": "efficient_pban", "license": str(card.get("license", ""))}
+    props = {"name": "efficient_pban", "license": str(card.get("license", "")), "encoder": metric.encoder_name}
     helper.set_model_props(model, props)
     data = model.SerializeToString()
     if len(data) > MAX_MB * 10**6:
@@ -102,7 +103,8 @@ def ship(metric: MetricEnsemble, out: pathlib.Path, card: dict[str, Any]) -> dic
         raise TrainerError(f"The exported metric differs from torch by {error:.1e}, more than {TOLERANCE}.")
     out.mkdir(parents=True, exist_ok=True)
     description = {
-        "name": "efficient_pban", "file": "efficient_pban.onnx", "sha256": hashlib.sha256(data).hexdigest(), "min_side": MIN_SIDE,
+        "name": "efficient_pban", "version": VERSION,
+        "file": "efficient_pban.onnx", "sha256": hashlib.sha256(data).hexdigest(), "min_side": MIN_SIDE,
         "range": "(0, 1], 1 for equal pictures", "direction": "higher is better", "inputs": "sr, hr: RGB (n, 3, h, w) in [0, 1]",
         "onnx_max_abs_error": round(error, 6),
     } | card  # fmt: skip

@@ -22,7 +22,7 @@ from trainer.metric.metric_export import TOLERANCE, score_error
 from trainer.metric.pban_network import EfficientPban
 from trainer.trainer_error import TrainerError
 
-ENCODER: EncoderName = "efficientnet_lite0"
+OLD_ENCODER: EncoderName = "efficientnet_lite0"  # of files that do not name theirs
 _JUROR = re.compile(r"jurors\.(\d+)\.network\.judge\.bias")
 # where a folded tensor is read: the name in a stream, and how to unfold it; the number behind counts the streams of all jurors
 _FOLDED: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
@@ -57,8 +57,9 @@ def _rebuilt(model: onnx.ModelProto) -> MetricEnsemble:
     values = {tensor.name.removesuffix(".half"): numpy_helper.to_array(tensor).astype(np.float32) for tensor in model.graph.initializer}
     num_jurors = 1 + max(int(found[1]) for found in map(_JUROR.fullmatch, values) if found)
     nodes = {node.name: [values[name] for name in node.input if name in values] for node in model.graph.node}
-    networks = [EfficientPban(encoder=ENCODER, encoder_weights="random") for _ in range(num_jurors)]
-    networks[0].encoder = open_encoder(ENCODER)  # a jury has one
+    encoder = next((entry.value for entry in model.metadata_props if entry.key == "encoder"), OLD_ENCODER)
+    networks = [EfficientPban(encoder=encoder, encoder_weights="random") for _ in range(num_jurors)]  # type: ignore[arg-type]
+    networks[0].encoder = open_encoder(encoder)  # type: ignore[arg-type]  # a jury has one
     # the denominators of `structure_terms`, in the order of the stages
     units = [node for node in model.graph.node if node.op_type == "Div" and node.input[1] in values and values[node.input[1]].ndim == 4]
     variances = [torch.from_numpy(values[node.input[1]].ravel()) for node in units[: len(networks[0].encoder.channels)]]

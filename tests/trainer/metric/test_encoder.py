@@ -9,7 +9,7 @@ from trainer.metric.encoder import EncoderName, open_encoder
 from trainer.trainer_error import TrainerError
 
 
-@pytest.mark.parametrize("name", ["efficientnet_lite0", "resnet34"])
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "antialiased_lite0", "resnet34"])
 def test_stages_have_the_stated_channels_and_strides(name: EncoderName) -> None:
     encoder = open_encoder(name, "random").eval()
     features = encoder(torch.rand(1, 3, 128, 96))
@@ -29,6 +29,22 @@ def test_lite0_is_the_whole_network_up_to_block_10() -> None:
             x = block(x)
         got = open_encoder("efficientnet_lite0").eval()(codes / 255)[-1]
     assert torch.allclose(got, x, atol=1e-4)
+
+
+def test_the_sign_of_a_carrier_of_two_pixels_cancels_in_the_antialiased_stem() -> None:
+    """A network that games a metric draws such carriers: behind a stem that reads every second pixel they pass for features."""
+    torch.manual_seed(0)
+    picture = torch.nn.functional.interpolate(torch.rand(1, 3, 12, 12), (96, 96), mode="bicubic").clamp(0.2, 0.8)
+    carrier = 0.05 * (-1.0) ** torch.arange(96)
+
+    def moved(name: EncoderName) -> float:
+        """How far the sign moves the first stage behind the stem, as a share of its spread."""
+        encoder = open_encoder(name).eval()
+        with torch.no_grad():
+            plus, minus = (encoder(picture + sign * carrier)[encoder.channels.index(16)] for sign in (1, -1))
+        return float((plus - minus).std() / plus.std())
+
+    assert moved("antialiased_lite0") < 0.2 * moved("efficientnet_lite0")
 
 
 def test_training_leaves_the_stored_statistics_alone() -> None:
@@ -79,5 +95,5 @@ def test_a_missing_or_wrong_weight_file_is_named(tmp_path: pathlib.Path) -> None
 
 
 def test_an_unknown_encoder_is_named() -> None:
-    with pytest.raises(TrainerError, match=r"'vgg'.*efficientnet_lite0, resnet34"):
+    with pytest.raises(TrainerError, match=r"'vgg'.*efficientnet_lite0, antialiased_lite0, resnet34"):
         open_encoder("vgg")  # type: ignore[arg-type]

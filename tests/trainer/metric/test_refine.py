@@ -21,17 +21,17 @@ from trainer.trainer_error import TrainerError
 
 pytest.importorskip("onnxruntime")
 METHODS = ("blur1", "blur2", "sharp1", "sharp2")
-TASTE = {"blur1": 2.0, "blur2": 0.5, "sharp1": -0.5, "sharp2": -2.0}  # somebody who likes it soft: the metric, as it ships, does not
+TASTE = {"sharp1": 2.0, "blur1": 0.5, "sharp2": -0.5, "blur2": -2.0}  # likes it a little crisp: the metric, as it ships, likes it soft
 SIDE = 96
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """Four contents of shapes and textures in four ways, and votes.csv: what thirty people of that taste say of each pair."""
+    """Six contents of shapes and textures in four ways, and votes.csv: what thirty people of that taste say of each pair."""
     folder = tmp_path_factory.mktemp("votes")
     rng = np.random.default_rng(5)
     rows = []
-    for number in range(4):
+    for number in range(6):
         y, x = np.mgrid[:SIDE, :SIDE] / SIDE
         waves = sum(np.sin(rng.uniform(5, 60) * (x * np.cos(a) + y * np.sin(a)) + a) for a in rng.uniform(0, 6, 6))
         shapes = (np.hypot(x - rng.random(), y - rng.random()) < 0.3) * 60.0
@@ -63,15 +63,15 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def report(folder: pathlib.Path) -> dict:  # type: ignore[type-arg]
-    return refine("shipped", folder / "votes.csv", folder, folder / "mine", folder / "cache", folds=2, candidates=(0.003,))
+    return refine("shipped", folder / "votes.csv", folder, folder / "mine", folder / "cache", folds=3, candidates=(0.0003,))
 
 
 @pytest.mark.slow
 def test_a_refined_metric_agrees_more_on_contents_that_it_has_not_seen(report: dict) -> None:  # type: ignore[type-arg]
     before, after = (report["measures"][name]["without_original"]["percent"] for name in (BEFORE, AFTER))
     print(f"majorities on left-out contents: {before:.0f} % before, {after:.0f} % after")
-    assert after >= before + 10
-    assert after > 85
+    assert after >= before + 5
+    assert after > 70
 
 
 @pytest.mark.slow
