@@ -98,12 +98,6 @@ def declare_side_data(context: av.VideoCodecContext, data: Mapping[Kind, bytes])
         codec.avcodec_parameters_free(ctypes.byref(parameters))
 
 
-def kind_name(kind: int) -> str:
-    """FFmpeg's words for a kind."""
-    words = library().av_frame_side_data_name(kind)
-    return words.decode() if words else f"side data {kind}"
-
-
 @cache
 def _num_kinds() -> int:
     kind = 0

@@ -60,7 +60,6 @@ class Video:
     condition: Condition | None  # as a run of the whole video is told
     bit_rate_bps: float | None  # of the video
     pixel_aspect: Fraction
-    is_interlaced: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +121,7 @@ class Studio:
                 self._videos[key] = Video(
                     origin_of(source), source.rate, source.expected_frames, tags.width, tags.height, source.whole_size, settled,
                     form_of(source), find_condition(source),
-                    float(rate) if rate else None, source.stream.sample_aspect_ratio or Fraction(1), source.interlaced,
+                    float(rate) if rate else None, source.stream.sample_aspect_ratio or Fraction(1),
                 )  # fmt: skip
         return self._videos[key]
 
