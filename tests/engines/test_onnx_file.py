@@ -94,7 +94,7 @@ def test_attributes_of_each_kind_are_read() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"not a model", b"\x08\x08", bytes(range(256)) * 4])
 def test_what_is_no_model_is_an_engine_error(data: bytes) -> None:
-    with pytest.raises(EngineError, match="no ONNX model"):
+    with pytest.raises(EngineError, match="not an ONNX model"):
         read_onnx(data)
 
 

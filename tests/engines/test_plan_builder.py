@@ -143,7 +143,7 @@ def test_flavour_for_another_gpu_names_what_to_install(monkeypatch: pytest.Monke
 
 
 def test_wishes_that_cannot_be_are_usage_errors() -> None:
-    with pytest.raises(UsageError, match="no 'int8' here"):
+    with pytest.raises(UsageError, match="cannot run 'int8' here"):
         Wish((1, 10, 10), "int8")
     with pytest.raises(UsageError, match="cannot be"):
         Wish((0, 10, 10))

@@ -293,5 +293,5 @@ def test_precision_follows_the_depth() -> None:
     assert choose_precision("auto", 8)[0] == choose_precision("auto", 10)[0] == "f16"
     assert choose_precision("auto", 12)[0] == "f32"
     assert choose_precision("f32", 8)[0] == "f32"
-    with pytest.raises(EngineError, match=r"no int8 here\. Precisions that work: f16, f32"):
+    with pytest.raises(EngineError, match=r"cannot run int8 here\. Precisions that work: f16, f32"):
         choose_precision("int8", 8)

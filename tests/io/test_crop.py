@@ -198,7 +198,7 @@ def test_a_pipe_is_left_whole_and_says_so(tmp_path: Path) -> None:
     clip = film(tmp_path / "in.mkv", "192x80", pad="192:144:0:32")
     command = [*STREAMSR, "run", "-", str(tmp_path / "out.mkv"), "--crop", "auto", "--model", "resize"]
     done = subprocess.run(command, input=clip.read_bytes(), capture_output=True, check=True)
-    assert b"black bars were not looked for" in done.stderr
+    assert b"no black bars were searched for" in done.stderr
     assert "384x288" in describe(tmp_path / "out.mkv")
 
 
