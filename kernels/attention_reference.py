@@ -19,7 +19,7 @@ def _attend(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 def local_axial_attention(query_NDHW: np.ndarray, key_NDHW: np.ndarray, value_NCHW: np.ndarray, *, radius: int) -> np.ndarray:
-    """softmax(query . key) value over the positions within `radius`, along rows and along columns, averaged; zeros lie outside."""
+    """softmax(query . key) value over the positions within `radius`, along rows and along columns, averaged; zeros outside."""
     query, key, value = (x.astype(np.float64) for x in (query_NDHW, key_NDHW, value_NCHW))
     sides = []
     for axis in (3, 2):

@@ -25,7 +25,7 @@ WIDE = 160  # channels above which blocks have two warps, not four, and half of 
 def axial_attention(q_NCHW: Any, k_NCHW: Any, v_NCHW: Any, *, out: Any = None, stream: Any = None) -> Any:
     """softmax(q . k / sqrt(C)) v along rows and along columns, averaged.
 
-    q, k, v: (N, C, H, W) float16 in CUDA memory; C to 256, H and W to 4096. The elements of a row lie side by side; any other
+    q, k, v: (N, C, H, W) float16 in CUDA memory; C to 256, H and W to 4096. The elements of a row are contiguous; any other
         strides, so parts of a tensor split along N or C and padded rows do as well.
     out: the same shape, float16; written whole. Default: a new CuPy array.
     float32 sums and a running maximum: within 1e-3 of the largest value of a float64 reference.
@@ -49,7 +49,7 @@ def axial_attention(q_NCHW: Any, k_NCHW: Any, v_NCHW: Any, *, out: Any = None, s
 
 
 def check_map(view: View, dtypes: tuple[Any, ...] = (np.float16,)) -> View:
-    """(N, C, H, W) whose rows lie in one piece. Raises ValueError, TypeError."""
+    """(N, C, H, W) whose rows are contiguous. Raises ValueError, TypeError."""
     if view.dtype not in dtypes:
         raise TypeError(f"{view.name} is {view.dtype}; it has to be {' or '.join(np.dtype(dtype).name for dtype in dtypes)}.")
     if len(view.shape) != 4:

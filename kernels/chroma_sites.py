@@ -1,4 +1,4 @@
-"""Where the first chroma sample of 4:2:0 lies, in luma samples from the first of these: (across, down). ITU-T H.273, figure 1."""
+"""Position of the first chroma sample of 4:2:0, in luma samples from the first of these: (across, down). ITU-T H.273, figure 1."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 Note [Agreement with swscale]
     A picture that is resampled on the GPU shall look like one from the CPU, whose carrier swscale makes (streamsr/resample.py).
     With 8 bits any Lanczos comes within a code; with 16 only the same integers do. So the step between positions is rounded to
-    1/65536 sample, outer taps are left out while they sum to no more than 0.002, what lies outside the picture counts for its
+    1/65536 sample, outer taps are left out while they sum to no more than 0.002, samples outside the picture count as its
     edge, and weights are integers that sum to 2^14 across and 2^12 down, the rest of each rounding going to the next tap. That is
     swscale with `bitexact`; the tests compare with PyAV's.
 """
@@ -46,7 +46,7 @@ def make_taps(
 ) -> Taps:  # fmt: skip
     """The first `length` results of bringing `source` samples, and `added` more that are like the last one, to `target`.
 
-    site: where a sample lies in its cell, before and after: 0.5 in its middle; "left" chroma of 4:2:0 is at 0.25 (`chroma_site`).
+    site: sample position in its cell, before and after: 0.5 in its middle; "left" chroma of 4:2:0 is at 0.25 (`chroma_site`).
     """
     site_in, site_out = (round(256 * part) for part in site)
     available, source = source, source + added

@@ -22,7 +22,7 @@ class Kernel:
 
     @property
     def options(self) -> tuple[str, ...]:
-        """What NVRTC is told."""
+        """NVRTC's options."""
         return OPTIONS + tuple(f"-D{name}={value}" for name, value in self.macros)
 
 

@@ -1,4 +1,4 @@
-"""Device: a CUDA device and the stream that one call launches on. The only file that meets CuPy, and only when a kernel runs."""
+"""Device: a CUDA device and the stream that one call launches on. The only file that uses CuPy, and only when a kernel runs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _tables_lock = threading.Lock()
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Constant arrays on a device, for as long as someone has this."""
+    """Constant arrays on a device, for as long as this object is referenced."""
 
     arrays: tuple[Any, ...]
 
@@ -38,7 +38,7 @@ Tables = dict[Hashable, Table]
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a kernel is told of an array: where it starts, and how far apart its elements are. strides: in bytes."""
+    """What a kernel receives about an array: where it starts, and how far apart its elements are. strides: in bytes."""
 
     name: str
     pointer: int
@@ -61,7 +61,7 @@ Argument = View | np.generic
 
 
 class Device:
-    """A context manager: the first array that it views decides which device it is.
+    """A context manager; the first array that it views selects the device.
 
     stream: what the work is queued on: a raw `cudaStream_t` as an int, an object with `ptr` (CuPy) or `cuda_stream` (torch),
         or None for CuPy's current stream.

@@ -28,9 +28,9 @@ def local_axial_attention(query_NDHW: Any, key_NDHW: Any, value_NCHW: Any, *, ra
     """For each position, softmax(query . key) value over those within `radius` along its row and along its column, averaged.
 
     query, key (N, D, H, W) and value (N, C, H, W): the function's three inputs, all float16 or all float32, in CUDA memory; the
-        elements of a row lie side by side, other strides are free. radius: the function's attribute, 0 or more.
+        elements of a row are contiguous, other strides are free. radius: the function's attribute, 0 or more.
     out: the function's output, (N, C, H, W) of the same type; written whole. Default: a new CuPy array.
-    Outside the picture lie zeros, which take part. Nothing is divided by sqrt(D): that is part of the network's weights.
+    Values outside the picture are zeros and are included. Nothing is divided by sqrt(D): that is part of the network's weights.
     float32 sums; float16 within 1e-3 of the largest value of a float64 reference.
     Returns `out`. Raises ValueError for shapes, strides and radius, TypeError for types, RuntimeError without CuPy or a GPU.
     """

@@ -26,7 +26,7 @@ Line = tuple[int, int, int, int, Filter, tuple[float, float], int]  # what make_
 def chroma_site(location: str, log2_chroma: tuple[int, int]) -> tuple[float, float]:
     """(x, y) of a chroma sample in its own cell, (0.5, 0.5) in the middle: ("left", (1, 1)) -> (0.25, 0.5).
 
-    location: as FFmpeg names it; "unspecified" counts as left, as H.264 and H.265 say. log2_chroma: (1, 1) for 4:2:0.
+    location: as FFmpeg names it; "unspecified" counts as left, as H.264 and H.265 specify. log2_chroma: (1, 1) for 4:2:0.
     """
     if location not in FIRST_CHROMA_SAMPLE and location != "unspecified":
         raise ValueError(f"Unknown chroma location {location!r}. Locations: unspecified, {', '.join(FIRST_CHROMA_SAMPLE)}.")
@@ -53,7 +53,7 @@ def resample(
     samples: codes (h, w) in CUDA memory, uint8, or uint16 for more than 8 bits; rows may be padded.
     out: (H, W), same type, other memory; rows may be padded. Written whole.
     bits: 8, 9, 10, 12, 14 or 16.
-    site: where samples lie in their cells (`chroma_site`); out_site: in those of `out`, by default the same.
+    site: sample positions in their cells (`chroma_site`); out_site: in those of `out`, by default the same.
     extent: (width, height) that all of `samples` becomes, of which `out` is the upper left part; by default the size of `out`.
         Chroma of an odd size needs it: 81 samples of a picture 161 wide become 162 of one 322 wide, of which 161 count.
     added: columns and rows like the last ones that count as part of `samples`, for a ratio of whole numbers.

@@ -3,7 +3,7 @@
     subprocess.Popen(child_command("streamsr.live.relay", "3"))
 
 Isolated mode (-I) leaves out the current folder, PYTHONPATH and the user's packages. This file runs by its path, and adds the
-folder that streamsr itself lies in, and those of installed packages that this process knows.
+folder that contains streamsr, and those of installed packages that this process knows.
 """
 
 from __future__ import annotations

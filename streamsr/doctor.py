@@ -35,7 +35,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Look at everything; imports and asks each engine that is installed."""
+    """Check everything; imports and queries each installed engine."""
     return [*_machine(), *_engines(), *_models(), *_codecs(), *_extras()]
 
 

@@ -1,4 +1,4 @@
-"""Everything that streamsr raises for the world's faults. A caller's mistake is a ValueError or TypeError.
+"""Everything that streamsr raises for external errors. A caller's mistake is a ValueError or TypeError.
 
 StreamsrError            exit code 1
 ├── UsageError           2   options that cannot be (also a ValueError)
@@ -11,7 +11,7 @@ StreamsrError            exit code 1
 
 
 class StreamsrError(Exception):
-    """A fault with a message for the user, a hint on the way out, and the exit code of the command line."""
+    """An error with a message for the user, a hint on the way out, and the exit code of the command line."""
 
     exit_code = 1
 

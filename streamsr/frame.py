@@ -101,7 +101,7 @@ def sample_format(video: av.VideoFrame) -> str:
 
 
 def fetch(video: av.VideoFrame) -> av.VideoFrame:
-    """The frame in host memory, with everything it says; itself where it is."""
+    """The frame in host memory with all its metadata; the frame itself if it is there already."""
     return reformat(video, sample_format(video)) if is_on_device(video) else video
 
 

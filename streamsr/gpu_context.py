@@ -2,7 +2,7 @@
 
 Note [One context]: FFmpeg takes the primary context with the flag CU_CTX_SCHED_BLOCK alone, and refuses one that is active with any
 other flags ("Primary context already active with incompatible flags", libavutil/hwcontext_cuda.c). Whoever comes first settles the
-flags, so `claim_context` sets FFmpeg's before anything else opens the context. Where another library was faster, FFmpeg is given the
+flags, so `claim_context` sets FFmpeg's before anything else opens the context. Where another library was faster, FFmpeg gets the
 context that is current in the calling thread instead: the same one, by a way on which it compares no flags.
 """
 
@@ -32,7 +32,7 @@ def load_driver() -> Any:
 def claim_context(index: int) -> bool:
     """Give the primary context of GPU `index` FFmpeg's flags, unless it is active already; call it before the GPU is used.
 
-    Returns whether FFmpeg can take the primary context. True without a driver: FFmpeg then says what is missing.
+    Returns whether FFmpeg can take the primary context. True without a driver: FFmpeg then reports what is missing.
     """
     driver = load_driver()
     device = ctypes.c_int()

@@ -1,7 +1,7 @@
-"""Libav: the public C functions of FFmpeg that PyAV does not pass on, in the libraries that PyAV has loaded.
+"""Libav: the public C functions of FFmpeg that PyAV does not expose, in the libraries that PyAV has loaded.
 
 Note [Pointers]: where PyAV keeps its AVFrame, AVStream and AVCodecContext is written in the .pxd files that it ships: the first
-field, behind Python's object header and Cython's table of methods. `library` checks that once, against what PyAV itself says of a
+field, behind Python's object header and Cython's table of methods. `library` checks that once, against what PyAV itself reports for a
 frame. The only fields that are read or written by their place are the first ones of AVFrame, AVCodecParameters and AVStream, which
 FFmpeg changes with its major version alone.
 """

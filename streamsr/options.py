@@ -34,7 +34,7 @@ FOREVER = math.inf
 
 @dataclass(frozen=True, slots=True)
 class UpscaleOptions:
-    """What makes a frame larger. Raises UsageError for values that cannot be."""
+    """How to enlarge a frame. Raises UsageError for values that cannot be."""
 
     model: str = "lite"  # a shipped model's name, the path of an ONNX file, or "resize" for the Lanczos baseline
     scale: float = 2  # of width and height

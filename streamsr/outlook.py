@@ -37,7 +37,7 @@ _MEMORY = 0.5  # share of the newest run in what is kept
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What is expected of a run. Numbers that nothing tells are None."""
+    """What is expected of a run. Unknown numbers are None."""
 
     words: str  # what it will do
     seconds: float | None
@@ -49,7 +49,7 @@ class Outlook:
     speed_key: str
 
     def line(self) -> str:
-        """All of it for people to read."""
+        """All of it as text."""
         return "; ".join(part for part in (self.words, self.expected()) if part)
 
     def expected(self) -> str:
@@ -95,7 +95,7 @@ def look_ahead(
 
 
 def describe_crop(source: Source) -> str:
-    """What is cut off, in words that a size follows."""
+    """What is cut off, as text that a size follows."""
     crop, (width, height) = source.options.crop, source.whole_size
     if crop is None or crop == "auto":
         return ""

@@ -41,7 +41,7 @@ DONE = 3  # upscaled frames that wait for the encoder, where a thread of its own
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is, handed to `on_progress` after every frame."""
+    """The progress of a run, passed to `on_progress` after every frame."""
 
     num_frames: int
     expected_frames: int | None
@@ -98,7 +98,7 @@ def upscale_source(
     """Upscale a whole video in one piece: `report` names the output and is filled in.
 
     started: time.perf_counter() at the start of the run. stop: when set, it ends early and raises Interrupted.
-    Raises SourceError, EngineError, SinkError, AccountError (nothing is lost in silence), Interrupted.
+    Raises SourceError, EngineError, SinkError, AccountError (nothing is lost silently), Interrupted.
     """
     result: Sink | None = None
     try:
@@ -146,7 +146,7 @@ def upscale_source(
 
 
 def rehearse(url: str, source: Source, size: tuple[int, int], pix_fmt: str, options: SinkOptions) -> None:
-    """Find out before any work what the encoder, the container or a track of the source would be refused for at the end.
+    """Check before any work for problems of encoder, container or source tracks that would otherwise appear at the end.
 
     size, pix_fmt: (width, height) in pixels and format of the upscaled frames. Raises SinkError.
     """
@@ -163,7 +163,7 @@ def rehearse(url: str, source: Source, size: tuple[int, int], pix_fmt: str, opti
 
 
 def open_in_thread(url: str, options: SourceOptions, stop: threading.Event) -> Source:
-    """Open the input in a thread: a pipe that says nothing yet must not keep Ctrl-C from ending the run."""
+    """Open the input in a thread: a pipe without data yet must not keep Ctrl-C from ending the run."""
     opening = prefetch((Source(name, options) for name in (url,)), depth=1, stop=stop)
     with closing(opening):
         source = next(opening, None)
@@ -173,7 +173,7 @@ def open_in_thread(url: str, options: SourceOptions, stop: threading.Event) -> S
 
 
 def find_condition(source: Source) -> Condition | None:
-    """What networks are told about the whole file; None where only its first frame can tell (`sample_frames`)."""
+    """The source condition for the whole file; None if only its first frame can tell (`sample_frames`)."""
     lumas = []
     for frame in sample_frames(source):
         planar = Frame(to_planar(frame))
@@ -301,7 +301,7 @@ def balance(account: Account, source: Source, sink: Sink) -> None:
 
 
 def give_up(error: BaseException, sink: Sink | None) -> None:
-    """Leave no half file under the final name; say where the finished part is."""
+    """Leave no incomplete file under the final name; report where the finished part is."""
     if sink is None:
         return
     kept = sink.abandon(keep=not isinstance(error, KeyboardInterrupt))  # a second Ctrl-C: at once

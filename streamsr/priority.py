@@ -1,4 +1,4 @@
-"""Threads keep the priority that they have, whatever a library that they call thinks they should have."""
+"""Threads keep their priority, even if a library that they call changes it."""
 
 from __future__ import annotations
 

@@ -1,14 +1,14 @@
-"""Exact resampling by FFmpeg's swscale: whole pictures with all that they say, planar conversion, plane resizing.
+"""Exact resampling by FFmpeg's swscale: whole pictures with their metadata, planar conversion, plane resizing.
 
 A resampled picture has the input's pts, duration, colour tags and side data, and chroma and alpha at the right place. At
 854x480 to 1708x960 it costs 1.5 ms of one Zen 4 core. Where a network makes the luma, streamsr.upscaling.chroma does with less.
 
 Note [Chroma siting]
-    4:2:0 chroma samples lie beside luma samples ("left": MPEG-2, H.264), between them ("center": JPEG, MPEG-1) or on
+    4:2:0 chroma samples are located beside luma samples ("left": MPEG-2, H.264), between them ("center": JPEG, MPEG-1) or on
     them ("topleft": BT.2020). The `scale` filter ignores the location that a frame carries and resamples as if it were
     "center", which moves "left" chroma by half an output pixel at x2; only its options `in_chroma_loc` and
     `out_chroma_loc` count. PyAV does not show a frame's location, so it is read from FFmpeg's own structure
-    (streamsr.siting). Untagged video is sited left, as H.264 and H.265 say, and stays untagged.
+    (streamsr.siting). Untagged video is sited left, as H.264 and H.265 specify, and stays untagged.
 
 Note [Odd sizes]
     The chroma plane of a picture 161 wide has 81 samples, which reach to column 162. Bringing 81 samples to the 161 of
@@ -162,7 +162,7 @@ class Resampler:
             repeat_edge(plane, width, height)
 
     def location(self, key: GraphKey, video: av.VideoFrame) -> str:
-        """Where the chroma of such frames lies: see `find_chroma_location`, asked once."""
+        """The chroma location of such frames: see `find_chroma_location`, asked once."""
         if key not in self._locations:
             self._locations[key] = find_chroma_location(video)
         return self._locations[key]
@@ -231,7 +231,7 @@ def exact_side(source: int, target: int, log2_chroma: int) -> int:
 
 
 def repeat_edge(plane: np.ndarray, width: int, height: int) -> None:
-    """Fill what lies right of `width` and below `height` with the last column and row before it."""
+    """Fill the area right of `width` and below `height` with the last column and row before it."""
     plane[:height, width:] = plane[:height, width - 1 : width]
     plane[height:] = plane[height - 1]
 

@@ -1,4 +1,4 @@
-"""Side data: what FFmpeg attaches to a picture or to a stream beside the samples, asked of FFmpeg itself, one kind at a time.
+"""Side data: what FFmpeg attaches to a picture or to a stream beside the samples, read from FFmpeg itself, one kind at a time.
 
 PyAV 18.1 reads all kinds of a picture at once. It raises ValueError for a kind newer than its own table (EXIF, LCEVC, a view's
 number), and frees the metadata of an ICC profile twice, which ends the process.
@@ -17,7 +17,7 @@ from .libav import codec_library, library, pointer
 
 
 class Kind(IntEnum):
-    """AVFrameSideDataType of libavutil/frame.h: the kinds that streamsr has an opinion of."""
+    """AVFrameSideDataType of libavutil/frame.h: the kinds that streamsr handles."""
 
     PANSCAN = 0
     CAPTIONS = 1  # ATSC A53: CEA-608 and CEA-708
@@ -75,7 +75,7 @@ def add_side_data(video: av.VideoFrame, kind: int, data: bytes) -> None:
 
 
 def declare_side_data(context: av.VideoCodecContext, data: Mapping[Kind, bytes]) -> None:
-    """Give an encoder that is not open yet what the container has to say of the whole stream; kinds of a picture alone are left out.
+    """Give an encoder that is not open yet the container's side data of the whole stream; kinds of a picture alone are left out.
 
     The parameters are taken from the encoder and given back with the side data, which is how FFmpeg copies them, too.
     """

@@ -1,4 +1,4 @@
-"""Where the chroma samples of a frame lie, as FFmpeg says it. PyAV does not show it."""
+"""The chroma sample location of a frame, as FFmpeg reports it. PyAV does not expose it."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def facts_of(track: Track) -> StreamFacts:
 
 
 def check_streams(problems: list[str], expected: Sequence[StreamFacts], found: Sequence[StreamFacts]) -> None:
-    """Compare audio and subtitle streams, in their order; words for what differs go to `problems`."""
+    """Compare audio and subtitle streams, in their order; differences go to `problems` as text."""
     for kind in ("audio", "subtitle"):
         before, after = ([facts for facts in side if facts.kind == kind] for side in (expected, found))
         if len(before) != len(after):

@@ -1,1 +1,1 @@
-"""One module a command: arguments in, library call, words out."""
+"""One module per command: it parses arguments, calls the library and prints the result."""

@@ -40,7 +40,7 @@ def options_of(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
 
 
 def kinds_of(parser: argparse.ArgumentParser) -> list[str]:
-    """The words that a command takes in place of files; [] for files."""
+    """The fixed values that a command takes as positional arguments; [] for files."""
     return [str(word) for action in parser._actions if not action.option_strings for word in action.choices or ()]
 
 
@@ -98,7 +98,7 @@ def zsh(parser: argparse.ArgumentParser) -> str:
 
 
 def fish(parser: argparse.ArgumentParser) -> str:
-    """A line an option."""
+    """One line per option."""
     commands, helps = commands_of(parser)
     lines = ["# made by `streamsr completion fish`"]
     for name, command in commands.items():

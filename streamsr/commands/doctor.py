@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Print a line a finding; exit code 5 when no engine works."""
+    """Print one line per finding; exit code 5 when no engine works."""
     from ..doctor import examine
     from ..errors import EngineError
 

@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Do what the verb says."""
+    """Run the subcommand."""
     verbs = {"build": _build, "list": _list, "clear": _clear}
     return verbs[options.verb](options)
 

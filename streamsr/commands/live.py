@@ -84,7 +84,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def check(path: Path, configs: list[StreamConfig]) -> None:
-    """Look at schemes, models, folders and files of streams that are to start. Raises with the table's name in front."""
+    """Check schemes, models, folders and files of the streams to start. Raises with the table's name in front."""
     from ..errors import StreamsrError
 
     for config in configs:
@@ -95,7 +95,7 @@ def check(path: Path, configs: list[StreamConfig]) -> None:
 
 
 def read_again(path: Path, fleet: Fleet, log: EventLog) -> None:
-    """Take over the file as it is now; where it cannot be, say why and go on as before."""
+    """Apply the current file; if it is invalid, log why and keep the running configuration."""
     from ..errors import StreamsrError
 
     try:

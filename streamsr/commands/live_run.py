@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("streamsr.commands.live_run")
 
 def resolve_ends(src: str, dst: str) -> tuple[str, str]:
-    """Input and output with `env:NAME` read; Raises UsageError for what cannot be."""
+    """Input and output with `env:NAME` read; Raises UsageError for invalid values."""
     from ..live.address import check_input, resolve
 
     resolved = resolve(src), resolve(dst)
@@ -28,7 +28,7 @@ def resolve_ends(src: str, dst: str) -> tuple[str, str]:
 
 
 def applies(options: argparse.Namespace, src: str, dst: str) -> bool:
-    """Whether this run is live. Raises UsageError for what cannot be."""
+    """Whether this run is live. Raises UsageError for invalid values."""
     from ..errors import UsageError
     from ..live.address import is_file_behind, is_live
     from ..live.output_target import find_target, is_hls

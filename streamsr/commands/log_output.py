@@ -1,4 +1,4 @@
-"""Where the records of the loggers `streamsr.*` go while a command runs: to stderr, for people or as JSON, a line a record.
+"""Log output of a command: records of the loggers `streamsr.*` go to stderr as text or JSON, one per line.
 
 A library user gets none of this: `import streamsr` adds no handler that writes, so records go where the application sends them.
 """
@@ -21,7 +21,7 @@ _STYLES = {logging.WARNING: "yellow", logging.ERROR: "red"}
 
 
 class PeopleFormatter(logging.Formatter):
-    """The message alone; warnings say so; events of a stream have the time in front."""
+    """The message alone, warnings with their level; events of a stream start with the time."""
 
     def format(self, record: logging.LogRecord) -> str:
         text = printable(redact_text(record.getMessage()))

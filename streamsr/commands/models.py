@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Print a line a model."""
+    """Print one line per model."""
     from ..models import list_models
 
     specs = list_models()

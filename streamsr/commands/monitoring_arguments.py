@@ -36,7 +36,7 @@ def refuse(options: argparse.Namespace) -> None:
 
 
 def watch_options(options: argparse.Namespace) -> WatchOptions:
-    """The options as Watch takes them; the token disappears from `ps`. Raises UsageError for what cannot be."""
+    """The options as Watch takes them; the token disappears from `ps`. Raises UsageError for invalid values."""
     from ..errors import UsageError
     from ..live.address import resolve
     from ..live.command_line import hide_arguments

@@ -1,4 +1,4 @@
-"""The table of options: what `streamsr run` is told on the command line and in TOML files, and which field takes each value.
+"""The table of options of `streamsr run` on the command line and in TOML files, and the field that each one sets.
 
     add_options(parser)                                  # the command line
     options = run_options(vars(namespace), src)          # RunOptions, checked; `live_options` for streams
@@ -195,7 +195,7 @@ def _add(group: argparse._ActionsContainer, option: Option) -> None:
 
 
 def run_options(given: Mapping[str, Any], src: str) -> RunOptions:
-    """The options of one video or stream from the input `src`. Raises UsageError for what cannot be."""
+    """The options of one video or stream from the input `src`. Raises UsageError for invalid values."""
     stages = _sort(given)
     if given["wait_engine"]:
         stages["upscale"]["engine"] = _waiting_engine(given["engine"], given["device"])
@@ -208,7 +208,7 @@ def run_options(given: Mapping[str, Any], src: str) -> RunOptions:
 
 
 def live_options(given: Mapping[str, Any]) -> LiveOptions:
-    """How a stream is treated. Raises UsageError for what cannot be."""
+    """How a stream is treated. Raises UsageError for invalid values."""
     return LiveOptions(**_sort(given)["live"])
 
 
@@ -230,7 +230,7 @@ def _waiting_engine(engine: str, device: str) -> str:
 
 
 def read_value(option: Option, value: Any) -> Any:
-    """A value of a TOML file as its option reads it. Raises ValueError or ArgumentTypeError in words."""
+    """A value of a TOML file as its option reads it. Raises ValueError or ArgumentTypeError with a message."""
     if option.kind in ("flag", "switch"):
         if not isinstance(value, bool):
             raise ValueError(f"{show_value(value)} is neither true nor false")

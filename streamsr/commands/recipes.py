@@ -1,4 +1,4 @@
-"""Recipes, and one's own defaults: what options are when the command line does not say.
+"""Recipes and the user's defaults: option values when the command line does not set them.
 
 The order, the strongest last: built-in defaults, streamsr.toml, the recipe of --for, the command line.
 """
@@ -30,7 +30,7 @@ _RIVALS = {"scale", "size"}
 
 
 def config_file() -> Path:
-    """Where one's own defaults are. Not in the current folder: a folder from elsewhere may bring one along."""
+    """Path of the user's defaults. Not in the current folder, because a downloaded folder could contain one."""
     if os.environ.get(ENVIRONMENT):
         return Path(os.environ[ENVIRONMENT])
     home = os.environ.get("XDG_CONFIG_HOME")

@@ -176,7 +176,7 @@ def _crop(report: Report) -> str:
 
 
 def effort(report: Report) -> str:
-    """What a run gave and took: size and rate beside the source's, and what held it up."""
+    """Output size and bit rate compared with the source's, and the slowest stage."""
     from ..outlook import show_bytes
 
     words = []

@@ -1,4 +1,4 @@
-"""What is shown on a terminal: file names, metadata and error texts come from anywhere, and must not command it."""
+"""What is shown on a terminal: file names, metadata and error texts are untrusted, so control characters are escaped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MOST = 4000  # characters of one message
 
 
 def printable(text: str) -> str:
-    """The text with control characters as \\x1b and the like, cut where it is absurdly long."""
+    """The text with control characters as \\x1b and the like, truncated if very long."""
     if len(text) > MOST:
         text = f"{text[:MOST]}... ({len(text) - MOST} more characters)"
     return UNSEEN.sub(lambda found: f"\\x{ord(found[0]):02x}" if ord(found[0]) < 256 else f"\\u{ord(found[0]):04x}", text)

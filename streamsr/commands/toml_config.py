@@ -30,7 +30,7 @@ _NAME = re.compile(r"[\w.-]+( [\w.-]+)*")
 def read_config(path: Path) -> list[StreamConfig]:
     """The streams in the order of the file.
 
-    Raises UsageError that names file, table and key for what cannot be; nothing is connected and no file of a stream is looked at.
+    Raises UsageError that names file, table and key for what cannot be; no connection is made and no file of a stream is opened.
     """
     from ..errors import UsageError
 

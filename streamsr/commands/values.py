@@ -98,7 +98,7 @@ def count(text: str) -> int:
 
 
 def every(text: str) -> int | None:
-    """Each N-th; None for "auto"."""
+    """Every N-th; None for "auto"."""
     return None if text == "auto" else count(text)
 
 

@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Make the pictures, or count, or ask until Ctrl-C."""
+    """Make the pictures, count votes, or serve the vote until Ctrl-C."""
     from ..errors import UsageError
     from ..vote.candidates import read_candidates
 
@@ -152,7 +152,7 @@ def count(options: argparse.Namespace, candidates: Candidates) -> int:
 
 
 def metric_of(candidates: Candidates) -> Callable[[str, str], float | None]:
-    """The shipped metric's score of a picture of the folder, None where it cannot look."""
+    """The shipped metric's score of a picture of the folder, None if the picture cannot be scored."""
     from ..compare.pban import PbanScorer
     from ..io.pictures import to_rgb
     from ..io.source import open_source
@@ -176,7 +176,7 @@ def metric_of(candidates: Candidates) -> Callable[[str, str], float | None]:
 
 
 def words(results: Results) -> str:
-    """For people to read."""
+    """The results as text."""
     lines = [f"{results.num_votes} votes"]
     if results.scores:
         width = max(6, *map(len, results.scores))

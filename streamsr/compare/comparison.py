@@ -74,7 +74,7 @@ class Comparison:
 
     @property
     def first_measure(self) -> str:
-        """What decides which frames are the worst: the metric that people taught, or else the next that was taken."""
+        """What decides which frames are the worst: the metric trained on human votes, or else the next available measure."""
         return next((name for name in (MEASURES[0], "ssim", "psnr") if self.mean(name) is not None), "psnr")
 
     def as_dict(self) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def compare(
 ) -> Comparison:
     """Measure a video or picture against its original, both decoded as they are and paired by presentation time.
 
-    every: measure each N-th pair only; None: as few as `within_s` asks for (Note [Sampling]).
+    every: measure each N-th pair only; None: as few as `within_s` requires (Note [Sampling]).
     times: measure the pairs at these seconds alone. engine: of the metric, "auto", "openvino", "onnxruntime", a GPU such as "cuda:0",
     or a PbanScorer that serves several calls.
     on_frame: called after each pair with the number that is to be measured, if it is known; VMAF is known only at the end. Memory does not

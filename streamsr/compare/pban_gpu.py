@@ -38,7 +38,7 @@ class _Size:
 class MetricOnGpu:
     """Runs the metric's ONNX file on one GPU, its products in half precision. Raises EngineError for what is missing.
 
-    Calls come from one thread at a time. say: told how far a build is.
+    Calls come from one thread at a time. say: called with build progress.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ def build_part(
 ) -> bytes:  # fmt: skip
     """A part as a serialized engine, in the types of its file. `tensorrt_rtx` needs no GPU for it.
 
-    TensorRT 8.6, where types in a file are a wish, computes it in single precision.
+    TensorRT 8.6, where types in a file are only a preference, computes it in single precision.
     """
     name = f"part {number} of the metric"
     watch = Watch(say, lambda: False, f"building {name} with {flavour.name} {flavour.version}", 1, 1)

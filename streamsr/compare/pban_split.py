@@ -1,7 +1,7 @@
 """The metric's ONNX file cut at its attention, for a GPU: TensorRT runs what is before and behind, the kernel the attention.
 
-Note [One attention]: each network of the ensemble lets the picture ask the original and the original the picture, by `axial_attention`
-(trainer/metric/bidirectional_attention.py). All of them ask at once and have one shape, so they are one batch: the first part stacks
+Note [One attention]: in each network of the ensemble the picture attends to the original and the reverse, by `axial_attention`
+(trainer/metric/bidirectional_attention.py). All of them run at once and have one shape, so they form one batch: the first part stacks
 queries, keys and values, float16 (pairs, C, H, W) as the kernel takes them, and the second takes the results apart.
     sr, hr -> part 1 -> query, key, value -> kernel -> attended -> part 2 -> score
 The parts' own products are float16 too: Note [Half of the metric] of pban_half.

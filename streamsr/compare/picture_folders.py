@@ -1,4 +1,4 @@
-"""Folders of pictures, compared picture by picture: each is a frame of the Comparison, told by its name."""
+"""Folders of pictures, compared picture by picture: each is a frame of the Comparison, identified by its name."""
 
 from __future__ import annotations
 

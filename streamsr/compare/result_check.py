@@ -26,7 +26,7 @@ class ResultCheck:
     """Called with each source frame and its result, in their order. Use as a context manager.
 
     device: of the metric, "cuda:0" or "cpu"; the CPU stands in, with a warning, for a GPU that cannot run it. waits: measure every
-    N-th pair, however long that takes; else a pair that comes while another is measured is passed over. on_score: told of each score.
+    N-th pair, however long that takes; else a pair that comes while another is measured is passed over. on_score: called with each score.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class ResultCheck:
         }  # fmt: skip
 
     def line(self) -> str:
-        """What was found, in words."""
+        """The findings as text."""
         found = self.as_dict()
         if found["mean"] is None:
             return f"no frame was scored against the source: it needs {self._judge.min_side} pixels a side"

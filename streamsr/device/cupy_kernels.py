@@ -1,4 +1,4 @@
-"""CupyKernels: streamsr.device.device.Kernels on the CUDA kernels of streamsr_kernels. None is CuPy's, which wants CUDA's headers."""
+"""CupyKernels: streamsr.device.device.Kernels on the CUDA kernels of streamsr_kernels. CuPy's own need CUDA's headers and are unused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .frame_plan import ChromaMap
 
 
 class CupyKernels:
-    """on: makes the device current while something is launched, and says failures as streamsr's errors. clear: `Device.clear`."""
+    """on: makes the device current while something is launched, and raises failures as streamsr's errors. clear: `Device.clear`."""
 
     def __init__(self, on: AbstractContextManager[Any], clear: Callable[[DeviceArray, Any], None]) -> None:
         self._on, self._clear = on, clear

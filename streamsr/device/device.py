@@ -64,7 +64,7 @@ class Kernels(Protocol):
     def resample_chroma(
         self, planes: Sequence[DeviceArray], out: Sequence[DeviceArray], chroma: ChromaMap, *, bits: int, tables: Tables, stream: Stream
     ) -> None:
-        """Lanczos, samples staying where `chroma` says they lie. Agrees with `streamsr.resample.Resampler` within one code."""
+        """Lanczos with the chroma sample positions given by `chroma`. Agrees with `streamsr.resample.Resampler` within one code."""
 
     def regrid_chroma(
         self, planes: Sequence[DeviceArray], out: Sequence[DeviceArray], source: Grid, target: Grid, *, is_linear: bool, bits: int,

@@ -1,4 +1,4 @@
-"""DeviceQueue: frames on their way through a GPU, for live streams."""
+"""DeviceQueue: frames in flight on a GPU, for live streams."""
 
 from __future__ import annotations
 

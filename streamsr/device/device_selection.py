@@ -67,7 +67,7 @@ def find_gpu_of_frames(options: UpscaleOptions) -> int | None:
 def settle_codecs(
     options: UpscaleOptions, source: SourceOptions, encode: EncoderOptions
 ) -> tuple[SourceOptions, EncoderOptions]:  # fmt: skip
-    """The options of decoder and encoder for a network on this device: on a GPU where frames stay there."""
+    """The options of decoder and encoder for a network on this device: on a GPU if frames stay there."""
     index = find_gpu_of_frames(options)
     if index is None:
         return source, encode

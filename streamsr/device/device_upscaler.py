@@ -1,6 +1,6 @@
 """DeviceUpscaler: an Upscaler whose frames stay on a GPU from the decoder's surface, or their upload, to the encoder.
 
-Frames that the kernels do not take (alpha, RGB, a target that needs no network) go the way of the CPU, with the network alone
+Frames that the kernels do not support (alpha, RGB, a target that needs no network) use the CPU path, with only the network
 on the device; `notes` says so.
 """
 
@@ -137,7 +137,7 @@ class DeviceUpscaler(Upscaler):
         return super().__call__(frame)
 
     def stream(self, frames: Iterable[Any], *, like: tuple[int, int, str] | None = None) -> Iterator[Any]:
-        """See `Upscaler.stream`. Arrays among the frames go by way of the host."""
+        """See `Upscaler.stream`. Arrays among the frames go through host memory."""
         source = iter(frames)
         first = next(source, None)
         if first is None:
@@ -202,7 +202,7 @@ class DeviceUpscaler(Upscaler):
         super().close()
 
     def fall_back(self, error: EngineError) -> None:
-        """The CPU goes on from here, and says why."""
+        """Continue on the CPU, with a note that says why."""
         self.note(f"{error.message.rstrip('.')}: the CPU goes on")
         self.may_fall_back, self._has_fallen_back = False, True
         self.options = replace(self.options, device="cpu", engine="auto", precision=_on_cpu(self.options.precision))
@@ -214,7 +214,7 @@ class DeviceUpscaler(Upscaler):
             self.notes.append(words)
 
     def describe(self, video: av.VideoFrame, size: tuple[int, int], told: Told = (0.0, 0.0)) -> FramePlan | None:
-        """What the kernels are told of frames like this; None where they go by way of the host."""
+        """Kernel parameters for frames like this; None if they go through host memory."""
         layout = find_layout(picture_format(video))
         assert layout is not None
         passes = self.choice.plan(video.width, video.height, size)
@@ -268,7 +268,7 @@ class DeviceUpscaler(Upscaler):
         return self._rings[key]
 
     def landed(self, flight: FramesInFlight) -> None:
-        """A flight ends; how it went, for `reason`."""
+        """A flight ends; its outcome, for `reason`."""
         self._flights.remove(flight)
         graphs = f"no CUDA graphs ({flight.uncaptured})" if flight.uncaptured else "CUDA graphs"
         self._flight_words = f"{flight.rung.words}, {graphs}"

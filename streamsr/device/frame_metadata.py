@@ -1,4 +1,4 @@
-"""What a frame says beside its samples, from the picture that came to the one that goes out."""
+"""Frame metadata, copied from the source picture to the result."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _POINT = 0x10  # swscale's nearest neighbour, the cheapest: the samples are writ
 
 
 def needs_host(video: av.VideoFrame) -> bool:
-    """Whether it says something that PyAV cannot put on a frame that is made from planes: captions, or that it is interlaced."""
+    """Whether it has metadata that PyAV cannot set on a frame made from planes: captions, or that it is interlaced."""
     return video.interlaced_frame or any(kind not in _IDLE for kind in find_kinds(video))
 
 
 def copy_metadata(
     source: av.VideoFrame, result: av.VideoFrame | None, *, size: tuple[int, int] = (0, 0), pix_fmt: str = ""
 ) -> av.VideoFrame:  # fmt: skip
-    """`result` with the times and tags of `source`; None: a frame of `size` and `pix_fmt` with everything it says, samples undefined."""
+    """`result` with the times and tags of `source`; None: a frame of `size` and `pix_fmt` with all its metadata, samples undefined."""
     if result is None and needs_host(source):
         result = source.reformat(width=size[0], height=size[1], format=pix_fmt, interpolation=_POINT)
     elif result is None:

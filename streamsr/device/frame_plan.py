@@ -94,7 +94,7 @@ class FramePlan:
 
 
 def find_reason_for_host(layout: Layout, passes: Sequence[ModelSpec] = ()) -> str | None:
-    """Why frames of this layout are upscaled by way of host memory; None where they need not be."""
+    """Why frames of this layout are upscaled in host memory; None if they need not be."""
     if layout.kind == "gray" and any(spec.has_chroma for spec in passes):
         return f"{layout.name} has no chroma, which the network takes"
     if layout.alpha:

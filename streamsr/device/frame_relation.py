@@ -1,4 +1,4 @@
-"""How a frame stands to the one before it, for a network that carries a state.
+"""The relation of a frame to the previous one, for a recurrent network.
 
 See Note [State] of streamsr.upscaling.frame_sequence.
 """

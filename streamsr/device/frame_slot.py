@@ -33,7 +33,7 @@ HOST_PITCH = 64  # the same of a picture in pinned memory, as FFmpeg pads its ow
 
 @dataclass(slots=True)
 class Ticket:
-    """One frame on its way, in the order of the stream."""
+    """One frame in flight, in stream order."""
 
     number: int
     video: av.VideoFrame  # as it came: its words go on to the result, and a surface has to live until it was read
@@ -82,7 +82,7 @@ class Slot:
         return self.done
 
     def load(self, ticket: Ticket) -> None:
-        """Put the samples of a frame on their way to the device."""
+        """Start the upload of a frame's samples."""
         place = len(self.tickets)
         self.tickets.append(ticket)
         if is_on_device(ticket.video):

@@ -59,7 +59,7 @@ class GpuStream:
         yield from self._go_on(partial(self._flight.put, Ticket(self._num_put, video)))
 
     def drain(self) -> Iterator[av.VideoFrame]:
-        """What is still on its way."""
+        """The frames in flight."""
         if self._flight is not None:
             yield from self._go_on(self._flight.drain)
 
@@ -85,11 +85,11 @@ class GpuStream:
 
     @property
     def num_slots(self) -> int:
-        """How many frames may be on their way; more wait in `put`."""
+        """The most frames in flight; more wait in `put`."""
         return (self._flight.rung if self._flight is not None else self._rung).num_slots
 
     def land_first(self) -> Iterator[av.VideoFrame]:
-        """Wait for the frame that was put first; gives it, and nothing where none is on its way."""
+        """Wait for the frame that was put first; gives it, or nothing if none is in flight."""
         if self._flight is not None:
             self._flight.land_first()
             yield from self._take()

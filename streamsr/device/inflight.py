@@ -1,11 +1,11 @@
-"""FramesInFlight: frames of one FramePlan on their way through the device, at most so many at once, in order, and none forgotten.
+"""FramesInFlight: frames of one FramePlan in flight on the device, bounded in number, in order, with none lost.
 
 Note [Order]: slots are used in turn and finish in turn. Without a state they run side by side. A recurrent network runs them
 one after another: each waits, on the device, for the event after the one before; uploads, downloads and the encoder still
 overlap. There are two sets of states; step j reads one and writes the other, and the step after it the other way round.
 
 Note [Again]: where memory runs out, what was launched before comes out first. Then there is less on the device (streamsr.
-device.memory), and the frames of the slot that failed are done again: their samples are still in hand, and a step writes
+device.memory), and the frames of the slot that failed are computed again: their samples are still held, and a step writes
 another set of states than it reads, so it can be made twice.
 
 Note [One chain]: slots whose frames are computed side by side have a chain each. Those of a recurrent network share one: the event
@@ -46,7 +46,7 @@ class HandoverHooks:
 
 
 class FramesInFlight:
-    """continuity: of the stream, for a network with a state; None without one. tell: what is told when less fits than asked for.
+    """continuity: of the stream, for a network with a state; None without one. tell: called when less fits than requested.
 
     handover: where another engine may take over in the middle.
 
@@ -110,7 +110,7 @@ class FramesInFlight:
             self._finish_first()
 
     def drain(self) -> None:
-        """Finish everything that is on its way; it is in `ready` then."""
+        """Finish every frame in flight; they are in `ready` then."""
         while self._filling is not None and self._filling.tickets:
             why = self._try_launch(self._filling)
             if why:
@@ -128,7 +128,7 @@ class FramesInFlight:
             self._finish_first()
 
     def take_busy_s(self) -> float:
-        """Seconds in which a frame was on its way, since the last call."""
+        """Seconds with a frame in flight since the last call."""
         busy_s, self._busy_s = self._busy_s, 0.0
         return busy_s
 

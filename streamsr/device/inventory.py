@@ -1,4 +1,4 @@
-"""What the NVIDIA GPUs of this machine can do, for people: by pycuda where it is installed, else CuPy, else the driver itself."""
+"""Capabilities of this machine's NVIDIA GPUs, for display: by pycuda where it is installed, else CuPy, else the driver itself."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .nvenc import WITHOUT, count_segments_at_once, find_encoders
 
 @dataclass(frozen=True, slots=True)
 class GpuFacts:
-    """One GPU, as CUDA_VISIBLE_DEVICES numbers them. 0 and "" where whoever was asked does not say."""
+    """One GPU, as CUDA_VISIBLE_DEVICES numbers them. 0 and "" if the queried package does not report it."""
 
     index: int
     name: str
@@ -103,7 +103,7 @@ def _version(number: int) -> str:
 
 
 def describe_codecs(index: int) -> str:
-    """Which decoders and encoders of video a GPU has, in words: each is tried."""
+    """The video decoders and encoders of a GPU, as text: each is tried."""
     try:
         with ffmpeg_device(index) as options:
             HWAccel("cuda", device=str(index), options=options, is_hw_owned=True).create(av.Codec("h264", "r"))

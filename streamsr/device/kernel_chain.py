@@ -29,7 +29,7 @@ class Chain:
     """Room for `batch` frames at once.
 
     limit: the most pixels of luma that the network sees at once; None: the whole picture. Tiles take one frame at a time.
-    stream: what networks of luma and chroma are told about the source comes on it, and is there when this returns.
+    stream: the source condition of networks of luma and chroma is uploaded on it, and is ready when this returns.
     Raises DeviceMemoryError where the device has no room for it, EngineError where the model cannot be run.
     """
 
@@ -119,7 +119,7 @@ class Chain:
             self._device.copy(plane[height - 1 : height], plane[row : row + 1], stream)
 
     def close(self) -> None:
-        """Free the lanes; the stream must have come to rest."""
+        """Free the lanes; the stream must be idle."""
         for step in self._steps:
             step.lane.close()
         self._steps = []

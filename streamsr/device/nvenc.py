@@ -1,7 +1,7 @@
 """Which encoders NVENC has on a GPU: data-centre GPUs such as A100 and H100 have none, older ones no AV1, few 10 bits of H.264.
 
 Note [Two at a time]: one session is never faster than one encoder of the chip, and larger chips have two or three, among which the
-driver deals sessions out. A session of HEVC or AV1 may use several (`split_encode_mode`, which the driver decides where it is not told:
+driver deals sessions out. A session of HEVC or AV1 may use several (`split_encode_mode`, which the driver sets unless the caller does:
 from 2112 lines on, at a cost of some bits), one of H.264 never. So such a GPU makes two segments at a time: that holds for every codec
 and preset, and costs no quality. Source: NVIDIA's NVENC application note, section 3, and its matrix of GPUs.
 """
@@ -45,7 +45,7 @@ def find_encoders(gpu: int) -> tuple[Nvenc, ...]:
 
 
 def count_segments_at_once(gpu: int) -> int:
-    """How many segments of a file GPU number `gpu` is worth at a time: Note [Two at a time]. 1 for one that is not here."""
+    """How many segments of a file GPU number `gpu` encodes at a time: Note [Two at a time]. 1 for one that is not here."""
     return next((AT_ONCE for found in list_gpus() if found.index == gpu and _SEVERAL.search(found.name)), 1)
 
 

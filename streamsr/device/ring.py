@@ -1,4 +1,4 @@
-"""Ring: memory for results, lent to encoders and taken back when they have let go of it. It is never given back to the device before.
+"""Ring: memory for results, lent to encoders and reused after they release it. It is never given back to the device before.
 
 NVENC registers each surface by its address and keeps that registration, so a surface has to stay what it is for the encoder's life:
 its memory must neither be freed nor become something else. Pinned pictures are lent in the same way, because pinning takes a

@@ -19,7 +19,7 @@ def open_upscaler(
 ) -> Upscaler:  # fmt: skip
     """A DeviceUpscaler for "cuda:N", where CuPy is installed; else an Upscaler, which keeps frames in host memory.
 
-    opener: of engines for frames in host memory. say: told of builds and handovers on a GPU, in words; None: stderr.
+    opener: of engines for frames in host memory. say: called with messages about builds and handovers on a GPU; None: stderr.
     """
     index = find_gpu_of_frames(options)
     if index is None:

@@ -70,12 +70,12 @@ class Lane(Protocol):
         following: as many arrays of the same shapes, none of them one of `state`; written whole.
         chroma: for a model that has it (`DeviceEngine.has_chroma`), and for no other.
         All are C-contiguous arrays of the engine's dtype on its device that begin where an allocation does (TensorRT wants
-        256 bytes of alignment), and stay untouched until the stream has come by.
-        Raises ValueError for arrays that are not so, EngineError when the launch fails.
+        256 bytes of alignment), and stay untouched until the stream has executed the launch.
+        Raises ValueError for other arrays, EngineError when the launch fails.
         """
 
     def close(self) -> None:
-        """Free the lane; its stream must have come to rest."""
+        """Free the lane; its stream must be idle."""
 
 
 class DeviceEngine(Protocol):
@@ -139,7 +139,7 @@ class Contract:
 def check_call(
     contract: Contract, luma: DeviceArray, out: DeviceArray, state: DeviceState, following: DeviceState, chroma: DeviceChroma | None
 ) -> None:
-    """Raises ValueError, naming the array, where the arrays of `Lane.enqueue` are not what it asks for."""
+    """Raises ValueError, naming the array, where the arrays of `Lane.enqueue` are not as it requires."""
     n, h, w = contract.shape
     scale, dtype, states, has_chroma = contract.scale, contract.dtype, contract.states, contract.has_chroma
     if not len(state) == len(following) == len(states):

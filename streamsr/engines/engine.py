@@ -25,7 +25,7 @@ class Chroma:
 
     samples: (2, h, w), Cb and Cr on the network's chroma grid (Note [Chroma grid] of streamsr.upscaling.chroma_grid), same dtype as luma.
     out: (2, h, w), same dtype, written whole: rounded half to even and clipped.
-    condition: what the network is told about the source: blur and damage, both 0 to 1 (streamsr.upscaling.source_condition).
+    condition: the network's input about the source: blur and damage, both 0 to 1 (streamsr.upscaling.source_condition).
     """
 
     samples: np.ndarray
@@ -93,7 +93,7 @@ def zero_state(spec: ModelSpec, height: int, width: int) -> State:
 
 
 def check_states(spec: ModelSpec, found: set[str]) -> None:
-    """Raises EngineError where a model's file has other inputs (`found`) than its description says."""
+    """Raises EngineError where a model's file has other inputs (`found`) than its description lists."""
     wanted = {spec.input, *(state.name for state in spec.states), *(CHROMA_INPUTS if spec.has_chroma else ())}
     if spec.is_named and wanted != found:
         raise EngineError(f"{spec.path} takes {', '.join(sorted(found))}; its description says {', '.join(sorted(wanted))}.")

@@ -39,7 +39,7 @@ def has_tensorrt(gpu: Gpu) -> bool:
 def has_torch_for_gpus() -> bool:
     """Whether torch is installed in a build that sees GPUs; read from its file, as importing it takes a second and more.
 
-    The version does not say: torch of PyPI for Windows is built for the CPU and is called what the builds for GPUs are.
+    The version does not show this: torch of PyPI for Windows is built for the CPU and is called what the builds for GPUs are.
     """
     text = _torch_version_file()
     return re.search(r"^(?:cuda|hip)(?:\s*:[^=\n]*)?\s*=\s*['\"]", text, re.MULTILINE) is not None
@@ -124,7 +124,7 @@ def open_on_device(
     """An engine for the pipeline on a GPU, and what hands over to its successor where one is being built.
 
     shape: n, h, w of the luma planes that it will see first. The caller closes both. Without torch there is nothing else on
-    the device to start with: TensorRT then builds first, and says how far it is. See `streamsr.engines.open_engine`.
+    the device to start with: TensorRT then builds first, and reports progress. See `streamsr.engines.open_engine`.
     """
     from streamsr.engines.gpus import find_gpu
     from streamsr.engines.tensorrt_engine import choose_precision, tell

@@ -1,4 +1,4 @@
-"""The NVIDIA GPUs that are here, asked of the driver itself.
+"""The NVIDIA GPUs of this machine, queried from the driver.
 
 Not by nvidia-ml-py: NVML numbers GPUs as nvidia-smi does, whatever CUDA_VISIBLE_DEVICES says, and every engine here goes by CUDA's numbers.
 """

@@ -36,7 +36,7 @@ class Handover:
 
     Owns both. open_running: opens the engine that is ready, when it is first needed. is_ready: whether `build` takes no time
     for a size, as its plan is kept: it is then used from the first frame on, and nothing else is opened for it.
-    names: of the successor and the running engine. say: told of each handover, and of each that failed and why.
+    names: of the successor and the running engine. say: called for each handover, and for each failed one with the reason.
     """
 
     concurrency = CONCURRENCY
@@ -79,7 +79,7 @@ class Handover:
 
     @property
     def reason(self) -> str:
-        """How far it is, for people."""
+        """Progress as text."""
         taken, successor = self._taken(), self._succession.names[0]
         if taken:
             since = taken[0].since

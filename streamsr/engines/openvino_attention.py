@@ -24,7 +24,7 @@ def convert(node: NodeContext) -> list[Output]:
 
 
 def _along(query: Output, key: Output, value: Output, radius: int, axis: int) -> Output:
-    """Each position looks at those within `radius` along `axis`; zeros lie outside."""
+    """Each position looks at those within `radius` along `axis`; zeros outside."""
     margin = np.zeros(4, np.int64)
     margin[axis] = radius
     keys, values = (opset.pad(side, margin, margin, "constant", np.float32(0)) for side in (key, value))

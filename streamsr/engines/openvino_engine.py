@@ -274,6 +274,6 @@ class _Compiled:
 
 
 def first_line(error: BaseException) -> str:
-    """The last line of a C++ exception's text that says something: the first ones are source positions."""
+    """The last informative line of a C++ exception's text: the first ones are source positions."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

@@ -1,7 +1,7 @@
 """Builds the plan of a model with TensorRT: the parts of streamsr.engines.onnx_split, each as a serialized engine.
 
 Not by polygraphy (0.53): one variable chooses TensorRT or TensorRT for RTX for the whole process, where both are used here, and what
-TensorRT says goes to one logger of its own, not into the error.
+TensorRT reports goes to one logger of its own, not into the error.
 """
 
 from __future__ import annotations
@@ -67,10 +67,10 @@ def build_plan(
     spec: ModelSpec, key: PlanKey, flavour: Flavour, *, cache: PlanCache, say: Say = lambda words: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Plan:  # fmt: skip
-    """Build and put into the cache. Seconds to minutes; says how far it is about every second.
+    """Build and put into the cache. Takes seconds to minutes; reports progress about every second.
 
-    stop: asked now and then; true ends the build with Interrupted (from TensorRT 9 on; before, once it is built).
-    Raises EngineError for a model that TensorRT refuses, with what it said.
+    stop: polled regularly; true ends the build with Interrupted (from TensorRT 9 on; before, once it is built).
+    Raises EngineError with TensorRT's messages for a model that it refuses.
     """
     import onnx
 
@@ -137,7 +137,7 @@ def build_engine(
 ) -> bytes:  # fmt: skip
     """An ONNX file as a serialized engine. configure: is given the builder, its configuration and the network before it is built.
 
-    Raises EngineError for what TensorRT refuses, Interrupted where `watch` says so.
+    Raises EngineError for what TensorRT refuses, Interrupted if `watch` requests it.
     """
     trt, name, precision = flavour.trt, request.name, request.precision
     logger = make_logger(trt)
@@ -173,7 +173,7 @@ def build_engine(
 
 
 def is_typed(trt: Any) -> bool:
-    """Whether the types in the file are those that are computed in. Before version 9 they are a wish, and half precision a flag."""
+    """Whether TensorRT computes in the file's types. Before version 9 they are a preference, and half precision is a flag."""
     return hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED") or not hasattr(trt.BuilderFlag, "FP16")
 
 
@@ -228,9 +228,9 @@ def timings_of(flavour: str, version: str, gpu: str, capability: str) -> str:
 
 
 def make_logger(trt: Any) -> Any:
-    """The logger that keeps what TensorRT complains of, for the error that is raised; nothing goes to the terminal.
+    """The logger that keeps TensorRT's warnings and errors, for the error that is raised; nothing goes to the terminal.
 
-    One for a process: TensorRT sends some of its words to the first logger that it was ever given.
+    One per process: TensorRT sends some messages to the first logger that it was given.
     """
     if id(trt) in _LOGGERS:
         return _LOGGERS[id(trt)][1]
@@ -245,7 +245,7 @@ def make_logger(trt: Any) -> Any:
                 self.kept = [*self.kept[-3:], message]
 
         def words(self) -> str:
-            """What it complained of since it was last asked."""
+            """The messages since the last call."""
             kept, self.kept = self.kept, []
             return "; ".join(kept)
 
@@ -258,7 +258,7 @@ _LOGGERS: dict[int, tuple[Any, Any]] = {}  # by the id of the module, which is k
 
 @dataclass
 class Watch:
-    """Says how far a build is, a line a second at most, and lets it be stopped."""
+    """Reports build progress, at most one line per second, and allows a stop."""
 
     say: Say
     stop: Callable[[], bool]

@@ -160,7 +160,7 @@ class PlanCache:
             file.write(data)
 
     def clear(self, model: str | None = None, *, stale: dict[str, str] | None = None) -> list[Path]:
-        """Delete plans and say which; with no limit, also what TensorRT kept for later builds.
+        """Delete plans and return which; with no limit, also what TensorRT kept for later builds.
 
         model: "lite" for all scales or "lite_x2". stale: the version of each flavour that is here: keep those plans that
         it can run.

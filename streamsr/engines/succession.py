@@ -37,7 +37,7 @@ class Candidate(Generic[E]):
 class Succession(Generic[E]):
     """build: an engine ready for planes of a size; to raise Interrupted soon after the event is set.
 
-    say: told once of each successor that does not take over, and why. names: of the successor and the running engine.
+    say: called once for each successor that does not take over, with the reason. names: of the successor and the running engine.
     """
 
     def __init__(self, build: Callable[[Size, threading.Event], E], *, names: tuple[str, str], say: Say) -> None:
@@ -85,7 +85,7 @@ class Succession(Generic[E]):
     def settle(self, candidate: Candidate[E], since: int, compare: Callable[[E], str]) -> bool:
         """Let a candidate that was claimed take over where it agrees with what runs; said either way.
 
-        since: frames so far. compare: how its result differs from the running engine's, in words; "" where it agrees.
+        since: frames so far. compare: how its result differs from the running engine's, as text; "" where it agrees.
         """
         engine = candidate.engine
         assert engine is not None

@@ -35,7 +35,7 @@ _log = logging.getLogger("streamsr.engines.tensorrt_engine")
 
 
 def tell(words: str) -> None:
-    """Progress of a build, for whoever waits for it."""
+    """Build progress, for the caller that waits."""
     _log.info("%s", words)
 
 
@@ -54,7 +54,7 @@ def choose_precision(precision: Precision, bits: int) -> tuple[str, str]:
 class TensorRtEngine:
     """Implements `streamsr.engines.device_engine.DeviceEngine`.
 
-    say: told how far a build is; every line is for people. cache: where plans are kept.
+    say: called with build progress, as text. cache: where plans are kept.
     """
 
     name = "tensorrt"

@@ -1,4 +1,4 @@
-"""Attached: what pictures carry beside their samples, into the packets of encoders that leave it out, and words for what gets lost.
+"""Attached: what pictures carry beside their samples, put into packets where the encoder omits it, and messages about what is lost.
 
 Note [T.35]: closed captions and HDR10+ are messages of ITU-T T.35 (ANSI/SCTE 128-1 section 8.1, CTA-861.4 annex S). HEVC holds them in SEI
 messages (ITU-T H.265 D.2.6), AV1 in metadata OBUs (section 5.8.2). FFmpeg's libx264 and NVENC write captions; libx265 and
@@ -32,7 +32,7 @@ _DESCRIBING = ("mp4", "mov", "matroska", "webm")
 
 
 def find_lost(kinds: Iterable[int], encoder: str, output: OutputFormat) -> list[str]:
-    """Words for each kind of side data that neither this encoder nor the container keeps."""
+    """A message for each kind of side data that neither this encoder nor the container keeps."""
     named = {Kind.DOLBY_VISION if kind == Kind.DOLBY_VISION_RPU else kind for kind in kinds} & NAMES.keys()
     return [
         f"{NAMES[Kind(kind)]} dropped: {encoder} in {output.muxer} has no place for it"
@@ -62,7 +62,7 @@ class Attached:
 
     @property
     def lost(self) -> list[str]:
-        """Words for what was seen and is not kept."""
+        """Messages about what was present and is not kept."""
         return find_lost(self.kinds, self.encoder, self.output)
 
     def take(self, frame: av.VideoFrame) -> None:

@@ -3,7 +3,7 @@
 Note [Black bars]
     What is dark at one moment may be picture at another. So a row or column belongs to the picture where a single moment shows something
     there; only what is black in all of them can be a bar. That alone would cut a film that is dark at its edges all the time. So a bar has
-    to end straight as well: the picture begins with one row, over a good part of its width, in several moments. And bars lie on both sides:
+    to end straight as well: the picture begins with one row, over a good part of its width, in several moments. And bars are on both sides:
     a wide one on one side alone is a dark picture. Where this leaves a doubt, nothing is cut off.
     Edges are moved outward to whole chroma samples: up to three rows of black stay, no row of picture goes.
 """

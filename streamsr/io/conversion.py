@@ -30,7 +30,7 @@ def encoded_tags(tags: Tags, pix_fmt: str, encoder: str) -> Tags:
 
 
 def convert(frame: av.VideoFrame, tags: Tags, *, recoloured: bool) -> av.VideoFrame:
-    """`frame` in the pixel format of `tags`, its numbers meaning what they say; recoloured: YUV of another matrix or range."""
+    """`frame` in the pixel format of `tags`, with samples converted to match; recoloured: YUV of another matrix or range."""
     layout, target = find_layout(frame.format.name), find_layout(tags.pix_fmt)
     from_rgb = layout is not None and layout.kind == "rgb"
     to_rgb = av.VideoFormat(tags.pix_fmt).is_rgb

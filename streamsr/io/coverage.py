@@ -1,4 +1,4 @@
-"""Coverage: whether what was read is all that the input promised: its number of frames, its length, no gap, and no change meanwhile."""
+"""Coverage: whether what was read is all that the input declares: its number of frames, its length, no gap, and no change meanwhile."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Coverage:
             self._last_s = at_s
 
     def changes(self) -> list[str]:
-        """Words for what happened to the file while it was read."""
+        """Messages about changes of the file while it was read."""
         end = _describe(self._url)
         if self._begin is None or end is None or self._begin == end:
             return []
@@ -58,7 +58,7 @@ class Coverage:
         return ["the input was written to while it was read"]
 
     def shortfalls(self, *, restarts: bool = False) -> list[str]:
-        """Words for what the input promised and did not hold. restarts: its clock was continued, so its times promise nothing."""
+        """Messages about declared properties of the input that did not hold. restarts: its clock was continued, so times do not count."""
         words = []
         share = 0.9 if self._format == "avi" else 1  # an AVI counts its empty packets too
         if 0 < self.num_video_packets < share * self._promised_frames:

@@ -1,4 +1,4 @@
-"""Cropping: the same part of every picture. The planes are looked into, no sample is changed or moved.
+"""Cropping: the same part of every picture. The planes are views; no sample is changed or moved.
 
 Note [Crop]
     Left and top are whole chroma samples (and in interlaced pictures whole pairs of rows of each field), so the siting of the chroma and
@@ -38,7 +38,7 @@ def cropped(frames: Iterable[av.VideoFrame], crop: Crop) -> Iterator[av.VideoFra
 
 
 def chroma_step(frame: av.VideoFrame, *, interlaced: bool) -> tuple[int, int]:
-    """How many luma columns and rows lie between places where a picture may be cut: Note [Crop]."""
+    """The spacing, in luma columns and rows, of positions where a picture may be cut: Note [Crop]."""
     x, y = 64 // frame.format.chroma_width(64), 64 // frame.format.chroma_height(64)
     return x, 2 * y if interlaced else y
 

@@ -15,7 +15,7 @@ _BITMAP_TEXT = ("dvd_subtitle", "hdmv_pgs_subtitle", "dvb_subtitle", "xsub")
 def settle_crop(
     url: str, options: SourceOptions, container: av.container.InputContainer, video: av.VideoStream, *, notes: list[str]
 ) -> Crop | None:
-    """The part of the pictures that is kept; "auto" is settled by moments from all over the file. notes: gets words for what is unusual."""
+    """The part of the pictures that is kept; "auto" samples frames from the whole file. notes: receives messages about what is unusual."""
     if options.crop != "auto":
         return options.crop
     if not can_look_ahead(url):

@@ -153,7 +153,7 @@ class Decoder:
 
 
 def open_context(stream: av.VideoStream, codec: str, hwaccel: HWAccel | None = None) -> av.VideoCodecContext:
-    """A further decoder for the packets of `stream`, told what the container says of them. codec: FFmpeg's name of the decoder.
+    """A further decoder for the packets of `stream`, with the container's parameters. codec: FFmpeg's name of the decoder.
 
     Raises FFmpeg's errors.
     """
@@ -176,7 +176,7 @@ def packet_seconds(packet: av.Packet) -> Fraction | None:
 
 
 def settle_time(packet: av.Packet, container: av.container.InputContainer) -> None:
-    """An AVI says when packets are decoded, and PyAV lets FFmpeg make up when they are shown: a frame late where nothing is reordered."""
+    """An AVI stores decoding times only, and PyAV lets FFmpeg derive presentation times: a frame late where nothing is reordered."""
     if container.format.name == "avi" and packet.dts is not None and isinstance(packet.stream, av.VideoStream):
         context = packet.stream.codec_context
         if context is not None and not context.reorder_depth:
@@ -184,7 +184,7 @@ def settle_time(packet: av.Packet, container: av.container.InputContainer) -> No
 
 
 def duration_s(packet: av.Packet) -> Fraction:
-    """How long the packet says that it is, 0 where that cannot be (Ogg, after a seek)."""
+    """The duration that the packet declares, 0 if that is implausible (Ogg, after a seek)."""
     found = (packet.duration or 0) * packet.time_base if packet.time_base is not None else Fraction(0)
     return found if 0 <= found <= _LONGEST_S else Fraction(0)
 

@@ -1,4 +1,4 @@
-"""What an open input holds, in words."""
+"""The contents of an open input, as text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .source import Source
 
 
 def describe_source(source: Source) -> dict[str, Any]:
-    """What is in the input, for people and JSON; times in seconds."""
+    """The contents of the input, for display and JSON; times in seconds."""
     stream = source.stream
     return {
         "file": source.url,

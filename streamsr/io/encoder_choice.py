@@ -76,7 +76,7 @@ def _choose_cpu_encoder(tags: Tags, output: OutputFormat, wanted: EncoderOptions
 
 
 def choose_pix_fmt(encoder: str, pix_fmt: str, wanted: str | None, output: OutputFormat) -> tuple[str, list[str]]:
-    """The pixel format to encode, and words for what it cannot hold. Raises SinkError for one the encoder refuses."""
+    """The pixel format to encode, and messages about what it cannot hold. Raises SinkError for one the encoder refuses."""
     known = [video_format.name for video_format in av.Codec(encoder, "w").video_formats or []]
     if wanted is not None:
         if known and wanted not in known:

@@ -1,4 +1,4 @@
-"""Encoding: everything that an encoder is told, so that two encoders anywhere that are told the same write one stream."""
+"""Encoding: all settings of an encoder; two encoders with the same settings write the same stream, on any machine."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def has_constant_quality(encoding: Encoding) -> bool:
 
 
 def explain_disk(error: Exception, url: str) -> SinkError | None:
-    """A full disk, a closed pipe, a folder that has gone in words; None for an error of another kind."""
+    """A full disk, a closed pipe, a folder that has gone, as text; None for an error of another kind."""
     code = getattr(error, "errno", None)
     if code == errno.ENOSPC:
         return SinkError(f"{url}: the disk is full.", hint="free some space or write elsewhere")

@@ -1,4 +1,4 @@
-"""The encoders: their options for quality, speed and HDR, and what presets are called."""
+"""The encoders: their options for quality, speed and HDR, and the names of presets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Tuned:
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """What an encoder is told, in FFmpeg's words."""
+    """An encoder's options, by FFmpeg's names."""
 
     crf: str | None = None  # the option that means constant quality
     quality: float = 0.0

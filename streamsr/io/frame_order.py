@@ -19,7 +19,7 @@ _MAX_REORDER, _MAX_SURFACES = 16, 2  # frames that wait for their times: the lon
 
 
 class FrameOrder:
-    """Of one video stream. Tell it each packet before that is decoded."""
+    """Of one video stream. Call it with each packet before that is decoded."""
 
     def __init__(self, stream: av.VideoStream, time_base: Fraction) -> None:
         self._context, self._time_base = stream.codec_context, time_base

@@ -1,4 +1,4 @@
-"""Opening an input: how to read it, and the clear words when it cannot be read."""
+"""Opening an input: how to read it, and clear errors if it cannot be read."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class BinaryFile(Protocol):
 def open_input(
     url: str, options: SourceOptions, *, protocol: Mapping[str, str] | None = None, file: BinaryFile | None = None
 ) -> av.container.InputContainer:
-    """Open a path, an image pattern, a URL or "-" for demuxing. Raises SourceError with what FFmpeg says.
+    """Open a path, an image pattern, a URL or "-" for demuxing. Raises SourceError with FFmpeg's message.
 
     protocol: FFmpeg's options for the URL. file: what to read from instead, where FFmpeg does not know the protocol.
     """

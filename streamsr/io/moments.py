@@ -1,4 +1,4 @@
-"""Moments: single frames of a video at chosen times, without reading what lies between."""
+"""Moments: single frames of a video at chosen times, without reading the frames between."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a muxer is told, and the metadata of the container that is written."""
+"""The options of a muxer, and the metadata of the container that is written."""
 
 from __future__ import annotations
 

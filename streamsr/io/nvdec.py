@@ -1,6 +1,6 @@
 """NVDEC: the decoder of an NVIDIA GPU, through FFmpeg. Its pictures stay in the GPU's memory.
 
-What NVDEC cannot do, or cannot hand on, is decoded on the CPU, and a note says why. That is known before the first picture, or
+Streams that NVDEC cannot decode or pass on are decoded on the CPU, and a note says why. That is known before the first picture, or
 when it comes: until then the packets are kept, and the CPU decodes them again. After it, a GPU that fails is an error with the
 time of the picture; damaged packets are counted as on the CPU.
 """
@@ -53,7 +53,7 @@ def open_decoder(stream: av.VideoStream, count: SourceCount, *, url: str, option
 
 
 def find_refusal(stream: av.VideoStream, options: SourceOptions) -> str | None:
-    """Why not to try NVDEC for this stream, from what the container says; None where there is no reason."""
+    """Why not to try NVDEC for this stream, by the container's parameters; None where there is no reason."""
     context = stream.codec_context
     codec = context.codec.canonical_name
     if find_codec(codec) is None:

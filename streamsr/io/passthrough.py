@@ -1,4 +1,4 @@
-"""The streams beside the video: copied as they are, converted where the container wants it, or dropped with a word.
+"""The streams beside the video: copied as they are, converted where the container requires it, or dropped with a message.
 
 An input stream becomes a Track: `mux(packet)` for each of its packets, `finish()` at the end.
 """
@@ -39,7 +39,7 @@ def open_tracks(
     streams: Iterable[av.stream.Stream], container: av.container.OutputContainer, output: OutputFormat,
     *, write: Callable[[av.Packet], None] | None = None, covers: Mapping[int, bytes] | None = None,
 ) -> tuple[list[Track], list[str]]:
-    """Add an output stream for each input stream that the container can hold; words for each that is dropped or converted.
+    """Add an output stream for each input stream that the container can hold; a message for each that is dropped or converted.
 
     write: where the packets go, instead of into the container. covers: cover pictures by the index of their stream.
     """  # fmt: skip
@@ -77,7 +77,7 @@ def open_tracks(
 
 
 def lost_words(source: Source, output: OutputFormat) -> list[str]:
-    """Words for what the container has no place for beside streams: chapters, titles, names of services, a reel's name."""
+    """Messages about what the container cannot store besides streams: chapters, titles, names of services, a reel's name."""
     lost = []
     chapters, container = source.container.chapters(), source.container
     if chapters and not output.chapters:

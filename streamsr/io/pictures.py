@@ -1,4 +1,4 @@
-"""Pictures for people to look at: frames as WebP, JPEG or PNG in memory. HDR is not tone-mapped."""
+"""Pictures for display: frames as WebP, JPEG or PNG in memory. HDR is not tone-mapped."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def to_rgb(frame: av.VideoFrame, *, width: int | None = None, height: int | None
 
 
 def ruin(frame: av.VideoFrame) -> av.VideoFrame:
-    """The frame as anybody would call it bad: a sixth of its resolution, in blocks."""
+    """The frame visibly degraded: a sixth of its resolution, in blocks."""
     small = max(2, frame.width // 6), max(2, frame.height // 6)
     little = VideoReformatter().reformat(frame, *small, "rgb24", interpolation=Interpolation.AREA)
     return VideoReformatter().reformat(little, frame.width, frame.height, "rgb24", interpolation=Interpolation.POINT)

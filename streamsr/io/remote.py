@@ -41,7 +41,7 @@ def open_file(url: str, *, ahead: bool = True) -> Any:
 
 
 def read_facts(url: str) -> tuple[int, str] | None:
-    """(bytes, a word that changes with the content or "") of a file; None where that cannot be told."""
+    """(bytes, an identifier that changes with the content, or "") of a file; None if that is unknown."""
     try:
         store, path = find_store(url, SourceError)
         found = store.info(path)

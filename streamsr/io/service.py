@@ -1,4 +1,4 @@
-"""Service: the names of a broadcast's programme and of who sends it, which PyAV does not show.
+"""Service: the names of a broadcast's programme and its provider, which PyAV does not expose.
 
 Read from the first packets of a transport stream: ISO/IEC 13818-1 section 2.4.4 (sections, PAT, PMT), ETSI EN 300 468 sections 5.2.3
 (service description) and 6.2.33, annex A.2 (text).

@@ -104,7 +104,7 @@ class Sink:
             raise self._sink_error(error) from error
 
     def join(self, packets: Iterable[av.Packet]) -> None:
-        """Write packets of the video that an encoder told the same has made; `pts` is up to the caller."""
+        """Write packets of the video from an encoder with the same settings; `pts` is up to the caller."""
         try:
             for packet in packets:
                 packet.stream = self.stream
@@ -254,7 +254,7 @@ class Sink:
             raise SinkError(f"{self.url}: {self.format.muxer} does not take {held}: {reason_of(error)}.", hint=hint) from error
 
     def lose(self, words: Iterable[str]) -> None:
-        """Take down what gets lost, once. Raises SinkError with --strict."""
+        """Note what is lost, once. Raises SinkError with --strict."""
         new = [loss for loss in words if loss not in self.losses]
         self.losses += new
         if new and self.options.strict:

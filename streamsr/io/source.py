@@ -128,7 +128,7 @@ class Source:
 
     @property
     def coded_rate(self) -> Fraction:
-        """Nominal frames per second of the input; 25 where it does not say."""
+        """Nominal frames per second of the input; 25 if it does not declare one."""
         return self.stream.guessed_rate or self.stream.average_rate or Fraction(25)
 
     @property
@@ -138,7 +138,7 @@ class Source:
 
     @property
     def service(self) -> Service:
-        """What a broadcast says of its programme; empty for other containers."""
+        """The service information of a broadcast; empty for other containers."""
         return read_service(self.url, self.stream.id) if self.container.format.name == "mpegts" else Service()
 
     @property
@@ -151,7 +151,7 @@ class Source:
         return max(0.0, end - (self.options.start_s or 0.0))
 
     def find_shortfalls(self) -> list[str]:
-        """Words for what the input promised and did not hold, once all of it was read."""
+        """Messages about declared properties of the input that did not hold, once all of it was read."""
         read = next((coverage for coverage in (self.coverage, self.planned) if coverage is not None and coverage.is_at_end), None)
         return [] if read is None else read.shortfalls(restarts=bool(self._clock.restarts))
 

@@ -19,7 +19,7 @@ _VP8X_ICC, _VP8X_ALPHA, _VP8X_EXIF = 0x20, 0x10, 0x08  # WebP container specific
 
 
 def needs_exif(frame: av.VideoFrame, encoder: str) -> bool:
-    """Whether this picture says something that the encoder will not write."""
+    """Whether this picture has metadata that the encoder will not write."""
     if encoder == "mjpeg":
         return any(read_side_data(frame, kind) for kind in (Kind.EXIF, Kind.DISPLAY_MATRIX))
     kinds = (Kind.EXIF, Kind.ICC_PROFILE) if encoder == "tiff" else (Kind.EXIF, Kind.DISPLAY_MATRIX, Kind.ICC_PROFILE)

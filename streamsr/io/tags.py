@@ -1,4 +1,4 @@
-"""What a video stream says about its pictures, apart from the samples: size, shape, colour, HDR, rotation.
+"""What a video stream declares about its pictures, apart from the samples: size, shape, colour, HDR, rotation.
 
 Source of the byte layouts: libavutil/mastering_display_metadata.h (AVMasteringDisplayMetadata,
 AVContentLightMetadata) and libavutil/display.h; of the names: ITU-T H.273 as FFmpeg spells them.
@@ -79,7 +79,7 @@ class Tags:
         return 270 if b > 0 else 90
 
     def describe(self) -> dict[str, Any]:
-        """Names instead of numbers, for people and JSON."""
+        """Names instead of numbers, for display and JSON."""
         words = asdict(self)
         words.update(
             sar=str(self.sar), matrix=MATRICES.get(self.matrix, str(self.matrix)), range=RANGES[self.range],
@@ -92,7 +92,7 @@ class Tags:
 
 
 def read_tags(stream: av.VideoStream, frame: av.VideoFrame) -> Tags:
-    """The tags of a stream whose first decoded picture is `frame`: the picture's own words win over the container's."""
+    """The tags of a stream whose first decoded picture is `frame`: the picture's own tags take precedence over the container's."""
     context = stream.codec_context
     light = read_side_data(frame, Kind.LIGHT_LEVEL)
     mastering = read_side_data(frame, Kind.MASTERING)

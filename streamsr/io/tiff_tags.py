@@ -24,7 +24,7 @@ class _Entry:
 
 
 def with_tags(tiff: bytes, *, exif: bytes, icc: bytes) -> bytes:
-    """A TIFF file as FFmpeg writes it (little-endian, one directory) with a profile and what EXIF says beside the picture's structure."""
+    """A TIFF file as FFmpeg writes it (little-endian, one directory) with a profile and the EXIF tags unrelated to its structure."""
     assert tiff[:4] == b"II*\0", "FFmpeg writes TIFF in another byte order now"
     (at,) = struct.unpack_from("<I", tiff, 4)
     own = _read_directory(tiff, at, "<")

@@ -38,7 +38,7 @@ def find_time_line(
 ) -> TimeLine:  # fmt: skip
     """Of an input as it was opened.
 
-    time_base: of the video. video_start: when its first picture is shown, in seconds. notes: gets words for what is unusual.
+    time_base: of the video. video_start: when its first picture is shown, in seconds. notes: receives messages about what is unusual.
     """
     origin = Fraction(container.start_time or 0, av.time_base)
     shift = origin if is_broadcast else Fraction(0)

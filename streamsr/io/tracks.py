@@ -78,7 +78,7 @@ class Track:
             self.onsets_s.append(seconds)
 
     def trouble(self) -> str:
-        """Words for what went wrong."""
+        """Messages about what went wrong."""
         more = f" ({len(self.errors)} such packets)" if len(self.errors) > 1 else ""
         return f"{self.kind} #{self.source.index}: {self.errors[0]}{more}"
 

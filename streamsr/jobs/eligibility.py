@@ -1,4 +1,4 @@
-"""Choice: whether a job is of use, and what its workers have to know."""
+"""Choice: whether a job is of use, and the information its workers need."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .segment_plan import Segment, Uncut, plan_segments, scan, seconds_to_ticks,
 def make_spec(
     source: Source, upscaler: Upscaler, options: RunOptions, *, target: str, folder: str, devices: Sequence[str]
 ) -> Spec:  # fmt: skip
-    """What workers have to know. Raises Uncut where segments cannot be or are of no use."""
+    """The information workers need. Raises Uncut where segments cannot be or are of no use."""
     url = source.url
     is_url = "://" in url and not url.startswith("file:")
     first = source.tags

@@ -65,10 +65,10 @@ def run(
     src: a path, an image pattern or "-"; dst: the same. keywords: single fields of `options`, such as scale=3, crf=18 or
     overwrite=True; see streamsr.options. A long file is made in segments, in the folder DST.streamsr, and the same call goes on
     where an earlier one ended. upscaler: one that serves several runs in turn, and whose model, engine, device, precision and
-    threads are those of this call; it stays open. None: one is opened for this run. on_start: told what the run will do, before
+    threads are those of this call; it stays open. None: one is opened for this run. on_start: called with what the run will do, before
     it begins. stop: when set, the run ends early and raises Interrupted. check: is shown each source frame with its result
     (streamsr.compare.result_check), where one worker makes them.
-    Raises UsageError, SourceError, EngineError, SinkError, AccountError (nothing is lost in silence), Interrupted.
+    Raises UsageError, SourceError, EngineError, SinkError, AccountError (nothing is lost silently), Interrupted.
     """
     started = time.perf_counter()
     stop = stop or threading.Event()

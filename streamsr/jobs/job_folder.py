@@ -1,4 +1,4 @@
-"""Folder: where a job keeps its journal, OUTPUT.streamsr, and where its segments lie: there too, unless another place is given."""
+"""Folder: where a job keeps its journal, OUTPUT.streamsr, and where its segments are stored: there too, unless another place is given."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ChangedJobError(UsageError):
 
 
 def segment_folder(target: str, work: str | None) -> str:
-    """Where the segments of an output lie until they are joined; in `work`, a folder or URL for many jobs, each has a place of its own."""
+    """Where segments of an output are stored until they are joined; in `work`, a folder or URL for many jobs, each job has its own."""
     if work is None:
         return str(work_folder(target).absolute())
     own = hashlib.blake2b(str(Path(target).absolute()).encode(), digest_size=4).hexdigest()
@@ -32,7 +32,7 @@ def segment_folder(target: str, work: str | None) -> str:
 
 
 def work_folder(target: str) -> Path:
-    """Where the segments of an output lie until they are joined."""
+    """Where the segments of an output are stored until they are joined."""
     path = Path(target)
     return path.with_name(fitting_name(f"{path.name}.streamsr"))
 

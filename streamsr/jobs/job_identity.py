@@ -1,4 +1,4 @@
-"""Identity: what has to be the same for a job to go on, as words that can be compared and shown."""
+"""Identity: what has to be the same for a job to go on, as text that can be compared and shown."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def describe_input(url: str) -> dict[str, str]:
 
 
 def find_changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Words for each difference."""
+    """A message for each difference."""
     changes = []
     for name in {**before, **now}:
         old, new = before.get(name), now.get(name)

@@ -29,7 +29,7 @@ class Unfinished:
 
 
 def list_jobs(folder: Path) -> list[Unfinished]:
-    """The jobs whose work folders lie in `folder`, by name."""
+    """The jobs whose work folders are in `folder`, by name."""
     return [_read(path) for path in sorted(folder.glob("*.streamsr")) if path.is_dir() and not path.is_symlink()]
 
 

@@ -1,4 +1,4 @@
-"""Spec: what a worker is told of a job; Result: what it says of a segment."""
+"""Spec: what a worker receives about a job; Result: what it returns for a segment."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CORES_EACH = 4  # of a worker that nobody gave a number of threads: one process 
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """All that a worker has to know of a job; picklable, and the same for every segment."""
+    """All that a worker needs about a job; picklable, and the same for every segment."""
 
     url: str
     source: SourceOptions
@@ -92,6 +92,6 @@ class SegmentExecutor(Protocol):
     ) -> Iterator[Result]:
         """Yield a Result for each segment, in any order, once it is safe on the disk.
 
-        stop: when set, the run ends early. on_frames: told how many frames of segments in hand are encoded.
+        stop: when set, the run ends early. on_frames: called with the number of frames encoded in current segments.
         Raises what stopped a worker for good; finished segments have been yielded by then.
         """

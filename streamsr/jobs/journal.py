@@ -97,7 +97,7 @@ class Journal:
         return None if row is None else row[0]
 
     def state(self, **facts: str) -> None:
-        """Write words about the job as a whole."""
+        """Write a message about the job as a whole."""
         with translated(self.folder), self.db:
             self.db.executemany("INSERT OR REPLACE INTO fact VALUES (?, ?)", facts.items())
 
@@ -156,7 +156,7 @@ def connect(folder: Path, *, create: bool = False, read_only: bool = False) -> s
 
 
 def check_files(folder: Path) -> None:
-    """Look at the journal's files before SQLite opens them, as it follows links and does what they say. Raises InvalidError, OSError.
+    """Check the journal's files before SQLite opens them, as it follows links and applies hot journals. Raises InvalidError, OSError.
 
     Note [Hot journal]: SQLite rolls back from NAME-journal when it opens a database that was left in mid-transaction. Where that
     file ends with the name of a super-journal, it then deletes the file of that name, wherever it is. streamsr writes to one

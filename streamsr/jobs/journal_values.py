@@ -1,6 +1,6 @@
 """Validation: a journal may come from anywhere, so every value read from one is checked before it is used.
 
-Note [Untrusted journal]: a work folder lies beside the output, where others may be able to write. Nothing in it names a file
+Note [Untrusted journal]: a work folder is beside the output, where others may be able to write. Nothing in it names a file
 to delete or a place to write to: both are derived from the command. What is read here only decides which segments are made again.
 """
 

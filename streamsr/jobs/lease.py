@@ -1,4 +1,4 @@
-"""Lease: one process at a time works on a job. A row in the journal says which, and that it is alive.
+"""Lease: one process at a time works on a job. A row in the journal names it and shows that it is alive.
 
 A lease is given up at the end, and is free for others when its process is gone: known at once on the machine itself (no
 such process, another process of that number, or the machine has started anew), else when it has said nothing for LEASE_S.
@@ -40,7 +40,7 @@ class Holder:
 
     @classmethod
     def of(cls, row: Sequence[object]) -> tuple[Holder, float]:
-        """The process in a row of the journal, and for how many seconds nothing was heard of it. Raises InvalidError."""
+        """The process in a row of the journal, and the seconds since its last sign of life. Raises InvalidError."""
         pid, host, boot, started, beat = parse_lease(row)
         return cls(pid, host, boot, started), time.time() - beat
 
@@ -106,7 +106,7 @@ class Lease:
 
 
 def read_holder(db: sqlite3.Connection) -> tuple[Holder, float] | None:
-    """Who works on a job, and for how many seconds nothing was heard of it; None where nobody does. Raises InvalidError."""
+    """Who works on a job, and the seconds since its last sign of life; None where nobody does. Raises InvalidError."""
     row = db.execute("SELECT pid, host, boot, started, beat FROM lease").fetchone()
     if row is None:
         return None

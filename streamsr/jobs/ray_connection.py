@@ -1,4 +1,4 @@
-"""Connection: to a Ray cluster, or clear words within half a minute."""
+"""Connection: to a Ray cluster, or a clear error within half a minute."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONNECT_S = 30.0
 def connected(address: str) -> Iterator[None]:
     """Connect to a Ray cluster for a while: "auto" (the one of this machine, or RAY_ADDRESS) or ray://HOST:PORT.
 
-    Raises UsageError for another address; EngineError without Ray, and where nobody answers within CONNECT_S.
+    Raises UsageError for another address; EngineError without Ray, and if the cluster does not answer within CONNECT_S.
     """
     if address != "auto" and not address.startswith("ray://"):
         raise UsageError(f"--cluster {address!r} is neither auto nor ray://HOST:PORT.", hint="such as --cluster ray://10.0.0.1:10001")
@@ -85,5 +85,5 @@ def _unreachable(address: str, reason: str) -> EngineError:
 
 
 def first_line(error: BaseException) -> str:
-    """The first words of an error, or its kind."""
+    """The beginning of an error's text, or its type."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

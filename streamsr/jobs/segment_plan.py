@@ -35,7 +35,7 @@ WARMUP_FRAMES = 16  # that a network with a state sees before a segment; to be s
 
 
 class Uncut(Exception):  # noqa: N818 (an answer, not a fault)
-    """Why a video cannot be cut, in words that go on from "in one piece: "."""
+    """Why a video cannot be cut, as text that follows "in one piece: "."""
 
 
 @dataclass(frozen=True, slots=True)

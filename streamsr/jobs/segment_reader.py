@@ -32,7 +32,7 @@ class Part:
 
 
 class Reading:
-    """Frames of segments of one input. `owners` says for each frame that came out which part it belongs to."""
+    """Frames of segments of one input. `owners` gives the part that each decoded frame belongs to."""
 
     def __init__(self, url: str, options: SourceOptions, *, warmup: int = 0, aspect: Fraction | None = None) -> None:
         """aspect: width to height of the video's first picture, as it is shown."""

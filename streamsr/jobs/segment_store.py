@@ -1,4 +1,4 @@
-"""Store: the work folder of a job, where segments lie until they are joined.
+"""Store: the work folder of a job, where segments are stored until they are joined.
 
 A file gets its name when all of it is on the disk: written under another name, flushed, renamed, the folder flushed.
 """

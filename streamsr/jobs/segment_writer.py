@@ -91,7 +91,7 @@ class SegmentWriter:
         )  # fmt: skip
 
     def close_early(self) -> Result | None:
-        """Make what is there playable, after an interruption; None where that fails or nothing is there."""
+        """Make the existing part playable, after an interruption; None where that fails or nothing is there."""
         if self._draft is None:
             return None
         try:

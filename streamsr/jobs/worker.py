@@ -60,7 +60,7 @@ class Worker:
     ) -> Iterator[Result]:
         """Yield a Result for each segment, once it is safe on the disk.
 
-        stop: when set, the run ends early. on_frames: told how many frames of segments in hand are encoded.
+        stop: when set, the run ends early. on_frames: called with the number of frames encoded in current segments.
         Raises SourceError, EngineError, SinkError. What was done of the segment in hand is then in `unfinished`.
         """
         self.unfinished = []

@@ -1,4 +1,4 @@
-"""Pool: workers as processes of this machine. A process that dies takes nothing along but the segments in its hands.
+"""Pool: workers as processes of this machine. A process that dies loses only its current segments.
 
 These are made again, by another worker where there is one; a segment that fails three times ends the job.
 """

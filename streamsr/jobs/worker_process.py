@@ -1,4 +1,4 @@
-"""Child: the process of one worker, started by streamsr.child_process. It obeys streamsr.jobs.worker_pool through stdin and stdout.
+"""Child: the process of one worker, started by streamsr.child_process. streamsr.jobs.worker_pool controls it through stdin and stdout.
 
 Messages are pickles. In: the Spec and the processor cores to stay on, then Segments as they are asked for, None for "no
 more for now", "stop". Out: ("more",) to ask for a segment while the last one is being made, ("frames", n) for those of

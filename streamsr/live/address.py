@@ -1,4 +1,4 @@
-"""Where streams come from: the URL schemes, what FFmpeg has to be told for each, and URLs that hold a password."""
+"""Where streams come from: the URL schemes, FFmpeg's options for each, and URLs that hold a password."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def is_paced(url: str) -> bool:
 
 
 def check_host(url: str) -> str | None:
-    """Words for a host that no name server knows, None where all is well. May take seconds: call it in a thread."""
+    """A message about a host that does not resolve, else None. May take seconds: call it in a thread."""
     scheme = scheme_of(url)
     if scheme in (None, "file"):
         return None
@@ -95,7 +95,7 @@ def check_host(url: str) -> str | None:
 
 
 def is_file_behind(url: str, timeout_s: float) -> bool:
-    """Whether an http URL is a file of known length (a film, an ended HLS stream), which nobody wants frames dropped of.
+    """Whether an http URL is a file of known length (a film, an ended HLS stream), whose frames must not be dropped.
 
     Raises SourceError where it cannot be opened.
     """

@@ -1,4 +1,4 @@
-"""run_live: one stream in and out that neither falls behind nor dies."""
+"""run_live: one stream in and out that keeps up and survives failures."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def run_live(
 
     src: a URL, a device or "-"; dst: a URL, a path or "-". keywords: single fields of `options`, such as model="base"; see
     streamsr.options. observers: what watches the stream. opener: what opens engines, see streamsr.live.engine_pool.
-    Raises UsageError before anything connects; SourceError and SinkError for what cannot be had or, by --reconnect, is given up;
+    Raises UsageError before anything connects; SourceError and SinkError for what is unavailable or, by --reconnect, is given up;
     EngineError; Interrupted where it was stopped before the first frame.
     """
     live = live or LiveOptions()
@@ -60,7 +60,7 @@ def run_live(
 
 
 def check_live(src: str, dst: str, options: RunOptions, live: LiveOptions) -> Target:
-    """Find out before anything connects whether the two ends can be. Raises UsageError or SinkError."""
+    """Check input and output before anything connects. Raises UsageError or SinkError."""
     check_input(src)
     source = options.source
     target = find_target(dst, options.sink.format, live)

@@ -13,7 +13,7 @@ STEADY_S = 10.0  # a connection that held so long was a good one: the waits star
 class Backoff:
     """Waits that double from FIRST_S to MOST_S, each shortened by up to a half at random, so that many clients do not come back at once.
 
-    attempts: how many failures in a row are borne. chance: uniform numbers in [0, 1).
+    attempts: how many consecutive failures are allowed. chance: uniform numbers in [0, 1).
     """
 
     def __init__(self, attempts: float, *, chance: Callable[[], float] = random.random) -> None:

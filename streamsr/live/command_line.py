@@ -1,4 +1,4 @@
-"""The command line of this process, as `ps` shows it to everybody: its secrets are overwritten.
+"""The command line of this process, as `ps` shows it to everybody: its secrets are overwritten in memory.
 
 Not by setproctitle: it hides them no earlier (what takes time is Python's start and `logging`, which both load), and replaces the
 separate arguments, by which `pgrep` and supervisors find a process, with one title.

@@ -1,6 +1,6 @@
 """Connections to the ports that watch: few at a time, none for long, and always room for the next one.
 
-Note [Crowds]: whoever reaches a port may open connections and say nothing. So at most `most` are held, far fewer than a process may
+Note [Crowds]: whoever reaches a port may open connections and send nothing. So at most `most` are held, far fewer than a process may
 have descriptors; the surplus displaces the one that has been idle for the longest time, and where none is idle it is closed at once.
 A connection without a whole request for IDLE_S is closed, and so is one whose answer is not taken within ANSWER_S.
 """

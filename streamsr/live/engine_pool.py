@@ -1,7 +1,7 @@
-"""EnginePool: the engines that the streams of one process share, and who may use them when.
+"""EnginePool: the engines that the streams of one process share, and the order in which they use them.
 
 A model is loaded and compiled once, whatever number of streams uses it. Note [Turns]: a stream has one plane in the engine at a time.
-Of the streams that wait, the one goes next that has had the least engine time; one that was idle has no claim on the past. So
+Of the streams that wait, the one goes next that has had the least engine time; idle time earns no credit. So
 a large stream cannot starve small ones. Whoever gets a turn takes along the planes of the same size and model that wait at that
 moment, up to what the engine takes at once (its `max_batch`); nobody waits for a batch to fill.
 """

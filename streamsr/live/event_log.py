@@ -17,11 +17,11 @@ _LEVELS: dict[Level, int] = {"info": logging.INFO, "warning": logging.WARNING, "
 
 
 class EventLog:
-    """Logs events of one stream, at most one a second of each; what was held back is counted in the next record of its kind.
+    """Logs events of one stream, at most one a second of each; suppressed events are counted in the next record of the same kind.
 
     stream: name of the stream, in each record.
     urls: in use by the stream. No secret of these or of any other URL in a field gets out (streamsr.live.redaction).
-    The record's `stream_event` is {event, stream, suppressed, fields}; its message is the same for people.
+    The record's `stream_event` is {event, stream, suppressed, fields}; its message is the same as text.
 
         log = EventLog("cam", urls=[source, sink])
         log.event("source lost", level="warning", reason=str(error), attempt=2)
@@ -51,7 +51,7 @@ class EventLog:
         self.event("ended", level="error", exit_code=error.exit_code, reason=error.message, hint=error.hint)
 
     def tick(self) -> None:
-        """Log what was held back a second ago and more, so that the last words of a burst do not wait for the next one."""
+        """Log events suppressed a second ago or more, so that the end of a burst does not wait for the next one."""
         with self._lock:
             self._write_due(self._clock())
 

@@ -195,7 +195,7 @@ class Fleet:
 
 
 def deal_stream(config: StreamConfig, taken: Sequence[str]) -> str:
-    """The device of a stream: of several that its configuration names, or of all GPUs, the one that fewest streams have. taken: theirs.
+    """The device of a stream: among those that its configuration names, or all GPUs, the one with the fewest streams. taken: theirs.
 
     Raises EngineError for "cuda:all" without a GPU.
     """

@@ -27,7 +27,7 @@ class FrameBuffer:
     """Holds decoded frames in order. Until it is opened it keeps and counts the newest one alone: nobody can use the others.
 
     late_s: how far behind the source's clock a picture is now.
-    came: is called for every picture, dropped: is told the reason and the count of those that never come out.
+    came: called for every picture. dropped: called with the reason and the count of dropped pictures.
     """
 
     def __init__(

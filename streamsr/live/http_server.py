@@ -37,7 +37,7 @@ class Server:
 
     The port is bound at once: UsageError when that cannot be. `start` answers what came in the meantime.
     option: that the address came from, for messages.
-    gate: asks for a token, so that it does not matter by which name a request comes.
+    gate: requires a token, so that it does not matter by which name a request comes.
     """
 
     def __init__(self, routes: Iterable[Route], endpoint: Endpoint, *, option: str, gate: Middleware | None = None) -> None:

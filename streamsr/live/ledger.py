@@ -1,4 +1,4 @@
-"""Ledger: every frame that comes in, and what became of it, for the report, the counters and the log at once."""
+"""Ledger: every incoming frame and its outcome, for the report, the counters and the log at once."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Ledger:
             return count
 
     def tell(self) -> None:
-        """A line on how it goes."""
+        """A status line."""
         now = self._telemetry.snapshot()
         self._log.event(
             "running", fps_in=now["fps_in"], fps_out=now["fps_out"], p99_s=now["latency_recent"]["p99_s"], dropped=now["dropped"],
@@ -68,7 +68,7 @@ class Ledger:
         )  # fmt: skip
 
     def describe(self, facts: SourceFacts, models: LiveModels, encoder: LiveEncoder | None) -> None:
-        """Note what the stream was, while all of it is still open."""
+        """Record the stream's properties while it is still open."""
         report, running = self.report, models.running
         report.model, report.engine, report.reason = models.name, running.engine, running.reason
         report.source = facts.tags.describe() if facts.tags else {}

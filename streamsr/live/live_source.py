@@ -82,7 +82,7 @@ class LiveSource:
         self._thread.join(1.0)
 
     def take_audio(self) -> list[AudioPacket]:
-        """What was heard since the last call, in order."""
+        """Audio received since the last call, in order."""
         audio_streams = []
         while self._audio:
             audio_streams.append(self._audio.popleft())

@@ -1,4 +1,4 @@
-"""Everything that looks at the streams of a process: one metrics server and one preview server for all of them."""
+"""Monitoring of the streams of a process: one metrics server and one preview server for all of them."""
 
 from __future__ import annotations
 

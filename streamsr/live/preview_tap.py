@@ -73,7 +73,7 @@ class Tap:
         return future
 
     def close(self) -> None:
-        """End the thread; who waits is told so by a cancelled future."""
+        """End the thread; waiting callers get a cancelled future."""
         with self._condition:
             self._closed.set()
             self._condition.notify()

@@ -1,4 +1,4 @@
-"""/metrics for Prometheus, /healthz and /readyz: what the streams' snapshots say, and not a second set of counters."""
+"""/metrics for Prometheus, /healthz and /readyz: from the streams' snapshots, without a second set of counters."""
 
 from __future__ import annotations
 

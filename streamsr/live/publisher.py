@@ -1,4 +1,4 @@
-"""Publisher: keeps a relay connected to the sink and feeds it, from a thread of its own; nobody else waits for the sink."""
+"""Publisher: keeps a relay connected to the sink and feeds it, from a thread of its own; no other thread waits for the sink."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Publisher:
     """Sends parcels to a target; reconnects on its own.
 
     header: of streamsr.live.live_encoder. rate: of the video, frames a second.
-    ledger: is told each parcel that FFmpeg has taken, and the new pictures that will not arrive.
+    ledger: receives each parcel that FFmpeg has taken, and the new pictures that will not arrive.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""Ladder: when quality gives way so that time does not, and when it comes back.
+"""Ladder: when to lower quality to stay in real time, and when to raise it again.
 
 The steps go from the model that was asked for down to the plain resize. One step down after DOWN_S of strain, one step up after a
-time of ease that doubles with every attempt that failed, so that a machine on the edge does not change its mind every few seconds.
+time of ease that doubles with every attempt that failed, so that a machine at its limit does not switch every few seconds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class _Seen:
 
 
 class Ladder:
-    """Watches one stream and says which step it should run on: 0 is the best.
+    """Watches one stream and selects the step that it should run on: 0 is the best.
 
     steps: names of the models, best first. max_latency_s: how late a frame may be.
     """

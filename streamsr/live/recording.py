@@ -25,7 +25,7 @@ class Recording:
     A file grows as NAME.partial.EXT and gets its name when it is complete. Its times start at 0. Audio waits for the picture
     that it is heard with, so that it goes into the same file; what comes too late for its own opens the next, so that none is lost.
     open_file: opens a path for writing and gives its streams. settle: closes what it opened, raises OSError where a write has failed.
-    finished: is told each file that has its name.
+    finished: called with each file that has its final name.
     """
 
     def __init__(

@@ -26,7 +26,7 @@ def redact(url: str) -> str:
     parameters but those in SHOWN (tokens, keys, an SRT streamid or passphrase); the last part of an RTMP path (the stream
     key); `password=...` within a path (some cameras want it there); parts of a path that look like keys, or follow a part called
     key, token and the like; a password where a port should be; whatever follows a space.
-    The result says nothing of the masked parts, not even their length.
+    The result reveals nothing about the masked parts, not even their length.
     """
     scheme, found, rest = url.partition("://")
     if not found:

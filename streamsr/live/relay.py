@@ -4,7 +4,7 @@ A process of its own, because FFmpeg's writers can block where nothing can inter
 lock held): the publisher ends a relay that hangs, and no thread of the stream ever waits for a network.
 
 In on stdin: one JSON line with the order, the header of streamsr.live.live_encoder, then packets. Out on the status
-descriptor: one JSON line for each state, and one byte for each packet that FFmpeg took or refused. The URL never stands on
+descriptor: one JSON line for each state, and one byte for each packet that FFmpeg took or refused. The URL is never on
 a command line.
 """
 

@@ -101,7 +101,7 @@ class Session:
 
     @property
     def rate(self) -> Fraction:
-        """Nominal frames per second; 25 where the stream does not say."""
+        """Nominal frames per second; 25 if the stream does not declare one."""
         for rate in (self.stream.guessed_rate, self.stream.average_rate, self.stream.codec_context.framerate):
             if rate and 1 <= rate <= 240:
                 return Fraction(rate).limit_denominator(1001)
@@ -219,7 +219,7 @@ class Session:
 
 
 def is_refusal(error: BaseException | None) -> bool:
-    """Whether an error of opening says that trying again is pointless."""
+    """Whether an error on opening is permanent, so that retrying is pointless."""
     return isinstance(
         error,
         av.error.HTTPUnauthorizedError | av.error.HTTPForbiddenError | av.error.HTTPNotFoundError | av.error.HTTPBadRequestError

@@ -49,7 +49,7 @@ class SrtAddress:
 
 
 def parse_srt(url: str) -> SrtAddress:
-    """Raises UsageError for what cannot be."""
+    """Raises UsageError for invalid values."""
     shown = redact(url)
     try:
         parts = urlsplit(url)

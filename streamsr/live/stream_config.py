@@ -1,4 +1,4 @@
-"""StreamConfig: everything that one stream of several is told."""
+"""StreamConfig: the whole configuration of one stream of several."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class StreamConfig:
         return replace(self, options=replace(self.options, upscale=upscale))
 
     def check(self) -> None:
-        """Find out before anything connects whether it can be. Raises UsageError, SinkError or EngineError."""
+        """Check it before anything connects. Raises UsageError, SinkError or EngineError."""
         check_live(self.src, self.dst, self.options, self.live)
         upscale = self.options.upscale
         device = self.device if self.device == "auto" else find_devices(upscale)[0]

@@ -1,4 +1,4 @@
-"""What a live stream counts about itself, and the two places that look: StreamTelemetry, and the PreviewTap protocol.
+"""What a live stream counts about itself, and its two readers: StreamTelemetry, and the PreviewTap protocol.
 
 The loop writes, whatever watches (metrics, preview, log, report) reads `snapshot()`. There is one set of counters.
 """
@@ -115,7 +115,7 @@ class StreamTelemetry:
             self._scores["lowest"] = min(score, self._scores["lowest"]) if self._scores["count"] > 1 else score
 
     def turn(self) -> None:
-        """The loop went round. Call it on every pass, also when nothing came: /healthz lives on it."""
+        """The loop completed a pass. Call it on every pass, also without input: /healthz depends on it."""
         with self._lock:
             self._turned = self._clock()
 
@@ -142,12 +142,12 @@ class StreamTelemetry:
             self._frames["held"] += 1
 
     def dropped(self, reason: str, n: int = 1) -> None:
-        """Frames will not go out; `reason` is one of a few fixed words, such as "late" or "sink lost"."""
+        """Frames will not go out; `reason` is one of a few fixed strings, such as "late" or "sink lost"."""
         with self._lock:
             self._dropped[reason] = self._dropped.get(reason, 0) + n
 
     def reconnected(self, side: Side) -> None:
-        """A side that was lost is connected again."""
+        """A lost source or sink is connected again."""
         with self._lock:
             self._reconnects[side] += 1
 
@@ -162,7 +162,7 @@ class StreamTelemetry:
             self._engine_s += s
 
     def state(self, side: Side, state: State) -> None:
-        """What a side is doing now."""
+        """The current state of source or sink."""
         with self._lock:
             if self._state[side] != state:
                 self._since[side] = self._clock()

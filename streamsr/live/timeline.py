@@ -39,7 +39,7 @@ class Timeline:
         self.num_jumps = 0
 
     def new_session(self) -> None:
-        """The source was connected again: its clock says nothing about the one before."""
+        """The source was connected again: its clock is unrelated to the previous one."""
         with self._lock:
             self._shift = self._before = None
             self._media.clear()

@@ -1,4 +1,4 @@
-"""TokenGate: lets in who knows the token, and remembers it in a cookie."""
+"""TokenGate: admits clients that have the token, and remembers them in a cookie."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ _INCLUDE = re.compile(r"^/\* include ([\w.]+) \*/$", re.MULTILINE)
 
 
 def read_page(package: str, name: str) -> str:
-    """The page `name` of a package, its lines `/* include PART */` replaced by the parts that lie beside this file."""
+    """The page `name` of a package, its lines `/* include PART */` replaced by the parts beside this file."""
     text = files(package).joinpath(name).read_text(encoding="utf-8")
     return _INCLUDE.sub(lambda found: files(__name__).joinpath(found[1]).read_text(encoding="utf-8").rstrip("\n"), text)
 

@@ -1,12 +1,12 @@
-"""The page of a trial: moments before and after, with switches for what a run may be told.
+"""The page of a trial: moments before and after, with switches for options of a run.
 
     GET /            the page (trial_page.html)
     GET /api/trial   moments, switches and what they are set to, as JSON
     GET /api/shot?moment=N&OPTION=VALUE...   4 bytes (big-endian length of the JSON), JSON, 4 bytes (length of the first JPEG), JPEG, JPEG;
-                     400 with words for values that cannot be
+                     400 with a message for invalid values
     POST /api/run    {"moment": N, "chosen": {OPTION: VALUE}}: runs the command line that belongs to them; 409 while another runs
     POST /api/cancel {}: ends that run and deletes what it has written
-    GET /api/run     how the run stands, as POST answers too: state, output, num_frames, expected_frames, words
+    GET /api/run     the state of the run, as POST answers too: state, output, num_frames, expected_frames, words
 """
 
 from __future__ import annotations

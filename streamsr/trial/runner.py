@@ -1,4 +1,4 @@
-"""Runner: makes the whole video from the page, one at a time, in a thread; says how far it is; can be cancelled."""
+"""Runner: makes the whole video from the page, one at a time, in a thread; reports progress; can be cancelled."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Tell = Callable[[Progress], None]
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a run stands, as the page is told."""
+    """The state of a run, as sent to the page."""
 
     state: State = "idle"
     output: str = ""
@@ -52,7 +52,7 @@ class Runner:
             return self._standing
 
     def start(self, output: str, go: Callable[[threading.Event, Tell], str]) -> bool:
-        """Begin in a thread; False where a run is under way. go: makes `output` and gives words for what came of it."""
+        """Begin in a thread; False where a run is under way. go: makes `output` and returns a message about the outcome."""
         with self._lock:
             if self._standing.state == "running":
                 return False

@@ -2,7 +2,7 @@
 
 Resampling luma only to write over it would cost 1.0 of the 1.5 ms that a whole carrier takes (854x480 to 1708x960, one Zen 4
 core). Padding makes the picture instead, with all that FFmpeg attaches to a frame, and chroma is resampled by itself: as
-a picture without subsampling, whose chroma swscale is told to be where it is: 0.07 and 0.8 ms, and the same integers.
+a picture without subsampling, whose chroma location is given to swscale: 0.07 and 0.8 ms, and the same integers.
 """
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ class Carrier:
 
 
 def own_position(position: int, log2_chroma: int) -> int:
-    """Where chroma at `position` (in 256ths of a luma pixel, of one subsampled twice: 0 left, 128 between) lies in samples of its own.
+    """Where chroma at `position` (in 256ths of a luma pixel, of one subsampled twice: 0 left, 128 between) is located, in chroma samples.
 
-    0: in their middle, where swscale takes it to be.
+    0: in the middle of a sample, where swscale assumes it.
     """
     return ((position * ((1 << log2_chroma) - 1) + 128) >> log2_chroma) - 128 if log2_chroma else 0

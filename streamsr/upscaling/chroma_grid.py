@@ -2,7 +2,7 @@
 
 Note [Chroma grid]
     A network reads chroma where it has to write it: one sample of Cb and Cr for each luma sample of the input. At x2 the chroma of a
-    4:2:0 result has just as many, so the grid is put where those lie: for chroma sited left, a quarter of an input pixel left of the
+    4:2:0 result has just as many, so the grid is at their positions: for chroma sited left, a quarter of an input pixel left of the
     luma samples; for chroma between luma samples, on them. So the network's chroma is the result's, and nothing is resampled twice. Along
     an axis without subsampling, and at other scales, the grid is that of the input's luma, and an exact resample (Lanczos) brings the
     network's chroma to the result. Chroma comes to the grid by linear interpolation, which is what networks are trained on.
@@ -27,7 +27,7 @@ MAX_PADDING = 3  # samples added for a ratio of whole numbers
 
 
 class Axis(NamedTuple):
-    """Where samples lie along an axis, in luma pixels: the first one, and the step from one to the next."""
+    """Sample positions along an axis, in luma pixels: the first one, and the step from one to the next."""
 
     first: float
     step: float
@@ -41,7 +41,7 @@ Grid = tuple[Axis, Axis]  # vertical, horizontal
 
 
 def grid_of(layout: Layout, location: str) -> Grid:
-    """Where the chroma of a frame lies. location: one of CHROMA_LOCATIONS; anything else counts as "left"."""
+    """The chroma grid of a frame. location: one of CHROMA_LOCATIONS; anything else counts as "left"."""
     horizontal, vertical = FIRST_CHROMA_SAMPLE.get(location, FIRST_CHROMA_SAMPLE["left"])
 
     def axis(position: float, log2: int) -> Axis:
@@ -51,7 +51,7 @@ def grid_of(layout: Layout, location: str) -> Grid:
 
 
 def network_grid(chroma: Grid, scale: int) -> Grid:
-    """The network's grid for chroma that lies so: Note [Chroma grid]."""
+    """The network's grid for chroma on this grid: Note [Chroma grid]."""
 
     def axis(own: Axis) -> Axis:
         return Axis((own.first + 0.5) / 2 - 0.5, 1) if scale == 2 and own.step == 2 else Axis(0, 1)
@@ -105,7 +105,7 @@ class ChromaResampler:
 def place_on(own: Axis, wanted: Axis, length: int, size: int) -> tuple[int, int, int]:
     """(shift, result samples, source samples to add) that bring `length` samples on `own` to the first `size` of those on `wanted`.
 
-    Sample j of the result lies at (j + (shift + 128) / 256) * source samples / result samples - 1/2 of the source's, as swscale has it.
+    Sample j of the result is at (j + (shift + 128) / 256) * source samples / result samples - 1/2 of the source's, as swscale has it.
     """
     whole, count, added = _fitting(length, size, own.step / wanted.step)
     return round(256 * ((wanted.first - own.first) / own.step + 0.5) * count / whole - 128), count, added

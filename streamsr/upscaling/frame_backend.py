@@ -14,15 +14,15 @@ import av
 
 
 class UpscaleQueue(Protocol):
-    """Frames on their way through one model. They are put in and taken out in the same order.
+    """Frames in flight in one model. They are put in and taken out in the same order.
 
-    In host memory one frame is on its way, and it is upscaled when it is taken. On a GPU `put` begins, and several are on their way
+    In host memory one frame is in flight, and it is upscaled when it is taken. On a GPU `put` begins, and several are in flight
     at once: one comes to the device or leaves it while another one is computed.
     """
 
     @property
     def has_room(self) -> bool:
-        """Whether another picture can be put beside those that are on their way."""
+        """Whether another picture can be put besides those in flight."""
 
     def __len__(self) -> int:
         """How many are on their way."""
@@ -37,7 +37,7 @@ class UpscaleQueue(Protocol):
         """The next picture does not follow on the last: reset the network's state."""
 
     def close(self) -> None:
-        """Give up what is on its way."""
+        """Drop what is in flight."""
 
 
 class FrameBackend(Protocol):

@@ -41,7 +41,7 @@ class ModelChoice:
             raise UsageError(f"Model {options.model!r} takes no strength: it is not told how soft its source is.")
 
     def turn_to(self, scale: float, size: tuple[int, int] | None, form: Form | None, condition: Condition | None) -> None:
-        """Select the variant for a source of this form; what is told for models that are told a strength. Raises UsageError."""
+        """Select the variant for a source of this form; with an explicit strength, the model that takes it. Raises UsageError."""
         check_scale(scale, size)
         self.scale, self.size = scale, size
         self._is_clean, self._known = form == "clean", condition
@@ -67,11 +67,11 @@ class ModelChoice:
 
     @property
     def condition(self) -> Condition | None:
-        """What networks are told of a source that is known."""
+        """The condition of a known source."""
         return None if self._known is None else self._settled(self._known)
 
     def condition_of(self, luma: np.ndarray, bits: int) -> Condition:
-        """What networks are told about a source with this luma (h, w) in its first frame."""
+        """The condition of a source with this luma (h, w) in its first frame."""
         return self._settled(self._known or estimate([luma], bits=bits))
 
     def _settled(self, found: Condition) -> Condition:

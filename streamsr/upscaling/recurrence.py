@@ -1,4 +1,4 @@
-"""Order: luma planes on their way through the network, each enlarged once; those of a recurrent network one after another."""
+"""Order: luma planes in flight in the network, each enlarged once; those of a recurrent network one after another."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Enlarge(Protocol):
 class SourceChroma:
     """The chroma of a source frame, for networks that take it.
 
-    planes: (2, h, w), Cb and Cr as they come. grid: where they lie. condition: what networks are told about the source.
+    planes: (2, h, w), Cb and Cr as they come. grid: their sample positions. condition: of the source.
     """
 
     planes: np.ndarray

@@ -1,6 +1,6 @@
-"""Condition: how soft and how damaged a source is, which networks of luma and chroma are told.
+"""Condition: how soft and how damaged a source is, an input of networks of luma and chroma.
 
-A network cannot know whether a picture is blurred or meant to be soft. It is told the assumed blur and damage (`Condition`). By default
+A network cannot know whether a picture is blurred or meant to be soft. Its input `Condition` gives the assumed blur and damage. By default
 both are estimated from the source's luma: statistics of differences between neighbours, in blocks with much and with little structure,
 go through a small network that was fitted on sources of known blur and damage (trainer/found/estimate.py).
 """
@@ -28,7 +28,7 @@ EDGE_QUANTILES = (0.5, 0.75, 0.9)  # over edges: the sharpest tell of the lens, 
 
 @dataclass(frozen=True)
 class Condition:
-    """What a network is told about its source.
+    """A network's input about its source.
 
     blur: assumed standard deviation of the blur, 0 to 1 for 0 to MAX_BLUR pixels of the result.
     damage: log2(1 + d) / 4 for a root mean square d, in 8-bit codes, of what noise and compression changed; 0 to 1.
@@ -114,7 +114,7 @@ def _weights(file: Path) -> list[NDArray]:
 def estimate(lumas: Sequence[NDArray], *, bits: int = 8, weights: Path = WEIGHTS) -> Condition:
     """The condition that a source's frames are most likely in: the median over some of its luma planes, all (h, w).
 
-    weights: of the fitted network. Planes that are too small to say are taken for a clean source.
+    weights: of the fitted network. Planes that are too small to estimate count as a clean source.
     """
     mean, scale, w0, b0, w1, b1 = _weights(weights)
     told = []

@@ -39,7 +39,7 @@ class Upscaler:
     model: a shipped model's name, the path of an ONNX file, or "resize" for the Lanczos baseline; or all options in one.
     scale: of width and height; any number. The network runs at the smallest trained scale that reaches it (several
         times if need be), an exact resample does the rest. The size is rounded to whole pixels, and up to even ones
-        where chroma is subsampled, which encoders ask for.
+        where chroma is subsampled, which encoders require.
     opener: what opens engines; several upscalers may share theirs.
     keywords: the other fields of UpscaleOptions. size is exactly (width, height) of the output here. The hint "throughput"
         keeps several frames in flight; "latency" gives each frame all cores and gives it back at once, "memory" begins one more.
@@ -111,11 +111,11 @@ class Upscaler:
 
     @property
     def condition(self) -> Condition | None:
-        """What networks are told of the source; None where each stream's first frame decides, or the model is told nothing."""
+        """The condition of the source; None if each stream's first frame decides, or the model takes none."""
         return self.choice.condition if self.has_chroma else None
 
     def condition_of(self, luma: np.ndarray, bits: int) -> Condition:
-        """What networks are told about a source with this luma (h, w) in its first frame."""
+        """The condition of a source with this luma (h, w) in its first frame."""
         return self.choice.condition_of(luma, bits)
 
     @property
@@ -134,7 +134,7 @@ class Upscaler:
 
     @property
     def reason(self) -> str:
-        """What "auto" chose, and why, for people to read."""
+        """What "auto" chose, and why, as text."""
         return "Lanczos by FFmpeg's swscale, no network" if self.spec is None else self._any_engine().reason
 
     def _any_engine(self) -> Engine:
@@ -240,7 +240,7 @@ class Upscaler:
         return HostQueue(self)
 
     def deliver_surfaces(self, wanted: bool) -> None:
-        """Results are in host memory, whatever is wanted."""
+        """Results are always in host memory."""
 
     def allow_fallback(self, wanted: bool) -> None:
         """There is nothing to fall back from."""

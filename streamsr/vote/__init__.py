@@ -1,1 +1,1 @@
-"""Vote: people choose between two pictures in a browser, without knowing what made which; their votes can teach the metric."""
+"""Vote: people choose between two pictures in a browser, without knowing which method made which; their votes can train the metric."""

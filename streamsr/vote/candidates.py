@@ -1,4 +1,4 @@
-"""Candidates: the pictures or short videos of a folder that people choose between. CONTENT_METHOD.EXT, and CONTENT_original.EXT."""
+"""Candidates: the pictures or short videos of a folder that voters choose between. CONTENT_METHOD.EXT, and CONTENT_original.EXT."""
 
 from __future__ import annotations
 

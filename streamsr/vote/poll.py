@@ -1,7 +1,7 @@
 """Poll: which pair somebody sees next, and what the answer was.
 
-Pairs that have the fewest votes come first, in an order of chance, with sides of chance. Now and then a pair comes again with its sides
-exchanged, and a picture beside a ruined one of itself: they tell careless votes and are no votes on the candidates.
+Pairs that have the fewest votes come first, in random order, with random sides. Now and then a pair comes again with its sides
+exchanged, and a picture beside a degraded copy of itself: these detect careless votes and do not count for the candidates.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Ballot:
-    """A question to somebody. Its key and those of its sides say nothing about what made which."""
+    """A question to a voter. Its key and those of its sides do not reveal which method made which."""
 
     key: str
     voter: str

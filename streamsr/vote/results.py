@@ -1,4 +1,4 @@
-"""Results of a vote: scores of the methods, how far voters agree, who voted with care, and how often the metric says the same."""
+"""Results of a vote: scores of the methods, how far voters agree, which voters were careful, and how often the metric agrees."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CHANCE = 0.05  # so rarely would somebody who has no preference at all contradi
 
 @dataclass(frozen=True, slots=True)
 class Voter:
-    """What is known of somebody's care."""
+    """Evidence of how careful a voter is."""
 
     name: str
     num_votes: int
@@ -30,9 +30,9 @@ class Voter:
 
     @property
     def is_careful(self) -> bool:
-        """False for somebody who falls for ruined pictures, or chooses a side and no picture.
+        """False for a voter who prefers degraded pictures, or chooses by side rather than by picture.
 
-        Close pairs are judged one way and the other by careful people too, so contradictions alone, in half of the repeats, tell nothing.
+        Close pairs are judged one way and the other by careful people too, so contradictions alone, in half of the repeats, prove nothing.
         """
         trapped = self.num_traps >= _TRAPS and self.num_seen < _TRAP_SHARE * self.num_traps
         tail = sum(math.comb(self.num_repeats, count) for count in range(self.num_same + 1)) / 2**self.num_repeats
@@ -72,7 +72,7 @@ def judge_voters(votes: Sequence[Vote]) -> list[Voter]:
 
 
 def count_votes(votes: Sequence[Vote], judge: Callable[[str, str], float | None] | None = None, *, everybody: bool = False) -> Results:
-    """Sum up. judge: (picture, original's content) -> the metric's score, None where it cannot look. everybody: careless voters too."""
+    """Sum up. judge: (picture, original's content) -> the metric's score, None if it cannot be scored. everybody: careless voters too."""
     kept = list(votes) if everybody else careful_votes(votes)
     pairs = [vote for vote in kept if vote.kind == "pair"]
     wins = Counter((method_of(vote.chosen), method_of(vote.other)) for vote in pairs)
