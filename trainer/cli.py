@@ -208,7 +208,8 @@ class Ship:
     threads: int = 1  # torch threads
     device: str = "cpu"  # or cuda, cuda:1, auto
     extend: float = 1.0  # factor on the steps of every stage
-    metric: str = "shipped"  # what steers natural stages: or a run folder of `metric`, metric.pt or efficient_pban.onnx
+    pban_weight: float = 0.0  # of 1 - Efficient-PBAN in the loss of natural stages, such as 0.15; a step then takes eight times as long
+    metric: str = "shipped"  # whose score that is: or a run folder of `metric`, metric.pt or efficient_pban.onnx
     seed_from: pathlib.Path | None = pathlib.Path("streamsr/weights")  # exported models that a stage without a run starts from
     trained_on: str = "photographs of the trainer's user"  # data sets and licences, for the descriptions
     hardware: str = "CPU"
@@ -219,7 +220,7 @@ class Ship:
         facts = (("trained_on", self.trained_on), ("hardware", self.hardware))
         options = ShipOptions(
             self.data, self.runs, self.scenes, self.out, self.rounds, self.threads, self.device, self.extend,
-            self.metric, self.seed_from, facts,
+            self.metric, self.pban_weight, self.seed_from, facts,
         )  # fmt: skip
         self.out.mkdir(parents=True, exist_ok=True)
         ship(self.stages, options)

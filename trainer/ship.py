@@ -33,7 +33,8 @@ class ShipOptions:
     threads: int = 1
     device: str = "cpu"  # see trainer.devices
     extend: float = 1.0  # factor on the steps of every stage
-    metric: str = "shipped"  # what steers the stages that have a weight of it: see trainer.metric.experiment.metric_named
+    metric: str = "shipped"  # see trainer.metric.experiment.metric_named
+    pban_weight: float = 0.0  # of 1 - its score in the loss of natural stages
     seed_from: pathlib.Path | None = None  # exported models that a stage without a run starts from, where it holds one
     facts: tuple[tuple[str, Any], ...] = ()  # further entries of the descriptions, such as what they were trained on
 
@@ -45,6 +46,8 @@ def ship(names: Sequence[str], options: ShipOptions) -> None:
     for name in names or STAGES:
         stage = stage_named(name)
         stage = replace(stage, steps=round(stage.steps * options.extend))
+        if options.pban_weight and stage.look == "natural":
+            stage = replace(stage, pban_weight=options.pban_weight, crop=max(stage.crop, -(-128 // stage.scale)))
         scenes = options.scenes / f"x{stage.scale}"
         make_pool(list_photos(options.photos), scenes, scale=stage.scale, rounds=options.rounds)
         training, validation = load_pool(scenes)

@@ -50,12 +50,11 @@ def _faithful(stage: Stage, *, steps: int) -> Stage:
     """The same network with a loss that is nearly a squared error: as close to the original as can be known."""
     stem, size = stage.name.rsplit("_", 1)
     return replace(
-        stage, name=f"{stem}_faithful_{size}", look="faithful", seed_from=stage.name, steps=steps, lr=stage.lr / 2, decay=0.6, eps=0.02,
-        crop=48, batch=8, pban_weight=0.0,
-    )  # fmt: skip
+        stage, name=f"{stem}_faithful_{size}", look="faithful", seed_from=stage.name, steps=steps, lr=stage.lr / 2, decay=0.6, eps=0.02
+    )
 
 
-_LITE = Stage("lite_x2", "lite", 2, "natural", steps=300_000, crop=64, batch=4, pban_weight=0.15)
+_LITE = Stage("lite_x2", "lite", 2, "natural", steps=300_000)
 _BASE = Stage("base_x2", "base", 2, "natural", steps=120_000, channels=32, layers=6, residual=True, lr=2e-3)
 _WHOLE = (
     _LITE, _faithful(_LITE, steps=60_000), _BASE, _faithful(_BASE, steps=30_000), _larger(_LITE, 3), _larger(_LITE, 4), _larger(_BASE, 3),
