@@ -57,6 +57,7 @@ def pytest_configure(config: pytest.Config) -> None:
     is_plain = config.args_source is not pytest.Config.ArgsSource.ARGS and not config.option.markexpr
     if is_plain and "STREAMSR_TESTS" not in os.environ:
         os.environ["STREAMSR_TESTS"] = "core"  # for the processes of pytest-xdist too
+    if os.environ.get("STREAMSR_TESTS") == "core" and not config.option.markexpr:
         config.option.markexpr = "not slow and not network and not gpu"
 
 

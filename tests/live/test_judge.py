@@ -11,11 +11,11 @@ import av
 import numpy as np
 import pytest
 from media import STREAMSR, make_clip
-from prometheus_client.parser import text_string_to_metric_families as parse
 from web import get, until
 
 from streamsr.compare.pban import PbanScorer
 
+parse = pytest.importorskip("prometheus_client.parser", reason="not run: pip install 'streamsr[live]'").text_string_to_metric_families
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 
 
