@@ -14,6 +14,7 @@ from trainer.data.scene_pool import load_pool, make_pool
 from trainer.devices import find_device
 from trainer.export.export_stage import export_stage, file_stem, load_stage
 from trainer.export.onnx_luma_chroma import weights_of_onnx
+from trainer.losses.picture_loss import SIDE
 from trainer.metric.experiment import metric_named
 from trainer.stage_loop import train
 from trainer.stages import STAGES, Stage, stage_named
@@ -47,7 +48,7 @@ def ship(names: Sequence[str], options: ShipOptions) -> None:
         stage = stage_named(name)
         stage = replace(stage, steps=round(stage.steps * options.extend))
         if options.pban_weight and stage.look == "natural":
-            stage = replace(stage, pban_weight=options.pban_weight, crop=max(stage.crop, -(-128 // stage.scale)))
+            stage = replace(stage, pban_weight=options.pban_weight, crop=max(stage.crop, -(-SIDE // stage.scale)))
         scenes = options.scenes / f"x{stage.scale}"
         make_pool(list_photos(options.photos), scenes, scale=stage.scale, rounds=options.rounds)
         training, validation = load_pool(scenes)

@@ -27,6 +27,7 @@ from trainer.trainer_error import TrainerError
 FORMAT = 3
 LOG_EVERY, CHECK_EVERY = 100, 2000  # steps
 NUM_CHECKED = 24  # validation scenes
+NUM_SCORED = 3  # ways of each, where a metric looks at them, too
 CPU = torch.device("cpu")
 
 
@@ -161,7 +162,7 @@ def check(net: nn.Module, scenes: list[Scene], stage: Stage, score: Score | None
             kind = "clean" if way == 0 else "found"
             found[f"{kind}_y"].append(_psnr(luma, target_luma) - _psnr(plain, target_luma))
             found[f"{kind}_c"].append(_psnr(chroma, target_chroma) - _psnr(x[:, 1:3], target_chroma))
-            if score is not None and way < 3:
+            if score is not None and way < NUM_SCORED:
                 found[f"{kind}_score"].append(float(score(rgb_of(made, stage.scale).clamp(0, 1), rgb_of(y, stage.scale).clamp(0, 1))))
     return {name: float(np.mean(values)) for name, values in found.items()}
 

@@ -21,6 +21,7 @@ SITES: tuple[Site, ...] = (LEFT, CENTRE, TOP_LEFT)
 
 # ITU-R BT.709-6 item 3: rows Y', Cb, Cr of R'G'B'; studio codes are 16 + 219 Y' and 128 + 224 C (ITU-R BT.709-6 item 5)
 _MATRIX = np.array([[0.2126, 0.7152, 0.0722], [-0.2126 / 1.8556, -0.7152 / 1.8556, 0.5], [0.5, -0.7152 / 1.5748, -0.0722 / 1.5748]])
+RGB_OF_YUV = np.linalg.inv(_MATRIX)  # R'G'B' of Y', Cb, Cr
 
 
 def to_yuv444(rgb: NDArray) -> NDArray:

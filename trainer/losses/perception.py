@@ -10,20 +10,17 @@ Axes: N, 1 or 3, H, W; luma in [0, 1] of its codes.
 
 import hashlib
 import pathlib
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from trainer.losses.picture_loss import Score
 from trainer.metric.encoder import Encoder, open_encoder
 from trainer.metric.experiment import load_metric
 from trainer.metric.feature_distance import lpips
 from trainer.metric.pban_network import MIN_SIDE
 from trainer.recipes import Recipe
 from trainer.trainer_error import TrainerError
-
-# (sr, hr), RGB (N, 3, H, W) in [0, 1] -> score (N,) in (0, 1], higher is better
-Score = Callable[[Tensor, Tensor], Tensor]
 
 
 def grey_of(luma_N1HW: Tensor) -> Tensor:

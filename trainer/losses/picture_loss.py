@@ -15,10 +15,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from trainer.data.yuv_planes import RGB_OF_YUV
 from trainer.nets.luma_chroma import split
 
 # (result, original), RGB (N, 3, H, W) in [0, 1] -> score (N,) in (0, 1], higher is better
 Score = Callable[[Tensor, Tensor], Tensor]
+SIDE = 128  # pixels of the result's crops, at least
 MAX_SHIFT = 16  # pixels: the encoder's stride
 LEAST_SIDE = 112  # of a view: 96 is what the metric needs
 
@@ -27,10 +29,9 @@ def rgb_of(made_NCHW: Tensor, scale: int) -> Tensor:
     """Luma phases and chroma in [0, 1] of limited-range BT.709 codes -> RGB (N, 3, s H, s W), not clipped: a clipped pixel has no slope."""
     luma, chroma = split(made_NCHW, scale)
     y = (luma - 16 / 255) * (255 / 219)
-    cb, cr = (
-        functional.interpolate(chroma, scale_factor=scale, mode="bilinear", align_corners=False).sub(128 / 255).mul(255 / 224).split(1, 1)
-    )
-    return torch.cat([y + 1.5748 * cr, y - 0.187324 * cb - 0.468124 * cr, y + 1.8556 * cb], 1)
+    c = (functional.interpolate(chroma, scale_factor=scale, mode="bilinear", align_corners=False) - 128 / 255) * (255 / 224)
+    matrix = torch.from_numpy(RGB_OF_YUV).to(made_NCHW)
+    return torch.einsum("rp,nphw->nrhw", matrix, torch.cat([y, c], 1))
 
 
 def viewed(pictures: tuple[Tensor, ...], rng: random.Random) -> tuple[Tensor, ...]:

@@ -5,13 +5,12 @@ A metric that is a loss is what the network looks for holes in. So it is attacke
 trained on confirm (README.md beside this).
 
 RUN/images, RUN/pairs.csv   originals, results before and after, and the choice: before, where another measure says so too
-RUN/attacker.pt             the weights of the attacker
+RUN/last.ckpt               the attacker, as a stage
 RUN/report.json             means before and after over held-out scenes
 """
 
 import csv
 import pathlib
-import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -21,19 +20,16 @@ from PIL import Image
 from torch import Tensor, nn
 
 from streamsr.report_file import write_report
-from trainer.checkpoint import write_state
-from trainer.data.scene_crops import Batches, cut
+from trainer.data.scene_crops import cut
 from trainer.data.scene_pool import Scene
-from trainer.losses.picture_loss import Score, picture_loss, rgb_of
+from trainer.losses.picture_loss import SIDE, Score, rgb_of
 from trainer.metric.encoder import open_encoder
 from trainer.metric.feature_distance import dists, lpips
-from trainer.nets.luma_chroma import LumaChroma, split
-from trainer.soap import Soap
-from trainer.stage_loop import build, fidelity
+from trainer.nets.luma_chroma import split
+from trainer.stage_loop import build, train
 from trainer.stages import stage_named
 
-CROP = 64  # input pixels of a training crop: 128 of the result
-SIDE = 112  # input pixels of a kept picture
+KEPT_SIDE = 112  # input pixels of a kept picture
 WAYS = (1, 3)  # of each kept scene, where it has so many, both damaged
 PEOPLE = 31  # of so many, all prefer the picture before
 
@@ -64,45 +60,28 @@ class Means:
 def attack(
     score: Score, weights: dict[str, Tensor], training: list[Scene], validation: list[Scene], run: pathlib.Path, options: AttackOptions
 ) -> tuple[Means, Means]:
-    """Train from the weights of a `lite` at x2, write RUN, and return the means before and after."""
-    stage = replace(stage_named("lite_x2"), crop=CROP, batch=options.batch)
-    net = build(stage)
-    net.load_state_dict(weights)
+    """Train from the weights of a `lite` at x2, write RUN, and return the means before and after. A run that was stopped goes on."""
+    stage = replace(
+        stage_named("lite_x2"), name="attacker", steps=options.steps, crop=SIDE // 2, batch=options.batch, lr=options.lr, warmup=50,
+        decay=0.3, ema=0.0, pban_weight=options.weight, num_seen=options.batch, seed=options.seed,
+    )  # fmt: skip
     before = build(stage).eval()
     before.load_state_dict(weights)
-    batches = Batches(training, scale=2, batch=options.batch, crop=CROP, seed=options.seed)
-    optimiser = Soap(net.parameters(), lr=options.lr)
-    total = 0.0
-    for step in range(options.steps):
-        for group in optimiser.param_groups:
-            group["lr"] = options.lr * min(1.0, (step + 1) / 50, (options.steps - step) / (0.3 * options.steps))
-        x, y = batches.draw()
-        made = net(x)
-        loss = picture_loss(score, made, y, 2, random.Random(f"{options.seed} {step}"))
-        total += float(loss.detach())
-        optimiser.zero_grad()
-        (fidelity(made, y, stage) + options.weight * loss).backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
-        if (step + 1) % 100 == 0:
-            print(f"attack step {step + 1}/{options.steps} 1 - score {total / 100:.4f}", flush=True)
-            total = 0.0
-    net.eval()
-    write_state(run / "attacker.pt", net.state_dict())
-    means = means_of(score, before, validation), means_of(score, net, validation)
-    _keep(before, net, training[:: max(1, len(training) // options.kept)][: options.kept], run)
+    after = train(stage, training, validation, run, seed_weights=weights, score=score)
+    means = means_of(score, before, validation), means_of(score, after, validation)
+    _keep(before, after, training[:: max(1, len(training) // options.kept)][: options.kept], run)
     write_report(run / "report.json", {"options": asdict(options), "before": asdict(means[0]), "after": asdict(means[1])})
     return means
 
 
 @torch.no_grad()
-def means_of(score: Score, net: LumaChroma, scenes: Sequence[Scene], *, count: int = 24) -> Means:
+def means_of(score: Score, net: nn.Module, scenes: Sequence[Scene], *, count: int = 24) -> Means:
     """Means over some held-out scenes, damaged."""
     encoder = open_encoder("efficientnet_lite0").eval()
     rows = []
     for scene in scenes[:count]:
         for way in _ways(scene):
-            made, target = _pictures(net, scene, way)
+            target, made = _planes(scene, way, net)
             sr, hr = rgb_of(made, 2).clamp(0, 1), rgb_of(target, 2).clamp(0, 1)
             luma, original = (split(planes, 2)[0][0, 0].mul(255).round() for planes in (made, target))
             error = float((luma - original).square().mean())
@@ -129,20 +108,20 @@ def _ways(scene: Scene) -> list[int]:
 
 
 @torch.no_grad()
-def _pictures(net: LumaChroma, scene: Scene, way: int) -> tuple[Tensor, Tensor]:
-    x, y = (torch.from_numpy(part)[None] for part in cut(scene, way, 0, 2, 16, 16, SIDE))
-    return net(x).clamp(0, 1), y
+def _planes(scene: Scene, way: int, *nets: nn.Module) -> list[Tensor]:
+    """The original, and what each network makes of it."""
+    x, y = (torch.from_numpy(part)[None] for part in cut(scene, way, 0, 2, 16, 16, KEPT_SIDE))
+    return [y, *(net(x).clamp(0, 1) for net in nets)]
 
 
-def _keep(before: LumaChroma, after: LumaChroma, scenes: Sequence[Scene], run: pathlib.Path) -> None:
+def _keep(before: nn.Module, after: nn.Module, scenes: Sequence[Scene], run: pathlib.Path) -> None:
     """Write the pairs that `opinions` reads: those which the plain feature distance, never part of the loss, also calls worse."""
     encoder = open_encoder("efficientnet_lite0").eval()
     images = run / "images"
     images.mkdir(parents=True, exist_ok=True)
 
-    def save(planes: Tensor, name: str) -> str:
-        rgb = rgb_of(planes, 2)[0].clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()
-        Image.fromarray(rgb).save(images / name)
+    def save(picture: Tensor, name: str) -> str:
+        Image.fromarray(picture[0].mul(255).round().byte().permute(1, 2, 0).numpy()).save(images / name)
         return name
 
     with open(run / "pairs.csv", "w", newline="") as file:
@@ -151,10 +130,10 @@ def _keep(before: LumaChroma, after: LumaChroma, scenes: Sequence[Scene], run: p
         for number, scene in enumerate(scenes):
             for way in _ways(scene):
                 content = f"{run.name}-{number}-{way}"
-                planes = [_pictures(net, scene, way) for net in (before, after)]
-                features = [encoder(rgb_of(picture, 2).clamp(0, 1)) for picture in (planes[0][0], planes[1][0], planes[0][1])]
-                if lpips(features[1], features[2]) <= lpips(features[0], features[2]):
+                pictures = [rgb_of(planes, 2).clamp(0, 1) for planes in _planes(scene, way, before, after)]
+                original, *features = (encoder(picture) for picture in pictures)
+                if lpips(features[1], original) <= lpips(features[0], original):
                     continue
-                save(planes[0][1], f"{content}_original.png")
-                names = [save(made, f"{content}_{kind}.png") for (made, _), kind in zip(planes, ("before", "after"), strict=True)]
-                table.writerow((*names, PEOPLE, 0))
+                kinds = ("original", "before", "after")
+                names = [save(picture, f"{content}_{kind}.png") for picture, kind in zip(pictures, kinds, strict=True)]
+                table.writerow((*names[1:], PEOPLE, 0))
