@@ -2,6 +2,7 @@
 
 import importlib.util
 import pathlib
+import random
 import sys
 from collections.abc import Callable
 
@@ -33,6 +34,25 @@ def one_thread() -> None:
         import torch
 
         torch.set_num_threads(1)
+
+
+def same_start() -> None:
+    """Weights and crops do not depend on which tests a process has run before."""
+    random.seed(0)
+    if not MISSING:
+        import torch
+
+        torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def same_start_of_file() -> None:
+    same_start()
+
+
+@pytest.fixture(autouse=True)
+def same_start_of_test() -> None:
+    same_start()
 
 
 def picture(height: int, width: int, seed: int) -> np.ndarray:

@@ -25,11 +25,11 @@ def dotted(sr: Tensor, hr: Tensor) -> Tensor:
 
 def test_attack_raises_what_can_be_gamed_and_keeps_the_pairs(tmp_path: pathlib.Path) -> None:
     weights = build(stage_named("lite_x2")).state_dict()
-    options = AttackOptions(steps=15, weight=10.0, lr=5e-3, batch=1, kept=2)
+    options = AttackOptions(steps=30, weight=10.0, lr=5e-3, batch=1, kept=2)
     before, after = attack(dotted, weights, SCENES, SCENES, tmp_path / "run", options)
-    assert after.score > before.score + 0.015
-    assert after.grid > before.grid
-    assert after.dists > before.dists  # which the attacker was not told
+    assert after.score > before.score + 0.05
+    assert after.grid > before.grid + 3
+    assert after.lpips > before.lpips + 0.1  # which the attacker was not told
     opinions = read_opinions(tmp_path / "run" / "pairs.csv", tmp_path / "run" / "images")
     assert len(opinions.choices) == 2 * 1  # scenes, damaged ways
     assert all(choice.prefer_b == 0 and choice.within and choice.image_b.endswith("_after.png") for choice in opinions.choices)
