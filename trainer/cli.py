@@ -169,14 +169,20 @@ class Export:
     clean_form: str | None = None  # name of the model that takes its place for sources that have hardly been compressed
     picture_form: str | None = None  # name of the model that takes its place for single pictures
     overwrite: bool = False  # replace a model of that name in --out, such as one that ships
-    torch_tensorrt: bool = False  # also write TensorRT plans, compiled on this machine's GPU by torch-tensorrt
+    tensorrt: bool = False  # also write TensorRT plans beside the model, for this machine's first GPU
     plan_sizes: tuple[str, ...] = ("1920x1080",)  # of the input, for those plans
+    plan_dynamic: bool = False  # those plans also take all smaller sizes
+    plan_capabilities: tuple[str, ...] = ()  # compute capabilities, such as 8.9 12.0: for GPUs elsewhere, by TensorRT for RTX
 
     def run(self) -> None:
         from trainer.checkpoint import load_checkpoint, recipe_of
         from trainer.export.calibration import calibration_crops, calibration_runs
         from trainer.export.export_run import ExportOptions, export
+        from trainer.export.tensorrt_plan import PlanOptions, export_plans, parse_size
 
+        plans = None
+        if self.tensorrt:
+            plans = PlanOptions(tuple(map(parse_size, self.plan_sizes)), self.plan_dynamic, self.plan_capabilities)
         recipe = recipe_of(load_checkpoint(self.run_folder))
         crops = runs = None
         if self.data is not None and recipe.recurrent:
@@ -188,11 +194,8 @@ class Export:
             self.clean_form, self.picture_form, self.overwrite,
         )  # fmt: skip
         card = export(self.run_folder, self.out, crops, options, runs=runs)
-        if self.torch_tensorrt:
-            from trainer.export.tensorrt_plan import export_plans, parse_size
-
-            description = (self.out / card["file"]).with_suffix(".json")
-            export_plans(description, [parse_size(size) for size in self.plan_sizes])
+        if plans is not None:
+            export_plans((self.out / card["file"]).with_suffix(".json"), plans)
 
 
 @dataclasses.dataclass(frozen=True)

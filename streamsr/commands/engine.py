@@ -54,28 +54,20 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _build(options: argparse.Namespace) -> int:
-    from ..engines.distributions import load_flavour
-    from ..engines.gpus import Gpu, find_gpu
-    from ..engines.plan_builder import Wish, build_plan, building_on
-    from ..engines.plan_cache import ANY_GPU, PlanCache
+    from ..engines.plan_builder import Wish
+    from ..engines.plan_cache import PlanCache
+    from ..engines.plans_ahead import build_ahead, find_targets
     from ..engines.tensorrt_engine import tell
     from ..models import find_model
-    from ..upscaling.upscaler import padded_shape
+    from ..upscaling.scale_plan import padded_shape
 
     spec, cache = find_model(options.model, options.scale), PlanCache()
-    if options.compute_capability:
-        targets = [Gpu(0, ANY_GPU, values.capability(text), 0) for text in options.compute_capability]
-    else:
-        targets = [find_gpu(options.device)]
-    for gpu in targets:
-        flavour = load_flavour(gpu.capability, without_gpu=gpu.name == ANY_GPU)
-        for width, height in options.size:
-            wish = Wish((options.batch, *padded_shape((height, width), spec.size_multiple)), options.precision, options.dynamic)
-            key = wish.key(spec, flavour, gpu.name, gpu.capability)
-            with cache.locked(key), building_on(gpu, flavour):
-                build_plan(spec, key, flavour, cache=cache, say=tell)
-            path = cache.path(key)
-            print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB for compute capability {gpu.capability}")
+    targets = find_targets(options.device, options.compute_capability or ())
+    shapes = [padded_shape((height, width), spec.size_multiple) for width, height in options.size]
+    wishes = [Wish((options.batch, *shape), options.precision, options.dynamic) for shape in shapes]
+    for plan in build_ahead(spec, wishes, targets, cache=cache, say=tell):
+        path = cache.path(plan.key)
+        print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB for compute capability {plan.key.capability}")
     return 0
 
 

@@ -118,15 +118,6 @@ def natural(text: str) -> int:
     return int(text)
 
 
-def capability(text: str) -> str:
-    """A CUDA compute capability, such as 8.9."""
-    from ..errors import UsageError
-
-    if not re.fullmatch(r"\d{1,2}\.\d", text):
-        raise UsageError(f"{text!r} is no compute capability, such as 8.9 or 12.0.")
-    return text
-
-
 def pair(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not key or not equals:

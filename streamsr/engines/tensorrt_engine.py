@@ -229,7 +229,7 @@ def launch_part(
 
 
 def read_exported(spec: ModelSpec, wanted: PlanKey, say: Say) -> Plan | None:
-    """The plan that came with the model (`python -m trainer export --torch-tensorrt`), where it is for this GPU and size.
+    """The plan that came with the model (`python -m trainer export --tensorrt`), where it is for this GPU and size.
 
     The description's `tensorrt` lists such files. One that cannot be read is said, and not used.
     """

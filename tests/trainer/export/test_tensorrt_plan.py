@@ -1,149 +1,107 @@
-"""Plans by torch-tensorrt: what is written is what the TensorRT engine loads; without a GPU or the package it says so.
-
-In the place of torch-tensorrt and TensorRT stand fakes: the program that torch exports is run as it is, by its operators.
-"""
+"""Plans beside an exported model: real ones by TensorRT for RTX, which needs no GPU; the engine finds them for the sizes that they take."""
 
 from __future__ import annotations
 
-import io
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
-from typing import Any
 
-import numpy as np
 import pytest
-import torch
+from attentive import attentive_model
+from make_chroma import make_weights, write_chroma_model
+from make_model import make_network, write_model
 from make_recurrent import write_recurrent
 
-from streamsr.engines.distributions import Flavour
-from streamsr.engines.gpus import Gpu
+from streamsr.engines.distributions import import_flavour
 from streamsr.engines.plan_builder import Wish
-from streamsr.engines.plan_cache import PlanCache, PlanPart
+from streamsr.engines.plan_cache import ENVIRONMENT, Plan, PlanPart
+from streamsr.engines.step_lane import Attention, Tensor
 from streamsr.engines.tensorrt_engine import read_exported
 from streamsr.models import load_spec
-from trainer.export import tensorrt_plan
-from trainer.export.tensorrt_plan import export_plans, parse_size
+from trainer.export.tensorrt_plan import PlanOptions, export_plans, parse_size
 from trainer.trainer_error import TrainerError
 
-GPU = Gpu(0, "NVIDIA Fake", "9.0", 80 << 30)
+CAPABILITY, HERE = "8.9", "NVIDIA GeForce RTX 4090"
+LUMA, LUMA_HR = Tensor("luma", 1), Tensor("luma_hr", 1, 2)
+CHROMA, CONDITION, CHROMA_HR = Tensor("chroma", 2), Tensor("condition", 2, 0), Tensor("chroma_hr", 2)
+STATES = {Tensor("state_a", 4), Tensor("state_b", 1, 2)}
+NEXT = {Tensor("state_a_next", 4), Tensor("state_b_next", 1, 2)}
+KINDS = {
+    "luma": (lambda folder: write_model(make_network(channels=16, layers=3), folder, int8=False), {LUMA}, {LUMA_HR}),
+    "chroma": (lambda folder: write_chroma_model(make_weights(2), folder), {LUMA, CHROMA, CONDITION}, {LUMA_HR, CHROMA_HR}),
+    "recurrent": (write_recurrent, {LUMA} | STATES, {LUMA_HR} | NEXT),
+}
 
 
-class FakeEngine:
-    """The names that torch-tensorrt gives, outputs first."""
-
-    names = ("output0", "output1", "output2", "arg0", "arg1", "arg2")
-    num_io_tensors = len(names)
-
-    def get_tensor_name(self, index: int) -> str:
-        return self.names[index]
-
-    def get_tensor_mode(self, name: str) -> str:
-        return "in" if name.startswith("arg") else "out"
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ENVIRONMENT, str(tmp_path / "cache"))
 
 
-@pytest.fixture
-def fakes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    seen: dict[str, Any] = {}
-
-    def convert(program: torch.export.ExportedProgram, *, arg_inputs: list[torch.Tensor], use_explicit_typing: bool) -> bytes:
-        assert use_explicit_typing
-        seen["inputs"] = arg_inputs
-        data = io.BytesIO()
-        torch.export.save(program, data)
-        return data.getvalue()
-
-    compiler = ModuleType("torch_tensorrt")
-    compiler.dynamo = SimpleNamespace(convert_exported_program_to_serialized_trt_engine=convert)  # type: ignore[attr-defined]
-    runtime = SimpleNamespace(deserialize_cuda_engine=lambda data: FakeEngine())
-    logger = type("Logger", (), {"ERROR": 0, "__init__": lambda self, level: None})
-    trt = SimpleNamespace(Runtime=lambda logger: runtime, Logger=logger, TensorIOMode=SimpleNamespace(INPUT="in", OUTPUT="out"))
-    monkeypatch.setitem(sys.modules, "torch_tensorrt", compiler)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(Gpu, "device", "cpu")
-    monkeypatch.setattr(tensorrt_plan, "import_flavour", lambda name: Flavour(name, "10.9.0", trt))
-    monkeypatch.setattr(tensorrt_plan, "find_gpu", lambda device: GPU)
-    return seen
-
-
-def test_plan_beside_the_model_is_the_one_that_the_engine_takes(tmp_path: Path, fakes: dict[str, Any]) -> None:
-    description = write_recurrent(tmp_path).with_suffix(".json")
-    (file,) = export_plans(description, [(40, 24)])
-    assert json.loads(description.read_text())["tensorrt"] == [file.name]
+def found(description: Path, shape: tuple[int, int, int]) -> Plan | None:
+    """What the engine finds beside the model for such planes on a GPU of that compute capability."""
     spec = load_spec(description)
-    wanted = Wish((1, 24, 40)).key(spec, Flavour("tensorrt", "10.9.0", None), GPU.name, GPU.capability)
-    plan = read_exported(spec, wanted, pytest.fail)
+    wanted = Wish(shape).key(spec, import_flavour("tensorrt_rtx"), HERE, CAPABILITY)
+    return read_exported(spec, wanted, pytest.fail)
+
+
+@pytest.mark.parametrize("is_dynamic", [False, True], ids=["one-size", "dynamic"])
+@pytest.mark.parametrize(("write", "inputs", "outputs"), KINDS.values(), ids=KINDS)
+def test_plan_beside_a_model_is_what_the_engine_takes(
+    tmp_path: Path, write: Callable[[Path], Path], inputs: set[Tensor], outputs: set[Tensor], is_dynamic: bool
+) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    description = write(tmp_path).with_suffix(".json")
+    (file,) = export_plans(description, PlanOptions(((40, 24),), is_dynamic, (CAPABILITY,)))
+    assert json.loads(description.read_text())["tensorrt"] == [file.name]
+    plan = found(description, (1, 24, 40))
     assert plan is not None
     (part,) = plan.steps
     assert isinstance(part, PlanPart)
-    # the file's order: state_b, state_a, luma
-    assert part.bindings == {
-        "state_b": "arg0", "state_a": "arg1", "luma": "arg2", "state_b_next": "output0", "state_a_next": "output1", "luma_hr": "output2",
-    }  # fmt: skip
-    assert [tuple(array.shape) for array in fakes["inputs"]] == [tensor.shape(1, 24, 40) for tensor in part.inputs]
-    assert all(array.dtype == torch.float16 for array in fakes["inputs"])
-    other = Wish((1, 24, 42)).key(spec, Flavour("tensorrt", "10.9.0", None), GPU.name, GPU.capability)
-    assert read_exported(spec, other, pytest.fail) is None
-    assert not list(PlanCache(tmp_path / "cache").entries())
+    assert (set(part.inputs), set(part.outputs)) == (inputs, outputs)
+    assert set(part.bindings) == {tensor.name for tensor in inputs | outputs}
+    assert (found(description, (1, 20, 32)) is not None) == is_dynamic
+    assert found(description, (1, 24, 42)) is None
 
 
-def test_the_exported_program_is_the_model(tmp_path: Path, fakes: dict[str, Any]) -> None:
-    ort = pytest.importorskip("onnxruntime")
-    description = write_recurrent(tmp_path).with_suffix(".json")
-    (file,) = export_plans(description, [(40, 24)])
-    spec = load_spec(description)
-    from streamsr.engines.plan_cache import read_plan
-
-    (part,) = read_plan(file).steps
-    assert isinstance(part, PlanPart)
-    program = torch.export.load(io.BytesIO(part.data))
-    rng = np.random.default_rng(0)
-    given = {tensor.name: rng.random(tensor.shape(1, 24, 40), np.float32) for tensor in part.inputs}
-    made = program.module()(*(torch.from_numpy(array).half() for array in given.values()))
-    session = ort.InferenceSession(spec.read(), providers=["CPUExecutionProvider"])
-    for have, want in zip(made, session.run([tensor.name for tensor in part.outputs], given), strict=True):
-        np.testing.assert_allclose(have.float().numpy(), want, atol=8e-3)
+def test_attention_is_left_to_the_kernel(tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    description = attentive_model(tmp_path).with_suffix(".json")
+    export_plans(description, PlanOptions(((64, 48),), capabilities=(CAPABILITY,)))
+    plan = found(description, (1, 48, 64))
+    assert plan is not None
+    assert [type(step) for step in plan.steps] == [PlanPart, Attention, Attention, PlanPart]
 
 
-def test_network_that_it_cannot_compile_is_an_error(tmp_path: Path, fakes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> bytes:
-        raise RuntimeError("no converter for aten.unfold")
+def test_sizes_and_gpus_each_get_a_plan(tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    description = write_model(make_network(layers=3), tmp_path, int8=False).with_suffix(".json")
+    files = export_plans(description, PlanOptions(((40, 24), (32, 32)), capabilities=(CAPABILITY, "12.0")))
+    assert sorted(path.name for path in tmp_path.glob("*.plan")) == sorted(file.name for file in files)
+    assert len(files) == 4
 
-    monkeypatch.setattr(sys.modules["torch_tensorrt"].dynamo, "convert_exported_program_to_serialized_trt_engine", refuse)
-    description = write_recurrent(tmp_path).with_suffix(".json")
+
+def test_failure_leaves_neither_plans_nor_names(tmp_path: Path) -> None:
+    """The second GPU is one that TensorRT for RTX does not know: the plan for the first is gone, too."""
+    pytest.importorskip("tensorrt_rtx")
+    description = write_model(make_network(layers=3), tmp_path, int8=False).with_suffix(".json")
     before = description.read_text()
-    with pytest.raises(TrainerError, match=r"cannot compile tiny-recurrent_x2\.onnx for 40x24: no converter for aten\.unfold"):
-        export_plans(description, [(40, 24)])
+    with pytest.raises(TrainerError, match=r"9\.0 can only be built on such a GPU"):
+        export_plans(description, PlanOptions(((40, 24),), capabilities=(CAPABILITY, "9.0")))
     assert description.read_text() == before
     assert not list(tmp_path.glob("*.plan"))
 
 
-def test_without_a_gpu_or_the_package_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_gpu_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamsr.engines.gpus.list_gpus", lambda: ())
     description = write_recurrent(tmp_path).with_suffix(".json")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(TrainerError, match="compiles on a CUDA GPU"):
-        export_plans(description, [(40, 24)])
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setitem(sys.modules, "torch_tensorrt", None)
-    with pytest.raises(TrainerError, match="pip install torch-tensorrt"):
-        export_plans(description, [(40, 24)])
+    with pytest.raises(TrainerError, match=r"no device 'cuda:0' here"):
+        export_plans(description, PlanOptions(((40, 24),)))
+    with pytest.raises(TrainerError, match="'ada' is no compute capability"):
+        export_plans(description, PlanOptions(((40, 24),), capabilities=("ada",)))
 
 
 def test_sizes_are_width_and_height() -> None:
     assert parse_size("1920x1080") == (1920, 1080)
     with pytest.raises(TrainerError, match="'1080p' is not a size"):
         parse_size("1080p")
-
-
-def test_a_torch_tensorrt_without_the_option_keeps_types_anyway(tmp_path: Path, fakes: dict[str, Any]) -> None:
-    """From 2.14 on the option has another name, and is on."""
-
-    def convert(program: torch.export.ExportedProgram, *, arg_inputs: list[torch.Tensor]) -> bytes:
-        data = io.BytesIO()
-        torch.export.save(program, data)
-        return data.getvalue()
-
-    sys.modules["torch_tensorrt"].dynamo.convert_exported_program_to_serialized_trt_engine = convert  # type: ignore[attr-defined]
-    (file,) = export_plans(write_recurrent(tmp_path).with_suffix(".json"), [(40, 24)])
-    assert file.is_file()
