@@ -1,4 +1,4 @@
-"""`python -m trainer`: ship; sr (train), ablate, eval, export; distort, metric, attack, score."""
+"""`python -m trainer`: ship; sr (train), ablate, eval, warping, export; distort, metric, attack, score."""
 
 import dataclasses
 import json
@@ -149,6 +149,25 @@ class Eval:
         if sheet is not None and self.sheet is not None:
             sheet.save(self.sheet)
         print(json.dumps(as_dict(rows), indent=2) if self.json else table(rows))
+
+
+@dataclasses.dataclass(frozen=True)
+class Warping:
+    """Warping error of what `streamsr run` makes beside Lanczos's, on clips halved and at their own size."""
+
+    clips: tuple[pathlib.Path, ...]  # files, or folders of them
+    models: tuple[str, ...] = ("lite", "base")  # of `streamsr run`
+    scale: int = 2
+    look: Literal["natural", "faithful"] = "natural"
+    frames: int = 16  # of each clip
+    threads: int = 0  # of the engine; 0: all
+    json: bool = False  # print JSON instead of the table
+
+    def run(self) -> None:
+        from trainer.evaluation.warping import WarpingOptions, measure_warping, warping_table
+
+        rows = list(measure_warping(self.clips, WarpingOptions(self.models, self.scale, self.look, self.frames, self.threads)))
+        print(json.dumps([dataclasses.asdict(row) for row in rows], indent=2) if self.json else warping_table(rows))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -359,6 +378,7 @@ Command = (
     Annotated[Sr, tyro.conf.subcommand("sr")]
     | Annotated[Ablate, tyro.conf.subcommand("ablate")]
     | Annotated[Eval, tyro.conf.subcommand("eval")]
+    | Annotated[Warping, tyro.conf.subcommand("warping")]
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Ship, tyro.conf.subcommand("ship")]
     | Annotated[Distort, tyro.conf.subcommand("distort")]
@@ -369,7 +389,7 @@ Command = (
 
 
 def main() -> None:
-    command: Sr | Ablate | Eval | Export | Ship | Distort | MetricCommand | Attack | Score = tyro.cli(  # type: ignore[assignment]
+    command: Sr | Ablate | Eval | Warping | Export | Ship | Distort | MetricCommand | Attack | Score = tyro.cli(  # type: ignore[assignment]
         Command, prog="python -m trainer", description=__doc__  # type: ignore[arg-type]
     )
     try:

@@ -19,21 +19,31 @@ def list_clips(folder: pathlib.Path) -> list[pathlib.Path]:
     return paths
 
 
+def studio_frame(frame: av.VideoFrame) -> av.VideoFrame:
+    """8-bit studio yuv420p of any decoded frame; 8-bit studio video keeps its codes."""
+    return frame.reformat(format="yuv420p", dst_color_range="MPEG")
+
+
 def studio_luma(frame: av.VideoFrame) -> Plane:
     """8-bit studio luma (H, W) of any decoded frame; 8-bit studio video keeps its codes."""
-    return plane_of(frame.reformat(format="yuv420p", dst_color_range="MPEG"))
+    return plane_of(studio_frame(frame))
 
 
-def read_luma(path: pathlib.Path, count: int) -> list[Plane]:
-    """The first `count` frames' studio luma, up to where the size changes. Raises TrainerError when the file cannot be decoded."""
-    planes: list[Plane] = []
+def read_frames(path: pathlib.Path, count: int) -> list[av.VideoFrame]:
+    """The first `count` frames as studio yuv420p, up to where the size changes. Raises TrainerError when the file cannot be decoded."""
+    frames: list[av.VideoFrame] = []
     try:
         with av.open(str(path)) as container:
             for _, frame in zip(range(count), container.decode(video=0), strict=False):
-                planes.append(studio_luma(frame))
+                frames.append(studio_frame(frame))
     except (OSError, av.error.FFmpegError, IndexError, ValueError) as error:
         raise TrainerError(f"Cannot decode {str(path)!r}: {error}. Remove it from the folder.") from error
-    planes = [plane for plane in planes if plane.shape == planes[0].shape]
-    if not planes:
+    frames = [frame for frame in frames if (frame.width, frame.height) == (frames[0].width, frames[0].height)]
+    if not frames:
         raise TrainerError(f"{str(path)!r} holds no frame. Remove it from the folder.")
-    return planes
+    return frames
+
+
+def read_luma(path: pathlib.Path, count: int) -> list[Plane]:
+    """Studio luma of the first `count` frames, as `read_frames` gives them."""
+    return [plane_of(frame) for frame in read_frames(path, count)]

@@ -88,6 +88,8 @@ def _open_onnx(path: pathlib.Path) -> tuple[Upscale, int]:
     except Exception as error:  # ONNX Runtime has an exception for each way in which a file can be wrong
         raise TrainerError(f"{str(path)!r} does not open as an ONNX model: {error}") from error
     luma, *states = session.get_inputs()
+    if any(given.name == "chroma" for given in states):
+        raise TrainerError(f"{str(path)!r} takes chroma, too, and `eval` compares networks of luma. See `warping`, `streamsr compare`.")
     made_names = [session.get_outputs()[0].name, *(f"{state.name}_next" for state in states)]
 
     def upscale(frames: list[Plane]) -> list[Plane]:
