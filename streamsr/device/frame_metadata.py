@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import av
 
+from streamsr.libav import picture_of
 from streamsr.side_data import Kind, find_kinds
 
 # Side data that no encoder takes from a frame: what it says of the whole video is in streamsr.io.tags, the rest is the decoder's own
@@ -32,4 +33,6 @@ def copy_metadata(
     result.colorspace, result.color_range = source.colorspace, source.color_range
     result.color_primaries, result.color_trc = source.color_primaries, source.color_trc
     result.pict_type = 0
+    said, given = picture_of(result), picture_of(source)  # what PyAV does not expose
+    said.chroma_location, said.sample_aspect_ratio = given.chroma_location, given.sample_aspect_ratio
     return result

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import av
 
-from ..frame import SURFACES, Layout, fetch, find_layout, is_on_device, sample_format
+from ..frame import SURFACES, Layout, find_layout, is_on_device, sample_format
 from ..models import ModelSpec
 from ..resample import even_extension, exact_side, planar_format
 from ..siting import find_chroma_location
@@ -115,7 +115,7 @@ def describe_picture(video: av.VideoFrame, size: tuple[int, int], passes: Sequen
     rows, columns = video.height, video.width
     chroma, grid, own = None, None, None
     if layout.kind == "yuv":
-        location = find_chroma_location(fetch(video)) if layout.log2_chroma != (0, 0) else "unspecified"
+        location = find_chroma_location(video) if layout.log2_chroma != (0, 0) else "unspecified"
         chroma = ChromaMap(source, size, layout.log2_chroma, location)
         grid = own = grid_of(layout, location if layout.log2_chroma != (0, 0) else "center")
     steps = []

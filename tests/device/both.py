@@ -15,7 +15,9 @@ from simulation import SimDevice
 from streamsr import Upscaler
 from streamsr.device.device_upscaler import DeviceUpscaler
 from streamsr.frame import SURFACES, Frame, reformat
+from streamsr.libav import picture_of
 from streamsr.options import UpscaleOptions
+from streamsr.siting import find_chroma_location
 
 
 def make_frames(num: int, *, size: tuple[int, int] = (64, 48), pix_fmt: str = "yuv420p", seed: int = 0) -> list[av.VideoFrame]:
@@ -85,7 +87,15 @@ def planar(video: av.VideoFrame) -> av.VideoFrame:
         return video
     made = reformat(video, SURFACES[video.format.name])
     made.pts, made.duration, made.time_base, made.pict_type = video.pts, video.duration, video.time_base, video.pict_type
+    said, given = picture_of(made), picture_of(video)
+    said.chroma_location, said.sample_aspect_ratio = given.chroma_location, given.sample_aspect_ratio
     return made
+
+
+def shape_of(video: av.VideoFrame) -> tuple[str, int, int]:
+    """What PyAV does not expose: where chroma lies, and the shape of a pixel."""
+    sar = picture_of(video).sample_aspect_ratio
+    return find_chroma_location(video), sar.num, sar.den
 
 
 WORDS = ("pts", "duration", "time_base", "width", "height", "colorspace", "color_range", "color_primaries", "color_trc", "pict_type")
@@ -97,6 +107,7 @@ def assert_same(results: list[av.VideoFrame], wanted: list[av.VideoFrame]) -> No
     for number, (result, other) in enumerate(zip(results, wanted, strict=True)):
         for name in WORDS:
             assert getattr(result, name) == getattr(other, name), (number, name)
+        assert shape_of(result) == shape_of(other), number
         assert result.format.name == other.format.name
         for index, (plane, reference) in enumerate(zip(Frame(result).planes, Frame(other).planes, strict=True)):
             assert np.array_equal(plane, reference), (number, index)

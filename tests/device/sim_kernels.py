@@ -11,11 +11,14 @@ from sim_memory import bare
 
 from streamsr.device.frame_plan import ChromaMap
 from streamsr.frame import Frame
+from streamsr.libav import picture_of
 from streamsr.resample import Resampler, resize_plane
 from streamsr.upscaling.chroma_grid import LINEAR, ChromaResampler, Grid
 
 if TYPE_CHECKING:
     from simulation import SimDevice, SimStream
+
+SITES = ("unspecified", "left", "center", "topleft", "top", "bottomleft", "bottom")  # AVChromaLocation
 
 
 class CpuKernels:
@@ -76,6 +79,7 @@ class CpuKernels:
         def run() -> None:
             sampling = {(1, 1): "420", (1, 0): "422", (0, 0): "444", (0, 1): "440", (2, 0): "411", (2, 2): "410"}[chroma.log2]
             video = av.VideoFrame(*chroma.source, f"yuv{sampling}p" + ("" if bits == 8 else f"{bits}le"))
+            picture_of(video).chroma_location = SITES.index(chroma.location)
             for plane, samples in zip(Frame(video).planes, (0, *given), strict=True):
                 plane[:] = samples
             for plane, samples in zip(made, Frame(Resampler(*chroma.target)(video)).planes[1:], strict=True):

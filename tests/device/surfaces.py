@@ -8,11 +8,12 @@ from typing import Any
 
 import av
 import numpy as np
+from both import planar
 from sim_memory import Place
 from simulation import SimDevice
 
 from streamsr import libav, side_data
-from streamsr.frame import SURFACES, Frame, reformat
+from streamsr.frame import Frame
 from streamsr.io.decoding import open_context
 
 _pointer = libav.pointer
@@ -118,10 +119,7 @@ class Nvenc:
     def _read(self) -> None:
         video, planes = self.held.popleft()
         assert [bytes(plane) for plane in video.planes] == planes, "a surface was written over before the encoder had read it"
-        copy = reformat(video, SURFACES[video.format.name])
-        copy.pts, copy.duration, copy.time_base = video.pts, video.duration, video.time_base
-        copy.pict_type = video.pict_type
-        self.results.append(copy)
+        self.results.append(planar(video))
 
     def close(self) -> list[av.VideoFrame]:
         while self.held:

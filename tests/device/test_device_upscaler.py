@@ -17,6 +17,7 @@ from surfaces import Surface
 
 from streamsr.errors import EngineError, UsageError
 from streamsr.frame import Frame
+from streamsr.libav import picture_of
 
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv420p10le", "yuv422p", "yuv444p12le", "gray"])
@@ -251,6 +252,22 @@ def test_results_that_stay_on_the_gpu_are_the_same(model: Path, pix_fmt: str) ->
     assert_same(results, on_cpu(model, 2, frames))
     words = count_words(sim.log)
     assert (words["interleave"], words["download"]) == (8, 0)
+
+
+@pytest.mark.parametrize("number", range(7))  # AVChromaLocation: unspecified, left, center, topleft, top, bottomleft, bottom
+@pytest.mark.parametrize(("is_decoded", "is_encoded"), [(False, False), (True, False), (True, True)])
+def test_chroma_stays_at_its_site(model: Path, number: int, is_decoded: bool, is_encoded: bool) -> None:
+    """Frames of a decoder on the GPU or in host memory, and results for an encoder there or here: samples and tags of the CPU's."""
+    frames = make_frames(4)
+    for frame in frames:
+        picture = picture_of(frame)
+        picture.chroma_location, picture.sample_aspect_ratio.num, picture.sample_aspect_ratio.den = number, 4, 3
+    wanted = on_cpu(model, 2, frames)
+    assert picture_of(wanted[0]).chroma_location == number
+    upscaler, _, _ = on_device(model)
+    upscaler.surfaces = is_encoded
+    with upscaler:
+        assert_same(list(upscaler.stream(iter(dressed(frames) if is_decoded else frames))), wanted)
 
 
 def test_a_frame_with_captions_leaves_by_the_host(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

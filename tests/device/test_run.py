@@ -8,12 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 from machine import CPU, GPU, Machine
 from media import make_clip, rows, streams, streamsr, times, tone
 
 import streamsr as library
 from streamsr.errors import Interrupted
+from streamsr.siting import find_chroma_location
 
 
 def same_on_both(source: Path, folder: Path, model: Path, *options: str, name: str = "out.mkv") -> dict[str, Any]:
@@ -57,6 +59,20 @@ def test_a_file_becomes_what_it_becomes_on_the_cpu(machine: Machine, model: Path
     assert machine.sim.used == 0
     assert machine.sim.is_closed
     assert "3 frames in flight" in report["reason"]
+
+
+SITES = ["left", "center", "topleft", "top", "bottomleft", "bottom"]
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_the_file_says_where_chroma_lies(machine: Machine, model: Path, tmp_path: Path, site: str) -> None:
+    """By FFmpeg's decoder of the file: `streams` compares it, too, but not with the source."""
+    source = make_clip(tmp_path / "in.mp4", "-vf", f"setparams=chroma_location={site}", "-c:v", "libx264", "-pix_fmt", "yuv420p",
+                       "-chroma_sample_location", site, num_frames=3)  # fmt: skip
+    same_on_both(source, tmp_path, model)
+    for folder in ("cpu", "gpu"):
+        with av.open(str(tmp_path / folder / "out.mkv")) as container:
+            assert {find_chroma_location(frame) for frame in container.decode(video=0)} == {site}
 
 
 def test_a_recurrent_network_and_segments(machine: Machine, recurrent: Path, tmp_path: Path) -> None:
