@@ -1,7 +1,8 @@
 """The pool of pairs: one compressed array file for each scene, made once, by any number of processes, and resumable.
 
-A file holds two frames of a scene. hy (2, S, S) and hc (2, 2, S / 2, S / 2): the target. ly (V, 2, s, s) and lc (V, 2, 2, s / 2, s / 2):
-V ways in which it was found. condition (V, 2): what a network is told (Note [Condition] of trainer.data.as_found). site: of all chroma.
+A file holds T frames of a scene: two of them, or, in a pool of runs, all in their order. hy (T, S, S) and hc (T, 2, S / 2, S / 2): the
+target. ly (V, T, s, s) and lc (V, T, 2, s / 2, s / 2): V ways in which it was found. condition (V, 2): what a network is told (Note
+[Condition] of trainer.data.as_found). site: of all chroma.
 """
 
 import pathlib
@@ -35,8 +36,13 @@ class Scene:
     estimated: NDArray[np.float32] | None = None  # (V, 2): the condition that an estimator takes them to be in
 
 
-def make_pool(photos: Sequence[pathlib.Path], folder: pathlib.Path, *, scale: int, rounds: int, part: int = 0, parts: int = 1) -> None:
-    """Fill `folder` with `rounds` scenes of every photograph, and drawings; what is there is kept. part of parts: a share of the work."""
+def make_pool(
+    photos: Sequence[pathlib.Path], folder: pathlib.Path, *, scale: int, rounds: int, runs: bool = False, part: int = 0, parts: int = 1
+) -> None:
+    """Fill `folder` with `rounds` scenes of every photograph, and drawings; what is there is kept.
+
+    runs: keep all frames of a scene, for networks with a state. part of parts: a share of the work.
+    """
     torch.set_num_threads(1)
     folder.mkdir(parents=True, exist_ok=True)
     drawings = [None] * max(1, len(photos) * DRAWINGS // 100)
@@ -48,7 +54,7 @@ def make_pool(photos: Sequence[pathlib.Path], folder: pathlib.Path, *, scale: in
             if number % parts != part or file.exists():
                 continue
             try:
-                arrays = make_scene(path, seed=zlib.crc32(name.encode()), scale=scale)
+                arrays = make_scene(path, seed=zlib.crc32(name.encode()), scale=scale, runs=runs)
             except (TrainerError, RuntimeError) as error:
                 print(f"skipped: {error}", flush=True)
                 continue
@@ -58,14 +64,14 @@ def make_pool(photos: Sequence[pathlib.Path], folder: pathlib.Path, *, scale: in
             partial.replace(file)
 
 
-def make_scene(path: pathlib.Path | None, *, seed: int, scale: int) -> dict[str, NDArray]:
-    """The arrays of a pool file. path: None for a drawing."""
+def make_scene(path: pathlib.Path | None, *, seed: int, scale: int, runs: bool = False) -> dict[str, NDArray]:
+    """The arrays of a pool file. path: None for a drawing. runs: all frames, not two of them."""
     rng = np.random.default_rng(seed)
     frames = open_scene(path, rng)
     side = SIDE // (2 * scale) * 2 * scale
     frames = [frame[:side, :side] for frame in frames]
     site = draw_site(rng)
-    chosen = sorted(int(t) for t in rng.choice(NUM_FRAMES, 2, replace=False))
+    chosen = list(range(NUM_FRAMES)) if runs else sorted(int(t) for t in rng.choice(NUM_FRAMES, 2, replace=False))
     high = targets([frames[t] for t in chosen], site)
     ways = [degrade(frames, scale, site, rng, clean=way == 0) for way in range(WAYS)]
     return {
