@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from trainer.recipes import Recipe
     from trainer.training_loop import LoopOptions
 
+
 @dataclasses.dataclass(frozen=True)
 class Sr:
     """Train an upscaling network on a folder of photographs, videos or both."""
@@ -233,6 +234,7 @@ class Ship:
     pban_weight: float = 0.0  # of 1 - Efficient-PBAN in the loss of natural stages, such as 0.15; a step then takes eight times as long
     metric: str = "shipped"  # whose score that is: or a run folder of `metric`, metric.pt or efficient_pban.onnx
     seed_from: pathlib.Path | None = pathlib.Path("streamsr/weights")  # exported models that a stage without a run starts from
+    no_attention: bool = False  # of the stages named: the same network without it, in a run of its own, to compare; give another --out
     trained_on: str = "photographs of the trainer's user"  # data sets and licences, for the descriptions
     hardware: str = "CPU"
 
@@ -242,7 +244,7 @@ class Ship:
         facts = (("trained_on", self.trained_on), ("hardware", self.hardware))
         options = ShipOptions(
             self.data, self.runs, self.scenes, self.out, self.rounds, self.threads, self.device, self.extend,
-            self.metric, self.pban_weight, self.seed_from, facts,
+            self.metric, self.pban_weight, self.seed_from, self.no_attention, facts,
         )  # fmt: skip
         self.out.mkdir(parents=True, exist_ok=True)
         ship(self.stages, options)

@@ -17,7 +17,8 @@ from trainer.export.onnx_luma_chroma import weights_of_onnx
 from trainer.losses.picture_loss import SIDE
 from trainer.metric.experiment import metric_named
 from trainer.stage_loop import train
-from trainer.stages import STAGES, Stage, stage_named
+from trainer.stages import STAGES, Stage, stage_named, without_attention
+from trainer.trainer_error import TrainerError
 
 ESTIMATOR = "condition.npz"
 
@@ -37,6 +38,7 @@ class ShipOptions:
     metric: str = "shipped"  # see trainer.metric.experiment.metric_named
     pban_weight: float = 0.0  # of 1 - its score in the loss of natural stages
     seed_from: pathlib.Path | None = None  # exported models that a stage without a run starts from, where it holds one
+    no_attention: bool = False  # leave it out of the stages that have it
     facts: tuple[tuple[str, Any], ...] = ()  # further entries of the descriptions, such as what they were trained on
 
 
@@ -47,10 +49,13 @@ def ship(names: Sequence[str], options: ShipOptions) -> None:
     for name in names or STAGES:
         stage = stage_named(name)
         stage = replace(stage, steps=round(stage.steps * options.extend))
+        if options.no_attention:
+            stage = without_attention(stage)
         if options.pban_weight and stage.look == "natural":
             stage = replace(stage, pban_weight=options.pban_weight, crop=max(stage.crop, -(-SIDE // stage.scale)))
-        scenes = options.scenes / f"x{stage.scale}"
-        make_pool(list_photos(options.photos), scenes, scale=stage.scale, rounds=options.rounds)
+        has_runs = stage.frames > 1
+        scenes = options.scenes / f"x{stage.scale}{'_runs' if has_runs else ''}"
+        make_pool(list_photos(options.photos), scenes, scale=stage.scale, rounds=options.rounds, runs=has_runs)
         training, validation = load_pool(scenes)
         estimator = options.out / ESTIMATOR
         if not estimator.is_file():
@@ -63,13 +68,17 @@ def ship(names: Sequence[str], options: ShipOptions) -> None:
 
 
 def _first_weights(stage: Stage, options: ShipOptions) -> dict[str, torch.Tensor] | None:
-    """Those of the stage that it is seeded from, or of an earlier export; None: it starts from chance."""
-    if stage.seed_from:
-        return load_stage(options.runs / stage.seed_from)[1].state_dict()
-    if options.seed_from is None:
-        return None
-    file = options.seed_from / f"{file_stem(stage)}.onnx"
-    if not file.is_file() or not load_spec(file.with_suffix(".json")).has_chroma:
+    """Those of the run of the stage that it is seeded from, or of an earlier export, of that stage or its own; None: it starts from chance.
+
+    Raises TrainerError where a stage that needs another finds neither. The int8 file needs the run: both are exported together.
+    """
+    seed = stage_named(stage.seed_from or stage.name)
+    if stage.seed_from and (options.runs / seed.name / "last.ckpt").is_file():
+        return load_stage(options.runs / seed.name)[1].state_dict()
+    file = None if options.seed_from is None or stage.quantised else options.seed_from / f"{file_stem(seed)}.onnx"
+    if file is None or not file.is_file() or not load_spec(file.with_suffix(".json")).has_chroma:
+        if stage.seed_from:
+            raise TrainerError(f"{stage.name} starts from {seed.name}, which has no run in {str(options.runs)!r}. Train it first.")
         return None
     print(f"{stage.name}: starts from {file}", flush=True)
     return weights_of_onnx(file)

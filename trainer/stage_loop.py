@@ -6,6 +6,7 @@ import pathlib
 import random
 import signal
 import time
+from collections import defaultdict
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from trainer.losses.picture_loss import Score, picture_loss, rgb_of
 from trainer.losses.training_loss import charbonnier
 from trainer.nets.luma_chroma import LumaChroma, split
 from trainer.nets.quantised_luma_chroma import LumaChromaInt8
+from trainer.nets.recurrent_luma_chroma import RecurrentLumaChroma, played, widened
 from trainer.soap import Soap
 from trainer.stages import Stage
 from trainer.trainer_error import TrainerError
@@ -28,6 +30,7 @@ FORMAT = 3
 LOG_EVERY, CHECK_EVERY = 100, 2000  # steps
 NUM_CHECKED = 24  # validation scenes
 NUM_SCORED = 3  # ways of each, where a metric looks at them, too
+CHECKED_SIDE, CHECKED_SIDE_OF_RUNS = 112, 64  # pixels of their middle; runs have several times the frames
 CPU = torch.device("cpu")
 
 
@@ -39,6 +42,8 @@ def learning_rate(step: int, stage: Stage) -> float:
 
 def build(stage: Stage) -> LumaChroma:
     """An untrained network as the stage wants it."""
+    if stage.recurrent:
+        return RecurrentLumaChroma(stage.scale, stage.channels, stage.layers, radius=stage.radius)
     kind = LumaChromaInt8 if stage.quantised else LumaChroma
     return kind(stage.scale, stage.channels, stage.layers, residual=stage.residual)
 
@@ -46,23 +51,36 @@ def build(stage: Stage) -> LumaChroma:
 def seed(net: LumaChroma, weights: dict[str, Tensor], batches: Batches) -> None:
     """Start from another stage's weights where the shapes agree: all of them, but for steps of int8 and the phases of another scale.
 
-    Raises TrainerError where the body does not fit.
+    A narrower network is widened into one of residual pairs. Raises TrainerError where the body does not fit.
     """
     own = net.state_dict()
     fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
     if any(name.startswith(("head", "body")) and name not in fitting for name in own):
-        raise TrainerError(f"The weights to start from do not fit {net.channels} channels and {net.layers} layers.")
+        try:
+            fitting = widened(weights, net)
+        except ValueError as error:
+            raise TrainerError(f"The weights to start from do not fit: {error}") from error
     net.load_state_dict(fitting, strict=False)
     if isinstance(net, LumaChromaInt8):
-        net.measure(batches.draw()[0])
+        net.measure(batches.draw()[0].flatten(0, 1))
 
 
 def fidelity(made: Tensor, target: Tensor, stage: Stage) -> Tensor:
-    """Charbonnier of luma and chroma."""
+    """Charbonnier of luma and chroma, and of runs that of their changes from frame to frame: boiling costs, motion does not.
+
+    Both (T, N, C, H, W).
+    """
+    loss = _charbonnier(made, target, stage)
+    if stage.steadiness and len(made) > 1:
+        loss = loss + stage.steadiness * _charbonnier(made.diff(dim=0), target.diff(dim=0), stage)
+    return loss
+
+
+def _charbonnier(made: Tensor, target: Tensor, stage: Stage) -> Tensor:
+    """Of luma, and of chroma by its weight."""
     phases = stage.scale**2
-    return charbonnier(made[:, :phases], target[:, :phases], stage.eps) + stage.chroma_weight * charbonnier(
-        made[:, phases:], target[:, phases:], stage.eps
-    )
+    luma, chroma = (charbonnier(made[:, :, part], target[:, :, part], stage.eps) for part in (slice(phases), slice(phases, None)))
+    return luma + stage.chroma_weight * chroma
 
 
 def train(
@@ -78,7 +96,7 @@ def train(
         raise TrainerError(f"{stage.name} is steered by a metric (weight {stage.pban_weight:g}): give one.")
     torch.manual_seed(stage.seed)
     net = build(stage).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    batches = Batches(training, scale=stage.scale, batch=stage.batch, crop=stage.crop, seed=stage.seed)
+    batches = Batches(training, scale=stage.scale, batch=stage.batch, crop=stage.crop, seed=stage.seed, frames=stage.frames)
     if seed_weights is not None:
         seed(net, seed_weights, batches)
     net = net.to(device)
@@ -109,11 +127,12 @@ def train(
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(step, stage)
             x, y = (part.to(device) for part in batches.draw())
-            made = net(x)
+            made = played(net, x)
             loss = fidelity(made, y, stage)
             if score is not None and stage.pban_weight:
                 views = random.Random(f"{stage.seed} {step}")
-                loss = loss + stage.pban_weight * picture_loss(score, made[: stage.num_seen], y[: stage.num_seen], stage.scale, views)
+                some = made[-1, : stage.num_seen], y[-1, : stage.num_seen]  # a state has learned most at the end of a run
+                loss = loss + stage.pban_weight * picture_loss(score, *some, stage.scale, views)
             optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -143,27 +162,34 @@ def train(
 
 
 @torch.no_grad()
-def check(net: nn.Module, scenes: list[Scene], stage: Stage, score: Score | None = None) -> dict[str, float]:
+def check(net: LumaChroma, scenes: list[Scene], stage: Stage, score: Score | None = None) -> dict[str, float]:
     """Mean gain in dB of PSNR over bicubic luma and linear chroma, of clean ways and of the others, on the middle of scenes.
 
-    score: also its mean, of clean ways and of the others.
+    Of runs: on their last frame, and of luma's change to it from the frame before. score: also its mean, of clean ways and of
+    the others.
     """
-    found: dict[str, list[float]] = {"clean_y": [], "clean_c": [], "found_y": [], "found_c": []}
-    if score is not None:
-        found |= {"clean_score": [], "found_score": []}
-    device = next(net.parameters()).device
+    found: dict[str, list[float]] = defaultdict(list)
+    device, is_run = next(net.parameters()).device, stage.frames > 1
+    side = CHECKED_SIDE_OF_RUNS if is_run else CHECKED_SIDE
     for scene in scenes[:NUM_CHECKED]:
+        frames = range(scene.ly.shape[1]) if is_run else range(1)
+        top, left = ((size - side) // 4 * 2 for size in scene.ly.shape[2:]) if is_run else (16, 16)
         for way in range(len(scene.ly)):
-            x, y = (torch.from_numpy(part)[None].to(device) for part in cut(scene, way, 0, stage.scale, 16, 16, 112))
-            made = net(x).clamp(0, 1)
-            luma, chroma = split(made, stage.scale)
+            pairs = [cut(scene, way, frame, stage.scale, top, left, side) for frame in frames]
+            x, y = (torch.from_numpy(np.stack(part))[:, None].to(device) for part in zip(*pairs, strict=True))
+            made = played(net, x).clamp(0, 1)[-2:]
+            (x, y), kind = (x[-2:, 0], y[-2:, 0]), "clean" if way == 0 else "found"
+            luma, chroma = split(made[:, 0], stage.scale)
             target_luma, target_chroma = split(y, stage.scale)
             plain = functional.interpolate(x[:, :1], scale_factor=stage.scale, mode="bicubic").clamp(0, 1)
-            kind = "clean" if way == 0 else "found"
-            found[f"{kind}_y"].append(_psnr(luma, target_luma) - _psnr(plain, target_luma))
-            found[f"{kind}_c"].append(_psnr(chroma, target_chroma) - _psnr(x[:, 1:3], target_chroma))
+            found[f"{kind}_y"].append(_psnr(luma[-1:], target_luma[-1:]) - _psnr(plain[-1:], target_luma[-1:]))
+            found[f"{kind}_c"].append(_psnr(chroma[-1:], target_chroma[-1:]) - _psnr(x[-1:, 1:3], target_chroma[-1:]))
+            if is_run:
+                change = target_luma.diff(dim=0)
+                found[f"{kind}_change"].append(_psnr(luma.diff(dim=0), change) - _psnr(plain.diff(dim=0), change))
             if score is not None and way < NUM_SCORED:
-                found[f"{kind}_score"].append(float(score(rgb_of(made, stage.scale).clamp(0, 1), rgb_of(y, stage.scale).clamp(0, 1))))
+                rgb = (rgb_of(part[-1:], stage.scale).clamp(0, 1) for part in (made[:, 0], y))
+                found[f"{kind}_score"].append(float(score(*rgb)))
     return {name: float(np.mean(values)) for name, values in found.items()}
 
 

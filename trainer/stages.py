@@ -20,6 +20,10 @@ class Stage:
     channels: int = 16
     layers: int = 4
     residual: bool = False  # body layers in residual pairs
+    recurrent: bool = False  # carries a state from frame to frame (trainer.nets.recurrent_luma_chroma)
+    radius: int = 0  # of the attention between frame and state, in input pixels; 0: none
+    frames: int = 1  # in a row, as one example; gradients flow back through all of them
+    steadiness: float = 0.0  # weight of the same loss on the changes from frame to frame
     seed_from: str = ""  # stage whose averaged weights it starts from
     batch: int = 8  # crops a step
     crop: int = 48  # side of a crop in input pixels
@@ -56,14 +60,29 @@ def _faithful(stage: Stage, *, steps: int) -> Stage:
 
 _LITE = Stage("lite_x2", "lite", 2, "natural", steps=300_000)
 _BASE = Stage("base_x2", "base", 2, "natural", steps=120_000, channels=32, layers=6, residual=True, lr=2e-3)
+_MAX = Stage(
+    "max_x2", "max", 2, "natural", steps=120_000, channels=48, layers=12, residual=True, recurrent=True, radius=6, seed_from="base_x2",
+    frames=5, steadiness=0.5, batch=2, crop=32, lr=1e-3,
+)  # fmt: skip
 _WHOLE = (
     _LITE, _faithful(_LITE, steps=60_000), _BASE, _faithful(_BASE, steps=30_000), _larger(_LITE, 3), _larger(_LITE, 4), _larger(_BASE, 3),
     _larger(_BASE, 4),
 )  # fmt: skip
-# each with its int8 form behind it
+# each with its int8 form behind it; `max` is for GPUs, which run float16
 STAGES: dict[str, Stage] = {
     stage.name: stage for whole in _WHOLE for stage in (whole, _quantised(whole, steps=20_000 if whole.model == "lite" else 12_000))
-}
+} | {_MAX.name: _MAX}
+
+
+def without_attention(stage: Stage) -> Stage:
+    """The same with a state that is read at the same place alone, in a run of its own: what attention is worth.
+
+    Raises TrainerError for a stage without attention.
+    """
+    if not stage.radius:
+        attending = ", ".join(other.name for other in STAGES.values() if other.radius)
+        raise TrainerError(f"{stage.name} has no attention to leave out. Stages that have: {attending}.")
+    return replace(stage, name=f"{stage.name}_no_attention", radius=0)
 
 
 def stage_named(name: str) -> Stage:

@@ -4,25 +4,35 @@ import dataclasses
 import pathlib
 import signal
 
+import numpy as np
 import onnx
+import onnx.numpy_helper
 import pytest
 import torch
 from drawn_scenes import draw_scene
 
-from streamsr.models import load_spec
+from streamsr.models import StateShape, load_spec
 from trainer import stage_loop
+from trainer.data.scene_pool import Scene
+from trainer.data.scenes import NUM_FRAMES
+from trainer.export import export_stage as export_module
 from trainer.export.export_stage import export_stage, load_stage
 from trainer.export.onnx_luma_chroma import weights_of_onnx
 from trainer.nets.luma_chroma import LumaChroma, split
 from trainer.nets.quantised_luma_chroma import LumaChromaInt8
+from trainer.nets.recurrent_luma_chroma import RecurrentLumaChroma
 from trainer.stage_loop import learning_rate, train
-from trainer.stages import STAGES, Stage, stage_named
+from trainer.stages import STAGES, Stage, stage_named, without_attention
 from trainer.trainer_error import TrainerError
 
 STAGE = Stage("tiny_x2", "tiny", 2, "natural", steps=12, channels=16, layers=2, batch=2, crop=16, warmup=2)
 
 
 SCENES = [draw_scene(seed) for seed in range(2)]
+RUNS = [draw_scene(seed, frames=NUM_FRAMES) for seed in range(2)]
+MAX = dataclasses.replace(
+    STAGE, name="tinymax_x2", model="tinymax", channels=8, layers=4, residual=True, recurrent=True, radius=2, frames=3, steadiness=0.5
+)
 
 
 def test_it_starts_as_repetition() -> None:
@@ -54,9 +64,13 @@ def test_learning_rate_rises_stays_and_falls() -> None:
     assert rates == pytest.approx([0.01, 0.51, 1.0, 1.0, 0.5, 0.01])
 
 
-def test_a_stopped_run_goes_on_as_the_whole_one(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("stage", "scenes"), [(STAGE, SCENES), (MAX, RUNS)], ids=["pictures", "runs with a state"])
+def test_a_stopped_run_goes_on_as_the_whole_one(
+    stage: Stage, scenes: list[Scene], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(stage_loop, "CHECK_EVERY", 5)
-    whole = train(STAGE, SCENES, SCENES, tmp_path / "whole")
+    monkeypatch.setattr(stage_loop, "CHECKED_SIDE_OF_RUNS", 16)
+    whole = train(stage, scenes, scenes, tmp_path / "whole")
     # as long as the run that follows, but stopped at a checkpoint
     draws = {"left": 7}
     real = stage_loop.Batches.draw
@@ -69,10 +83,10 @@ def test_a_stopped_run_goes_on_as_the_whole_one(tmp_path: pathlib.Path, monkeypa
 
     monkeypatch.setattr(stage_loop.Batches, "draw", draw)
     with pytest.raises(KeyboardInterrupt):
-        train(STAGE, SCENES, SCENES, tmp_path / "parts")
+        train(stage, scenes, scenes, tmp_path / "parts")
     assert torch.load(tmp_path / "parts" / "last.ckpt", weights_only=True)["step"] == 7
     monkeypatch.setattr(stage_loop.Batches, "draw", real)
-    parts = train(STAGE, SCENES, SCENES, tmp_path / "parts")
+    parts = train(stage, scenes, scenes, tmp_path / "parts")
     assert all(torch.equal(one, other) for one, other in zip(whole.state_dict().values(), parts.state_dict().values(), strict=True))
 
 
@@ -100,6 +114,57 @@ def test_exported_files_are_the_trained_networks(tmp_path: pathlib.Path, residua
     assert all(torch.allclose(weights[name], value, atol=1e-7) for name, value in net.state_dict().items())
 
 
+@pytest.mark.parametrize("radius", [0, 2])
+def test_an_exported_network_with_a_state_is_the_trained_one(tmp_path: pathlib.Path, radius: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage_loop, "CHECKED_SIDE_OF_RUNS", 16)
+    train(dataclasses.replace(MAX, radius=radius, steps=4), RUNS, RUNS, tmp_path)
+    card = export_stage(tmp_path, None, tmp_path, {})
+    assert card["onnx_max_abs_error"] < 2e-5
+    spec = load_spec(tmp_path / "tinymax_x2.json")
+    assert (spec.has_chroma, spec.states) == (True, (StateShape("state_0", 8),))
+    model = onnx.load(spec.path)
+    assert {function.name for function in model.functions} == ({"LocalAxialAttention"} if radius else set())
+    assert sorted(given.name for given in model.graph.input) == ["chroma", "condition", "luma", "state_0"]
+
+
+def test_a_wrong_file_is_not_written(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage_loop, "CHECKED_SIDE_OF_RUNS", 16)
+    train(dataclasses.replace(MAX, steps=1), RUNS, RUNS, tmp_path)
+    real = export_module.onnx_of
+
+    def changed(net: RecurrentLumaChroma) -> onnx.ModelProto:
+        """What goes into the next state is a little off."""
+        model = real(net)
+        (bias,) = (tensor for tensor in model.graph.initializer if tensor.name == "update.bias")
+        bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + np.float32(1e-3), "update.bias"))
+        return model
+
+    monkeypatch.setattr(export_module, "onnx_of", changed)
+    with pytest.raises(TrainerError, match="off the trained network"):
+        export_stage(tmp_path, None, tmp_path, {})
+    assert not list(tmp_path.glob("*.onnx"))
+
+
+def test_boiling_costs_and_motion_does_not() -> None:
+    stage = dataclasses.replace(MAX, eps=1e-6, chroma_weight=0.0)
+    target = torch.linspace(0, 1, 4).view(4, 1, 1, 1, 1).expand(4, 1, 6, 8, 8)
+    offset, boiling = target + 0.1, target + 0.1 * torch.tensor([1.0, -1, 1, -1]).view(4, 1, 1, 1, 1)
+    still = dataclasses.replace(stage, steadiness=0.0)
+    assert float(stage_loop.fidelity(offset, target, stage)) == pytest.approx(0.1, abs=1e-4)
+    assert float(stage_loop.fidelity(boiling, target, stage)) == pytest.approx(0.1 + 0.5 * 0.2, abs=1e-4)
+    assert float(stage_loop.fidelity(boiling, target, still)) == pytest.approx(0.1, abs=1e-4)
+
+
+def test_a_narrower_network_seeds_a_wider_one(tmp_path: pathlib.Path) -> None:
+    narrow = dataclasses.replace(STAGE, channels=4, residual=True)
+    weights = train(dataclasses.replace(narrow, steps=1), SCENES, SCENES, tmp_path).state_dict()
+    net, batches = stage_loop.build(MAX), stage_loop.Batches(RUNS, scale=2, batch=1, crop=16, seed=1)
+    stage_loop.seed(net, weights, batches)
+    assert torch.equal(net.head.weight[:4], weights["head.weight"])
+    with pytest.raises(TrainerError, match="do not fit: 8 channels and 4 layers do not fit into 16 channels and 2 layers"):
+        stage_loop.seed(stage_loop.build(STAGE), net.state_dict(), batches)
+
+
 def test_int8_of_another_network_is_refused(tmp_path: pathlib.Path) -> None:
     train(dataclasses.replace(STAGE, steps=1), SCENES, SCENES, tmp_path / "whole")
     train(dataclasses.replace(STAGE, steps=1, layers=3, quantised=True), SCENES, SCENES, tmp_path / "small")
@@ -125,6 +190,13 @@ def test_stages_are_seeded_by_earlier_ones() -> None:
         assert not stage.seed_from or names.index(stage.seed_from) < names.index(stage.name)
     with pytest.raises(TrainerError, match="Unknown stage 'x'"):
         stage_named("x")
+
+
+def test_attention_can_be_left_out_where_there_is_some() -> None:
+    stage = stage_named("max_x2")
+    assert without_attention(stage) == dataclasses.replace(stage, name="max_x2_no_attention", radius=0)
+    with pytest.raises(TrainerError, match=r"base_x2 has no attention to leave out\. Stages that have: max_x2"):
+        without_attention(stage_named("base_x2"))
 
 
 def test_a_foreign_checkpoint_is_a_clear_error(tmp_path: pathlib.Path) -> None:

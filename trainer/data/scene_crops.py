@@ -1,6 +1,7 @@
 """Random crops out of a pool, as a network reads and should write them.
 
-Axes: N batch, H rows and W columns of small luma. x (N, 5, H, W) and y (N, s * s + 2, H, W) as trainer.nets.luma_chroma says, in [0, 1].
+Axes: T frames in a row, N batch, H rows and W columns of small luma. x (T, N, 5, H, W) and y (T, N, s * s + 2, H, W) as
+trainer.nets.luma_chroma says, in [0, 1].
 """
 
 import numpy as np
@@ -12,7 +13,9 @@ from torch import Tensor
 from trainer.data.as_found import MAX_BLUR
 from trainer.data.crops import oriented
 from trainer.data.scene_pool import Scene
+from trainer.data.scenes import NUM_FRAMES
 from trainer.data.yuv_planes import Site, rounded, to_luma_grid
+from trainer.trainer_error import TrainerError
 
 # standard deviations of what a network is told wrongly: an estimate of a source is no better, and people set what they like
 BLUR_ERROR, DAMAGE_ERROR = 0.25 / MAX_BLUR, 0.06
@@ -20,31 +23,41 @@ ESTIMATED_SHARE = 0.5  # of crops that are told the estimate, where there is one
 
 
 class Batches:
-    """Draws training batches; `rng` is all there is to checkpoint."""
+    """Draws training batches of runs of `frames` frames; `rng` is all there is to checkpoint."""
 
-    def __init__(self, scenes: list[Scene], *, scale: int, batch: int, crop: int, seed: int) -> None:
-        self.scenes, self.scale, self.batch, self.crop = scenes, scale, batch, crop
+    def __init__(self, scenes: list[Scene], *, scale: int, batch: int, crop: int, seed: int, frames: int = 1) -> None:
+        self.scenes, self.scale, self.batch, self.crop, self.frames = scenes, scale, batch, crop, frames
+        shortest = min(scene.ly.shape[1] for scene in scenes)
+        if frames > 1 and shortest < max(frames, NUM_FRAMES):
+            raise TrainerError(f"Runs of {frames} frames cannot be drawn from scenes of {shortest}. Prepare a pool of runs.")
         self.rng = np.random.default_rng(seed)
 
     def draw(self) -> tuple[Tensor, Tensor]:
-        """(x, y) of places, orientations and levels at random."""
+        """(x, y) of places, orientations, levels and, of runs, directions of time at random."""
         pairs = [self._one() for _ in range(self.batch)]
-        x, y = (torch.from_numpy(np.stack(side)) for side in zip(*pairs, strict=True))
-        return x.contiguous(memory_format=torch.channels_last), y
+        x, y = (torch.from_numpy(np.stack(side, 1)) for side in zip(*pairs, strict=True))
+        return x, y
 
     def _one(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         rng, crop = self.rng, self.crop
         scene = self.scenes[int(rng.integers(len(self.scenes)))]
-        way, frame = int(rng.integers(len(scene.ly))), int(rng.integers(scene.ly.shape[1]))
+        way, first = int(rng.integers(len(scene.ly))), int(rng.integers(scene.ly.shape[1] - self.frames + 1))
+        order = range(first, first + self.frames)
+        if self.frames > 1 and rng.random() < 0.5:
+            order = order[::-1]
         height, width = scene.ly.shape[2:]
         top, left = (2 * int(rng.integers((size - crop) // 2 + 1)) for size in (height, width))
-        x, y = cut(scene, way, frame, self.scale, top, left, crop)
-        turn = int(rng.integers(8))
-        x, y = turned(x, turn), turned_phases(y, turn, self.scale)
-        if rng.random() < 0.25:
-            _to_full_range(x[:3])
-            _to_full_range(y, num_chroma=2)
-        x[3], x[4] = self._told(scene, way)
+        turn, full, told = int(rng.integers(8)), rng.random() < 0.25, self._told(scene, way)
+        pairs = []
+        for frame in order:
+            x, y = cut(scene, way, frame, self.scale, top, left, crop)
+            x, y = turned(x, turn), turned_phases(y, turn, self.scale)
+            if full:
+                _to_full_range(x[:3])
+                _to_full_range(y, num_chroma=2)
+            x[3], x[4] = told
+            pairs.append((x, y))
+        x, y = (np.stack(side) for side in zip(*pairs, strict=True))
         return x, y
 
     def _told(self, scene: Scene, way: int) -> NDArray[np.float32]:

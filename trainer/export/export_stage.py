@@ -11,10 +11,12 @@ import onnxruntime
 import openvino
 import torch
 
+from streamsr.engines.openvino_attention import ATTENTION
 from trainer.checkpoint import read_state
 from trainer.export.export_run import sha256_of
 from trainer.export.onnx_luma_chroma import onnx_of
 from trainer.nets.luma_chroma import LumaChroma, split
+from trainer.nets.recurrent_luma_chroma import RecurrentLumaChroma
 from trainer.stage_loop import FORMAT, build
 from trainer.stages import Stage
 from trainer.trainer_error import TrainerError
@@ -56,6 +58,8 @@ def export_stage(run: pathlib.Path, int8_run: pathlib.Path | None, out: pathlib.
             "padding": "mid-grey, in every convolution", "license": "Apache-2.0", "training": _training(stage, state),
             "onnx_max_abs_error": error,
         }  # fmt: skip
+        if isinstance(net, RecurrentLumaChroma):
+            card["state_shapes"] = net.state_shapes
         if int8_run is not None:
             small_stage, small, small_state = load_stage(int8_run)
             if (small_stage.scale, small.macs_per_pixel) != (stage.scale, net.macs_per_pixel) or not small_stage.quantised:
@@ -85,18 +89,27 @@ def _write(net: LumaChroma, file: pathlib.Path, tolerance: float) -> float:
     if quantised:
         literal.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(str(file), literal, providers=["CPUExecutionProvider"])
-    compiled = openvino.Core().compile_model(openvino.Core().read_model(file), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    core = openvino.Core()
+    core.add_extension(ATTENTION)
+    compiled = core.compile_model(core.read_model(file), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     for height, width in ((48, 64), (33, 47), (7, 5)):
         planes = torch.from_numpy(rng.integers(0, 256, (1, 5, height, width)).astype(np.float32) / 255)
         for index, value in enumerate(CONDITION):
             planes[:, 3 + index] = round(value * 255) / 255
         given = {"luma": planes[:, :1].numpy(), "chroma": planes[:, 1:3].numpy(), "condition": planes[:, 3:, :1, :1].numpy()}
+        names: list[str] = ["luma_hr", "chroma_hr"]
+        state: tuple[torch.Tensor, ...] = ()
+        if isinstance(net, RecurrentLumaChroma):  # in the middle of a stream
+            state = (torch.from_numpy(rng.uniform(-1, 1, (1, net.channels, height, width)).astype(np.float32)),)
+            given["state_0"] = state[0].numpy()
+            names.append("state_0_next")
         with torch.no_grad():
-            expected = [part.numpy() for part in split(net(planes), net.scale)]
-        results = [session.run(["luma_hr", "chroma_hr"], given)]
+            made, following = net(planes, state) if state else (net(planes), ())
+        expected = [part.numpy() for part in (*split(made, net.scale), *following)]
+        results = [session.run(names, given)]
         if not quantised:
-            made = compiled(given)
-            results.append([made["luma_hr"], made["chroma_hr"]])
+            compiled_results = compiled(given)
+            results.append([compiled_results[name] for name in names])
         for result in results:
             for got, wanted in zip(result, expected, strict=True):
                 gap = np.abs(got - wanted)

@@ -4,11 +4,15 @@ query, key (N, D, H, W) and value (N, C, H, W) -> (N, C, H, W); see trainer/nets
 The attribute `radius` says what the body, which is unrolled for one radius, does.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
+from torch import nn
+
+from trainer.nets.local_axial_attention import BiAttention
 
 DOMAIN, NAME, VERSION = "streamsr", "LocalAxialAttention", 1
 OPSET = 17
@@ -56,3 +60,23 @@ def attention_function(radius: int) -> onnx.FunctionProto:
     node("Mul", [node("Add", sides, ["both"]), constant("half", np.array(0.5, np.float32))], ["result"])
     opset = [helper.make_opsetid("", OPSET)]
     return helper.make_function(DOMAIN, NAME, ["query", "key", "value"], ["result"], nodes, opset, attributes=["radius"])
+
+
+def attend(
+    attention: BiAttention, nodes: list[onnx.NodeProto], weights: list[onnx.TensorProto], convolve: Callable[[str, nn.Conv2d, str], str],
+    frame: str, state: str,
+) -> tuple[str, str]:  # fmt: skip
+    """Add the two directions of BiAttention between two tensors; returns what the frame and what the state learned.
+
+    convolve: adds a convolution of a name that reads a tensor, and returns its result.
+    """
+    parts = np.array([attention.compared, attention.compared, attention.learned], np.int64)
+    weights.append(numpy_helper.from_array(parts, "attention.parts"))
+    for label, conv, source in (("frame", attention.of_frame, frame), ("state", attention.of_state, state)):
+        projected = convolve(f"of_{label}", conv, source)
+        outputs = [f"{part}_{label}" for part in ("query", "key", "value")]
+        nodes.append(helper.make_node("Split", [projected, "attention.parts"], outputs, name=f"split_{label}", axis=1))
+    for asking, asked in (("frame", "state"), ("state", "frame")):
+        inputs = [f"query_{asking}", f"key_{asked}", f"value_{asked}"]
+        nodes.append(helper.make_node(NAME, inputs, [f"by_{asking}"], name=f"attention_{asking}", domain=DOMAIN, radius=attention.radius))
+    return "by_frame", "by_state"

@@ -1,13 +1,12 @@
 """`Base` as an ONNX graph, written node by node. Inputs luma and state_0, outputs luma_hr and state_0_next; see streamsr/models.py."""
 
-from collections.abc import Callable
 from typing import Any
 
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from trainer.export.onnx_attention import DOMAIN, NAME, OPSET, VERSION, attention_function
+from trainer.export.onnx_attention import DOMAIN, OPSET, VERSION, attend, attention_function
 from trainer.nets import Base
 
 IR_VERSION = 8  # the IR that came with opset 17: older runtimes refuse newer ones
@@ -37,8 +36,9 @@ def onnx_of_base(net: Base, metadata: dict[str, str] | None = None) -> onnx.Mode
     if net.recurrent:
         parts = [y, "state_0"]
         if net.attention is not None:
-            parts.append(_attend(net, nodes, weights, convolve, y))
-            learned.append("by_state")
+            by_frame, by_state = attend(net.attention, nodes, weights, convolve, y, "state_0")
+            parts.append(by_frame)
+            learned.append(by_state)
         y = convolve("join", net.join, node("Concat", parts, "joined", "joined", axis=1), relu=True)
     for i in range(0, net.layers, 2):
         first, second = net.body[i], net.body[i + 1]
@@ -64,22 +64,6 @@ def onnx_of_base(net: Base, metadata: dict[str, str] | None = None) -> onnx.Mode
     helper.set_model_props(model, metadata or {})
     onnx.checker.check_model(model, full_check=True)
     return model
-
-
-def _attend(net: Base, nodes: list[onnx.NodeProto], weights: list[onnx.TensorProto], convolve: Callable[..., str], frame: str) -> str:
-    """The two directions of BiAttention: "by_frame", which is returned, and "by_state"."""
-    attention = net.attention
-    assert attention is not None
-    parts = [attention.compared, attention.compared, attention.learned]
-    weights.append(numpy_helper.from_array(torch.tensor(parts).numpy(), "attention.parts"))
-    for label, conv, source in (("frame", attention.of_frame, frame), ("state", attention.of_state, "state_0")):
-        projected = convolve(f"of_{label}", conv, source)
-        outputs = [f"{part}_{label}" for part in ("query", "key", "value")]
-        nodes.append(helper.make_node("Split", [projected, "attention.parts"], outputs, name=f"split_{label}", axis=1))
-    for asking, asked in (("frame", "state"), ("state", "frame")):
-        inputs = [f"query_{asking}", f"key_{asked}", f"value_{asked}"]
-        nodes.append(helper.make_node(NAME, inputs, [f"by_{asking}"], name=f"attention_{asking}", domain=DOMAIN, radius=net.radius))
-    return "by_frame"
 
 
 def _tensor(name: str, channels: int, height: str = "h", width: str = "w") -> onnx.ValueInfoProto:

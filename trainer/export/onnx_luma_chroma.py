@@ -4,6 +4,7 @@ luma (n, 1, h, w), chroma (n, 2, h, w), condition (1, 2, 1, 1) -> planes (n, 5, 
 -> Conv, Relu (body0..), every second one with the features before the pair added where the network is residual -> Conv (tail)
 -> luma phases, to which luma is added, and DepthToSpace -> luma_hr (n, 1, s h, s w); chroma, which is added -> chroma_hr (n, 2, h, w)
 
+A `RecurrentLumaChroma` also reads state_0 and writes state_0_next (n, channels, h, w): see `_join`.
 Of a quantised network every tensor that a convolution reads goes through QuantizeLinear and DequantizeLinear, and weights come in int8.
 """
 
@@ -17,12 +18,13 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from trainer.export.onnx_attention import DOMAIN, OPSET, VERSION, attend, attention_function
 from trainer.nets.luma_chroma import CHROMA_GAIN, MIDDLE, PLANES, LumaChroma
 from trainer.nets.quantised_lite import weight_step
 from trainer.nets.quantised_luma_chroma import CODE, LumaChromaInt8
+from trainer.nets.recurrent_luma_chroma import JOIN, RecurrentLumaChroma
 from trainer.trainer_error import TrainerError
 
-OPSET = 17
 IR_VERSION = 8  # the IR that came with opset 17: older runtimes refuse newer ones
 
 
@@ -61,7 +63,25 @@ class _Graph:
             stored = self.constant(f"{name}.weight.codes", codes)
             weight_name = self.add("DequantizeLinear", [stored, scale, zero], f"{name}.weight", axis=0)
         bias = self.constant(f"{name}.bias", bias_O.detach().numpy())
-        return self.add("Conv", [given, weight_name, bias], f"{name}.out", kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+        size = weight.shape[-1]
+        return self.add("Conv", [given, weight_name, bias], f"{name}.out", kernel_shape=[size, size], pads=[size // 2] * 4)
+
+
+def _join(net: RecurrentLumaChroma, graph: _Graph, features: str) -> tuple[str, list[str]]:
+    """Where the state joins the features: the result, and what the next state learns by attention."""
+    parts, learned = [features, "state_0"], []
+    if net.attention is not None:
+
+        def convolve(name: str, conv: torch.nn.Conv2d, given: str) -> str:
+            assert conv.bias is not None
+            return graph.convolve(name, given, conv.weight, conv.bias)
+
+        by_frame, by_state = attend(net.attention, graph.nodes, graph.weights, convolve, features, "state_0")
+        parts.append(by_frame)
+        learned.append(by_state)
+    assert net.join.bias is not None
+    joined = graph.convolve("join", graph.add("Concat", parts, "joined", axis=1), net.join.weight, net.join.bias)
+    return graph.add("Relu", [joined], "join.relu"), learned
 
 
 def onnx_of(net: LumaChroma, metadata: dict[str, str] | None = None) -> onnx.ModelProto:
@@ -83,6 +103,7 @@ def onnx_of(net: LumaChroma, metadata: dict[str, str] | None = None) -> onnx.Mod
     gain = torch.tensor([1.0, CHROMA_GAIN, CHROMA_GAIN, 1.0, 1.0]).view(1, PLANES, 1, 1)
     assert net.head.bias is not None
     assert net.tail.bias is not None
+    learned: list[str] = []
     last = before = activation("head", graph.convolve("head", last, net.head.weight * gain, net.head.bias), 0)
     for i, conv in enumerate(net.body):
         assert isinstance(conv, torch.nn.Conv2d)
@@ -91,6 +112,8 @@ def onnx_of(net: LumaChroma, metadata: dict[str, str] | None = None) -> onnx.Mod
         if net.residual and i % 2:
             last = graph.add("Add", [last, before], f"body{i}.sum")
         last = activation(f"body{i}", last, i + 1)
+        if isinstance(net, RecurrentLumaChroma) and i + 1 == JOIN:
+            last, learned = _join(net, graph, last)
         if i % 2:
             before = last
     smaller = torch.cat([torch.ones(phases), torch.full((2,), 1 / CHROMA_GAIN)])
@@ -105,9 +128,17 @@ def onnx_of(net: LumaChroma, metadata: dict[str, str] | None = None) -> onnx.Mod
 
     given = [tensor("luma", "n", 1, "h", "w"), tensor("chroma", "n", 2, "h", "w"), tensor("condition", 1, 2, 1, 1)]
     made = [tensor("luma_hr", "n", 1, f"{net.scale}*h", f"{net.scale}*w"), tensor("chroma_hr", "n", 2, "h", "w")]
+    functions = []
+    if isinstance(net, RecurrentLumaChroma):
+        assert net.update.bias is not None
+        source = graph.add("Concat", [last, *learned], "state_in", axis=1) if learned else last
+        graph.add("Tanh", [graph.convolve("update", source, net.update.weight, net.update.bias)], "state_0_next")
+        given.append(tensor("state_0", "n", net.channels, "h", "w"))
+        made.append(tensor("state_0_next", "n", net.channels, "h", "w"))
+        functions = [attention_function(net.radius)] if net.radius else []
     model = helper.make_model(
-        helper.make_graph(graph.nodes, "luma_chroma", given, made, graph.weights),
-        opset_imports=[helper.make_opsetid("", OPSET)], producer_name="streamsr trainer",
+        helper.make_graph(graph.nodes, "luma_chroma", given, made, graph.weights), functions=functions, producer_name="streamsr trainer",
+        opset_imports=[helper.make_opsetid("", OPSET), *([helper.make_opsetid(DOMAIN, VERSION)] if functions else [])],
     )  # fmt: skip
     model.ir_version = IR_VERSION
     helper.set_model_props(model, metadata or {})

@@ -5,6 +5,7 @@ import pathlib
 import numpy as np
 import pytest
 import torch
+from drawn_scenes import draw_scene
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -107,6 +108,35 @@ def test_scenes_are_the_same_every_time(photo: pathlib.Path, monkeypatch: pytest
     assert one["condition"][0].tolist() == [0, 0]
 
 
+def test_a_pool_of_runs_has_every_frame_in_its_order(photo: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scene_pool, "WAYS", 1)
+    arrays = make_scene(photo, seed=6, scale=2, runs=True)
+    frames = scenes.open_scene(photo, np.random.default_rng(6))
+    assert len(arrays["hy"]) == arrays["ly"].shape[1] == len(frames) == scenes.NUM_FRAMES
+    for luma, frame in zip(arrays["hy"], frames, strict=True):
+        assert np.abs(luma - as_found.to_yuv444(frame)[0]).max() <= 0.51
+
+
+def test_a_run_is_one_place_under_one_condition_forwards_or_backwards() -> None:
+    scene = draw_scene(1, frames=scenes.NUM_FRAMES)
+    for frame, level in enumerate(range(40, 40 + 20 * scenes.NUM_FRAMES, 20)):  # frames that can be told apart
+        scene.hy[frame], scene.ly[:, frame] = level, level
+    batches, steps = Batches([scene], scale=2, batch=8, crop=16, seed=3, frames=4), set()
+    for _ in range(4):
+        x, y = batches.draw()
+        assert x.shape == (4, 8, 5, 16, 16)
+        assert torch.equal(x[:, :, 3:], x[:1, :, 3:].expand(4, 8, 2, 16, 16))
+        luma = x[:, :, 0].mean((2, 3))
+        torch.testing.assert_close(luma, y[:, :, :4].mean((2, 3, 4)))
+        steps |= {round(float(step)) for step in luma.diff(dim=0).flatten() * 255}
+    assert steps == {-20, 20, -23, 23}  # limited range, and full
+
+
+def test_two_frames_at_random_are_no_run() -> None:
+    with pytest.raises(TrainerError, match="Runs of 2 frames cannot be drawn from scenes of 2"):
+        Batches([draw_scene(1)], scale=2, batch=1, crop=16, seed=3, frames=2)
+
+
 def test_pool_goes_on_and_splits(photo: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scene_pool, "WAYS", 1)
     folder = tmp_path / "scenes"
@@ -150,6 +180,6 @@ def test_batches_go_on_where_they_were(photo: pathlib.Path, monkeypatch: pytest.
     again, y_again = batches.draw()
     assert torch.equal(x, again)
     assert torch.equal(y, y_again)
-    assert x.shape == (3, 5, 32, 32)
-    assert y.shape == (3, 6, 32, 32)
+    assert x.shape == (1, 3, 5, 32, 32)
+    assert y.shape == (1, 3, 6, 32, 32)
     assert 0 <= float(x.min()) <= float(x.max()) <= 1
