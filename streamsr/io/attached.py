@@ -15,6 +15,7 @@ import av
 
 from ..libav import library
 from ..side_data import Kind, find_kinds, read_side_data
+from .chroma_site import ChromaSite
 from .containers import OutputFormat
 from .stills import exif_of, needs_exif, with_exif
 
@@ -54,8 +55,9 @@ def _is_kept(kind: int, encoder: str, output: OutputFormat) -> bool:
 class Attached:
     """Takes what frames carry on their way into the encoder, and puts it into the packets that come out."""
 
-    def __init__(self, encoder: str, output: OutputFormat) -> None:
+    def __init__(self, encoder: str, output: OutputFormat, *, site: ChromaSite | None = None) -> None:
         self.encoder, self.output = encoder, output
+        self._site = site if site is not None and site.is_needed else None
         self.kinds: set[int] = set()  # of all frames so far
         self._messages: dict[int, list[bytes]] = {}  # T.35, by the pts of the frame
         self._stills: deque[dict[str, bytes]] = deque()  # EXIF and ICC, of each picture in order
@@ -88,6 +90,8 @@ class Attached:
                 yield _rewritten(packet, put(bytes(packet), messages))
             elif stills:
                 yield _rewritten(packet, with_exif(bytes(packet), self.encoder, size=size, **stills))
+            elif self._site is not None:
+                yield _rewritten(packet, self._site.put_into(bytes(packet)))
             else:
                 yield packet
 

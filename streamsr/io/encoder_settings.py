@@ -21,6 +21,7 @@ from ..options import EncoderOptions
 from ..priority import keep_priority
 from ..side_data import declare_side_data
 from .attached import Attached, find_lost
+from .chroma_site import ChromaSite
 from .containers import OutputFormat
 from .conversion import JFIF, convert, encoded_tags
 from .encoder_choice import check_size, choose_encoder, choose_pix_fmt, closest_rate, encoder_options, surface_format
@@ -117,17 +118,21 @@ class Encoding:
             stream.set_display_matrix(tags.display_matrix)
         return stream
 
-    def open_codec(self, stream: av.VideoStream) -> None:
-        """Open the encoder now, so that what it refuses is known before any work. Raises SinkError for unknown options."""
+    def open_codec(self, stream: av.VideoStream) -> Attached:
+        """Open the encoder now, so that what it refuses is known before any work. Raises SinkError for unknown options.
+
+        Returns what puts into its packets what it omits.
+        """
         with keep_priority():
             stream.codec_context.open(strict=False)
         unknown = (self.wanted.options or {}).keys() & stream.codec_context.options.keys()  # what FFmpeg left over
         if unknown:
             raise SinkError(f"{self.encoder} has no option {', '.join(sorted(unknown))}.", hint=f"see `ffmpeg -h encoder={self.encoder}`")
-
-    def attached(self) -> Attached:
-        """What takes the side data of frames into packets."""
-        return Attached(self.encoder, self.output)
+        site = ChromaSite(self.encoder, self.tags.chroma_location)
+        headers = stream.codec_context.extradata
+        if headers and site.is_needed:
+            stream.codec_context.extradata = site.put_into(headers)
+        return Attached(self.encoder, self.output, site=None if headers else site)
 
     def prepare(self, frame: av.VideoFrame) -> av.VideoFrame:
         """`frame` as the encoder takes it."""

@@ -202,7 +202,6 @@ class Sink:
         self.encoding = Encoding.choose(
             source, (first.width, first.height), sample_format(first), output=self.format, wanted=self.options.encode
         )  # fmt: skip
-        self._attached = self.encoding.attached()
         own, has_cover = own_metadata(source), holds_cover(source, self.format)
         wanted = muxer_options(self.format, self.time_base, has_own=bool(own), has_cover=has_cover, is_pipe=self.path == "-")
         self._open_container(wanted | (animation_options(source, self.format) if self.format in (GIF, APNG) else {}))
@@ -243,7 +242,7 @@ class Sink:
 
     def _start(self) -> None:
         """Open the encoders and write the header now, so that what they refuse is known before any work."""
-        self.encoding.open_codec(self.stream)
+        self._attached = self.encoding.open_codec(self.stream)
         try:
             self.container.start_encoding()
         except (av.error.FFmpegError, ValueError) as error:

@@ -38,13 +38,12 @@ class SegmentWriter:
         self._packet_times = array("q")
         output = find_format(spec.target, spec.format)
         self.encoding = Encoding.choose(spec, (first.width, first.height), sample_format(first), output=output, wanted=spec.encode)
-        self._attached = self.encoding.attached()
         self._draft: Draft | None = None
         try:
             # nothing is written to it: it gives the encoder the settings that the output's container will ask for
             self._container = av.open(os.devnull, "w", format=output.muxer)
             self._stream = self.encoding.add_stream(self._container)
-            self.encoding.open_codec(self._stream)
+            self._attached = self.encoding.open_codec(self._stream)
             self._draft = Store(spec.folder).create(f"{part.segment.number:05}")
             write_magic(self._draft)
         except (av.error.FFmpegError, OSError) as error:
