@@ -6,11 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import pytest
-from both import assert_same, make_frames, on_cpu, on_device
+from attentive import remembering_model
+from both import assert_same, make_frames, on_cpu, on_device, planar, stills
 from make_chroma import make_weights, write_chroma_model
 from simulation import SimDevice
 from surfaces import Surface
+
+from streamsr.frame import Frame
 
 LAYOUTS = ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le"]
 
@@ -71,3 +75,55 @@ def test_strength_reaches_the_network(colour: dict[int, Path]) -> None:
     with upscaler:
         results = list(upscaler(iter(frames)))
     assert_same(results, on_cpu(colour[2], 2, frames, strength=0.7))
+
+
+@pytest.fixture(scope="module")
+def remembering(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Luma, chroma and a state, with attention."""
+    return remembering_model(tmp_path_factory.mktemp("remembering"))[0]
+
+
+@pytest.mark.parametrize(("pix_fmt", "size", "scale"), [("yuv420p", (64, 48), 2), ("yuv422p", (63, 47), 2), ("yuv444p", (48, 40), 1.5),
+                                                        ("yuv420p10le", (40, 32), 4)])  # fmt: skip
+@pytest.mark.parametrize("frames_in_flight", [1, 3])
+def test_a_state_with_chroma_is_that_of_the_cpu(
+    remembering: Path, pix_fmt: str, size: tuple[int, int], scale: float, frames_in_flight: int
+) -> None:
+    compare(remembering, make_frames(5, size=size, pix_fmt=pix_fmt), scale, frames_in_flight=frames_in_flight)
+
+
+def test_frames_that_repeat_and_scenes_that_change_with_a_state(remembering: Path) -> None:
+    compare(remembering, stills(10))
+
+
+def test_surfaces_with_a_state(remembering: Path) -> None:
+    frames = make_frames(4)
+    compare(remembering, frames, given=[Surface(frame) for frame in frames])
+
+
+def test_a_state_in_tiles(remembering: Path) -> None:
+    frames = make_frames(3, size=(128, 80))
+    whole = compare(remembering, frames, frames_in_flight=1)
+    upscaler, _, _ = on_device(remembering, sim=SimDevice(budget=round(whole.peak * 0.8)), frames_in_flight=1)
+    with upscaler:
+        results = list(upscaler(iter(frames)))
+    assert "tiles" in upscaler.notes[-1]
+    assert_near(results, on_cpu(remembering, 2, frames), most=1)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_another_engine_takes_a_state_over(remembering: Path, dtype: str) -> None:
+    frames = make_frames(8)
+    upscaler, _, networks = on_device(remembering, successor=(3, dtype))
+    with upscaler:
+        results = list(upscaler(iter(frames)))
+    assert len(networks[1].seen) > 2
+    assert_near(results, on_cpu(remembering, 2, frames), most=0 if dtype == "float32" else 1)
+
+
+def assert_near(results: list[av.VideoFrame], wanted: list[av.VideoFrame], *, most: int) -> None:
+    """No sample is off by more codes."""
+    assert len(results) == len(wanted)
+    for result, other in zip(map(planar, results), wanted, strict=True):
+        for plane, reference in zip(Frame(result).planes, Frame(other).planes, strict=True):
+            assert np.abs(plane.astype(int) - reference).max() <= most

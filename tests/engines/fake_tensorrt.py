@@ -6,20 +6,26 @@ Arrays are found by their addresses alone, as on a device, so what is bound wron
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
+import pytest
+from attentive import run_body
 from fake_device import FakeDevice
 
+from streamsr.engines import tensorrt_engine
 from streamsr.engines.distributions import Flavour
 from streamsr.engines.gpus import Gpu
 from streamsr.engines.onnx_split import Part, cut
 from streamsr.engines.plan_builder import Wish
 from streamsr.engines.plan_cache import Plan, PlanPart
+from streamsr.engines.step_lane import Attention
 from streamsr.models import ModelSpec
 
 GPU = Gpu(0, "NVIDIA Fake", "8.9", 8 << 30)
@@ -101,3 +107,17 @@ def fake_plan(spec: ModelSpec, flavour: Flavour, shape: tuple[int, int, int], *,
         names = {tensor.name: f"in_{tensor.name}" for tensor in (*step.inputs, *step.outputs)}
         steps.append(PlanPart(step.inputs, step.outputs, model.SerializeToString(), names))
     return Plan(replace(key), tuple(steps))
+
+
+def put_body_for_kernel(monkeypatch: pytest.MonkeyPatch, path: Path, device: FakeDevice) -> None:
+    """The function's body in the kernel's place."""
+    model = onnx.load(path)
+
+    def launch_of(step: Attention) -> Any:
+        def launch(arrays: Mapping[str, np.ndarray], stream: int) -> None:
+            inputs, result = [arrays[tensor.name] for tensor in step.inputs], arrays[step.output.name]
+            device.launch(stream, "attention", lambda: np.copyto(result, run_body(model, inputs)))
+
+        return launch
+
+    monkeypatch.setattr(tensorrt_engine, "attention_launch", launch_of)

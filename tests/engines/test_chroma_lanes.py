@@ -14,8 +14,9 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from attentive import remembering_model
 from fake_device import FakeDevice, NumpyArrays
-from fake_tensorrt import GPU, fake_flavour, fake_plan
+from fake_tensorrt import GPU, fake_flavour, fake_plan, put_body_for_kernel
 from make_chroma import make_weights, reference, write_chroma_model
 
 from streamsr.engines.device_engine import DeviceChroma
@@ -193,6 +194,37 @@ def test_an_engine_takes_over_where_luma_and_chroma_agree(spec: ModelSpec, tmp_p
     if part:
         assert ("luma by" if part == "tail" else "chroma by") in said[-1]
     handover.close()
+
+
+@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("name", ["tensorrt", "torch"])
+def test_lanes_carry_a_state_beside_chroma(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpu_for_cuda: list[str], name: str, n: int
+) -> None:
+    path, net = remembering_model(tmp_path)
+    spec, device = load_spec(path.with_suffix(".json")), FakeDevice()
+    put_body_for_kernel(monkeypatch, path, device)
+    engine: Any = (
+        tensorrt_of(spec, device, tmp_path / "cache", (n, H, W)) if name == "tensorrt"
+        else torch_device.TorchDeviceEngine(spec, device="cpu", precision="f32", is_compiled=False)
+    )  # fmt: skip
+    lane = engine.open_lane(n, H, W)
+    assert [tuple(array.shape) for array in lane.new_state()] == [(n, 8, H, W)]
+    states = [(np.zeros((n, 8, H, W), np.float32),) for _ in range(2)]
+    luma, out, chroma = draw(n, 0, scale=2)
+    told = torch.from_numpy(chroma.condition).double().expand(n, 2, H, W)
+    memory = (torch.zeros(n, 8, H, W).double(),)
+    for number in range(4):
+        fresh_luma, _, fresh = draw(n, number, scale=2)
+        np.copyto(luma, fresh_luma)
+        np.copyto(chroma.samples, fresh.samples)
+        lane.enqueue(luma, out, states[number % 2], states[1 - number % 2], chroma, stream=3)
+        device.synchronise(3)
+        with torch.no_grad():
+            made, memory = net(torch.cat([torch.from_numpy(luma).double(), torch.from_numpy(chroma.samples).double(), told], 1), memory)
+        np.testing.assert_allclose(out, torch.nn.functional.pixel_shuffle(made[:, :4], 2), atol=5 * EXACT)
+        np.testing.assert_allclose(chroma.out, made[:, 4:], atol=5 * EXACT)
+        np.testing.assert_allclose(states[1 - number % 2][0], memory[0], atol=5 * EXACT)
 
 
 def test_the_model_that_ships_is_one_part_for_tensorrt(tmp_path: Path) -> None:

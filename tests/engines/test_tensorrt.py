@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from attentive import attentive_model, run_body
+from attentive import attentive_model
 from fake_device import FakeDevice, NumpyArrays
-from fake_tensorrt import GPU, fake_flavour, fake_plan
+from fake_tensorrt import GPU, fake_flavour, fake_plan, put_body_for_kernel
 from make_model import make_network, write_model
 from make_recurrent import write_recurrent
 
@@ -22,7 +21,6 @@ from streamsr.engines.device_engine import DeviceMemoryError
 from streamsr.engines.distributions import Flavour
 from streamsr.engines.hosted_engine import CONCURRENCY, MAX_SIZES, HostedEngine
 from streamsr.engines.plan_cache import Plan, PlanCache, write_plan
-from streamsr.engines.step_lane import Attention
 from streamsr.engines.tensorrt_engine import TensorRtEngine, choose_precision
 from streamsr.errors import EngineError, UsageError
 from streamsr.models import ModelSpec, load_spec
@@ -54,20 +52,6 @@ def spec(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.fixture
 def plain(tmp_path: Path) -> ModelSpec:
     return load_spec(write_model(make_network(layers=3), tmp_path, int8=False).with_suffix(".json"))
-
-
-def put_body_for_kernel(monkeypatch: pytest.MonkeyPatch, path: Path, device: FakeDevice) -> None:
-    """The function's body in the kernel's place."""
-    model = onnx.load(path)
-
-    def launch_of(step: Attention) -> Any:
-        def launch(arrays: Mapping[str, np.ndarray], stream: int) -> None:
-            inputs, result = [arrays[tensor.name] for tensor in step.inputs], arrays[step.output.name]
-            device.launch(stream, "attention", lambda: np.copyto(result, run_body(model, inputs)))
-
-        return launch
-
-    monkeypatch.setattr(tensorrt_engine, "attention_launch", launch_of)
 
 
 def engine_of(spec: ModelSpec, cache: PlanCache, flavour: Flavour, **options: Any) -> TensorRtEngine:
