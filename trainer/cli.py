@@ -222,12 +222,12 @@ class Export:
 class Ship:
     """Train what ships, stage by stage, on scenes as people find them, and export it. Ctrl-C saves; the same command goes on."""
 
-    data: pathlib.Path  # folder of photographs
+    data: pathlib.Path  # folder of photographs, and of videos if there are
     stages: tuple[str, ...] = ()  # names, such as lite_x2 lite_int8_x2; default: all, in their order
     out: pathlib.Path = pathlib.Path("runs/ship/weights")  # where the models go; streamsr/weights is the package's own
     runs: pathlib.Path = pathlib.Path("runs/ship")
     scenes: pathlib.Path = pathlib.Path(".cache/trainer/scenes")  # prepared scenes, shared by runs
-    rounds: int = 2  # scenes of each photograph
+    rounds: int = 2  # scenes of each photograph; of each video twelve times as many
     threads: int = 1  # torch threads
     device: str = "cpu"  # or cuda, cuda:1, auto
     extend: float = 1.0  # factor on the steps of every stage

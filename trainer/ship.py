@@ -9,7 +9,7 @@ import torch
 
 from streamsr.models import load_spec
 from trainer.condition_fit import fit, with_estimates
-from trainer.data.photos import list_photos
+from trainer.data.footage import list_footage
 from trainer.data.scene_pool import load_pool, make_pool
 from trainer.devices import find_device
 from trainer.export.export_stage import export_stage, file_stem, load_stage
@@ -27,7 +27,7 @@ ESTIMATOR = "condition.npz"
 class ShipOptions:
     """How to run, as opposed to what to train."""
 
-    photos: pathlib.Path  # folder of photographs
+    footage: pathlib.Path  # folder of photographs and videos
     runs: pathlib.Path  # a run folder a stage
     scenes: pathlib.Path  # prepared scenes, a folder a scale
     out: pathlib.Path  # where the models go
@@ -55,7 +55,7 @@ def ship(names: Sequence[str], options: ShipOptions) -> None:
             stage = replace(stage, pban_weight=options.pban_weight, crop=max(stage.crop, -(-SIDE // stage.scale)))
         has_runs = stage.frames > 1
         scenes = options.scenes / f"x{stage.scale}{'_runs' if has_runs else ''}"
-        make_pool(list_photos(options.photos), scenes, scale=stage.scale, rounds=options.rounds, runs=has_runs)
+        make_pool(list_footage(options.footage), scenes, scale=stage.scale, rounds=options.rounds, runs=has_runs)
         training, validation = load_pool(scenes)
         estimator = options.out / ESTIMATOR
         if not estimator.is_file():

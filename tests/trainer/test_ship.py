@@ -23,13 +23,13 @@ def options(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> ShipOpti
     """With stages of tiny networks, and pools that are drawn."""
     stages = {stage.name: stage for stage in (SEED, STAGE_OF_RUNS)}
 
-    def make_pool(photos: list[pathlib.Path], folder: pathlib.Path, *, runs: bool, **_: int) -> None:
+    def make_pool(footage: list[pathlib.Path], folder: pathlib.Path, *, runs: bool, **_: int) -> None:
         assert folder.name == ("x2_runs" if runs else "x2")
 
     monkeypatch.setattr(ship_module, "STAGES", stages)
     monkeypatch.setattr(ship_module, "stage_named", stages.__getitem__)
     monkeypatch.setattr(stage_loop, "CHECKED_SIDE_OF_RUNS", 16)
-    monkeypatch.setattr(ship_module, "list_photos", lambda folder: [])
+    monkeypatch.setattr(ship_module, "list_footage", lambda folder: [])
     monkeypatch.setattr(ship_module, "make_pool", make_pool)
     monkeypatch.setattr(ship_module, "load_pool", lambda folder: (RUNS, RUNS) if folder.name == "x2_runs" else (SCENES, SCENES))
     monkeypatch.setattr(ship_module, "with_estimates", lambda scenes, file: scenes)

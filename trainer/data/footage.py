@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from streamsr.upscaling.scene_cuts import Continuity
-from trainer.data.photos import Plane, read_photo
+from trainer.data.photos import Plane, list_photos, read_photo
 from trainer.evaluation.eval_clips import SUFFIXES, studio_luma
 from trainer.trainer_error import TrainerError
 
@@ -34,20 +34,25 @@ def read_still(path: pathlib.Path, seed: int) -> Plane:
     return _read(path, np.random.default_rng(seed), num_frames=1, side=64, rgb=True)[0]
 
 
-def read_run(path: pathlib.Path, rng: np.random.Generator, *, num_frames: int, side: int) -> list[Plane]:
-    """Studio luma of consecutive frames of one scene, the same random square of `side` pixels out of each.
+def list_footage(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Photographs and videos directly in `folder`, sorted by name. Raises TrainerError where there is no photograph."""
+    return sorted([*list_photos(folder), *(path for path in folder.iterdir() if is_video(path))])
+
+
+def read_run(path: pathlib.Path, rng: np.random.Generator, *, num_frames: int, side: int, rgb: bool = False) -> list[Plane]:
+    """Studio luma (side, side), or RGB (side, side, 3), of consecutive frames of one scene: the same random square out of each.
 
     Large pictures are made smaller by a random factor, as photographs are: it takes away what compression did to them. Raises TrainerError
     where a file cannot be decoded, is too small, or has no such run.
     """
-    frames = _read(path, rng, num_frames=num_frames, side=side, rgb=False)
-    height, width = frames[0].shape
+    frames = _read(path, rng, num_frames=num_frames, side=side, rgb=rgb)
+    height, width = frames[0].shape[:2]
     least = (side + 16) / min(height, width)
     if least < 1:
         factor = float(rng.uniform(least, 1))
         size = (max(side, round(width * factor)), max(side, round(height * factor)))
         frames = [np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BICUBIC)) for frame in frames]
-        height, width = frames[0].shape
+        height, width = frames[0].shape[:2]
     y, x = (int(rng.integers(n - side + 1)) for n in (height, width))
     return [np.ascontiguousarray(frame[y : y + side, x : x + side]) for frame in frames]
 

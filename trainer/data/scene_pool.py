@@ -15,12 +15,14 @@ import torch
 from numpy.typing import NDArray
 
 from trainer.data.as_found import degrade, draw_site, targets, told
+from trainer.data.footage import is_video
 from trainer.data.photos import is_validation
 from trainer.data.scenes import NUM_FRAMES, SIDE, open_scene
 from trainer.trainer_error import TrainerError
 
 WAYS = 6  # of which the first is clean
 DRAWINGS = 12  # drawn scenes for every hundred photographs
+SCENES_OF_VIDEO = 12  # for one of a photograph
 
 
 @dataclass(frozen=True)
@@ -37,18 +39,20 @@ class Scene:
 
 
 def make_pool(
-    photos: Sequence[pathlib.Path], folder: pathlib.Path, *, scale: int, rounds: int, runs: bool = False, part: int = 0, parts: int = 1
+    footage: Sequence[pathlib.Path], folder: pathlib.Path, *, scale: int, rounds: int, runs: bool = False, part: int = 0, parts: int = 1
 ) -> None:
-    """Fill `folder` with `rounds` scenes of every photograph, and drawings; what is there is kept.
+    """Fill `folder` with `rounds` scenes of every photograph, more of every video, and drawings; what is there is kept.
 
     runs: keep all frames of a scene, for networks with a state. part of parts: a share of the work.
     """
     torch.set_num_threads(1)
     folder.mkdir(parents=True, exist_ok=True)
-    drawings = [None] * max(1, len(photos) * DRAWINGS // 100)
-    for round_ in range(rounds):
-        for number, path in enumerate([*photos, *drawings]):
-            kind = "drawn" if path is None else "val" if is_validation(path) else "photo"
+    drawings = [None] * max(1, len(footage) * DRAWINGS // 100)
+    for round_ in range(rounds * SCENES_OF_VIDEO):
+        for number, path in enumerate([*footage, *drawings]):
+            if round_ >= rounds and (path is None or not is_video(path)):
+                continue
+            kind = "drawn" if path is None else "val" if is_validation(path) else "video" if is_video(path) else "photo"
             name = f"{kind}_{round_:02d}_{number if path is None else path.stem}"
             file = folder / f"{name}.npz"
             if number % parts != part or file.exists():

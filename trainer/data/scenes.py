@@ -1,4 +1,4 @@
-"""Short moving scenes: a camera over a photograph or a drawing, sometimes with a piece of it moving over the rest."""
+"""Short moving scenes: real footage, or a camera over a photograph or a drawing, sometimes with a piece of it moving over the rest."""
 
 import pathlib
 
@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from trainer.data.footage import is_video, read_run
 from trainer.data.photos import Plane, read_photo
 
 SIDE = 320  # of a target, pixels; a multiple of 4 times 2, 3 and 4 is not needed: each scale cuts its own
@@ -14,7 +15,9 @@ SHARP, SOFT = 0.5, 1.8  # factors that a photograph is resized by: smaller is sh
 
 
 def open_scene(path: pathlib.Path | None, rng: np.random.Generator) -> list[Plane]:
-    """NUM_FRAMES pictures RGB uint8 (SIDE, SIDE, 3). path: a photograph; None: a drawing."""
+    """NUM_FRAMES pictures RGB uint8 (SIDE, SIDE, 3). path: a photograph or a video; None: a drawing."""
+    if path is not None and is_video(path):
+        return read_run(path, rng, num_frames=NUM_FRAMES, side=SIDE, rgb=True)
     still = draw_still(rng) if path is None else _resized(read_photo(path), rng)
     return move_over(still, rng)
 

@@ -7,8 +7,9 @@ import av
 import numpy as np
 import pytest
 
+from trainer.data import scene_pool
 from trainer.data.codec import NUM_FRAMES, coded_pairs
-from trainer.data.footage import read_run, read_still
+from trainer.data.footage import list_footage, read_run, read_still
 from trainer.data.motion import sequence_pairs
 from trainer.data.pair_cache import open_cache
 from trainer.data.stills import NUM_SOFT, clean_pairs
@@ -102,3 +103,25 @@ def test_pairs_of_a_video_and_a_bad_one_are_counted(tmp_path: pathlib.Path, caps
     [(hr, versions)] = sequence_pairs(good, 1, 2)
     assert hr.shape == (384 * NUM_FRAMES, 384)
     assert versions[0].shape == (192 * NUM_FRAMES, 192)
+
+
+def test_scenes_of_a_pool_come_out_of_videos_too(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scene_pool, "WAYS", 1)
+    monkeypatch.setattr(scene_pool, "SCENES_OF_VIDEO", 3)
+    planes = scene(3, 24, 352, 384)
+    video = write_video(tmp_path / "film.mp4", planes)
+    scene_pool.make_pool([video], tmp_path / "pool", scale=2, rounds=1)
+    files = sorted((tmp_path / "pool").glob("video_*.npz"))
+    assert [file.name for file in files] == [f"video_{number:02d}_film.npz" for number in range(3)]
+    for file in files:
+        with np.load(file) as arrays:
+            assert arrays["hy"].shape == (2, 320, 320)
+            # texture as it was, within what a smaller picture and RGB change of it
+            assert abs(float(arrays["hy"].mean()) - float(np.mean(planes))) < 6
+            assert arrays["hc"].std() < 2
+
+
+def test_a_folder_lists_photographs_and_videos(tmp_path: pathlib.Path) -> None:
+    for name in ("b.mp4", "a.png", "notes.txt"):
+        (tmp_path / name).touch()
+    assert [path.name for path in list_footage(tmp_path)] == ["a.png", "b.mp4"]
