@@ -10,6 +10,7 @@ encoder behind a pipe; ratios are taken pair by pair.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -89,8 +90,8 @@ def run_vapoursynth(python: str, clip: Path, model: Path, target: Path, streams:
     return {"wall_s": wall, "frames": count, "fps": count / wall}
 
 
-def measure_network(clip: Path, model: str, precision: str, threads: int, num_frames: int = 300) -> dict[str, Any]:
-    """Frames a second of the upscaler alone (network and chroma), fed with decoded frames."""
+def measure_network(clip: Path, model: str, precision: str, threads: int, seconds: float = 8) -> dict[str, Any]:
+    """Frames a second of the upscaler alone (network and chroma), fed with decoded frames for so long."""
     with av.open(str(clip)) as container:
         frames = [frame for frame, _ in zip(container.decode(video=0), range(60), strict=False)]
     with Upscaler(model, 2, precision=precision, threads=threads) as upscaler:  # type: ignore[arg-type]
@@ -98,11 +99,12 @@ def measure_network(clip: Path, model: str, precision: str, threads: int, num_fr
             pass
         used = upscaler.engine_seconds
         started = time.perf_counter()
-        for _ in upscaler(frames[index % len(frames)] for index in range(num_frames)):
-            pass
+        until_then = itertools.takewhile(lambda _: time.perf_counter() < started + seconds, itertools.cycle(frames))
+        count = sum(1 for _ in upscaler(until_then))
         took = time.perf_counter() - started
-        engine_ms = (upscaler.engine_seconds - used) / num_frames * 1000
-        return {"precision": upscaler.precision, "fps": num_frames / took, "engine_ms": engine_ms, "concurrency": upscaler.concurrency}
+        engine_ms = (upscaler.engine_seconds - used) / count * 1000
+        return {"precision": upscaler.precision, "frames": count, "fps": count / took, "engine_ms": engine_ms,
+                "concurrency": upscaler.concurrency}  # fmt: skip
 
 
 def measure_first_frame(clip: Path, model: str) -> float:
