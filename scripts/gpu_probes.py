@@ -33,7 +33,7 @@ def flags() -> str:
 
 
 def legacy() -> str:
-    """Does a kernel of ours on a non-blocking stream wait for NVENC's work on the legacy stream, or the other way round?"""
+    """Does NVDEC's work on the legacy stream wait for a kernel of ours on a non-blocking stream, or the other way round?"""
     import cupy
 
     ours, spin = cupy.cuda.Stream(non_blocking=True), cupy.RawKernel(

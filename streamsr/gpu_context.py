@@ -56,9 +56,18 @@ def ffmpeg_device(index: int) -> Iterator[dict[str, object]]:
     if claim_context(index):
         yield {"primary_ctx": "1"}
         return
+    with current_context(index):
+        yield {"primary_ctx": "0", "current_ctx": "1"}
+
+
+@contextmanager
+def current_context(index: int) -> Iterator[int]:
+    """The primary context of GPU `index`, current in this thread and retained from now on; gives its address.
+
+    Needs a driver (`load_driver`). Raises RuntimeError where it does not give the context.
+    """
     driver, device, context = load_driver(), ctypes.c_int(), ctypes.c_void_p()
-    driver.cuDeviceGet(ctypes.byref(device), index)
-    status = driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), device)
+    status = driver.cuDeviceGet(ctypes.byref(device), index) or driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), device)
     if status:
         raise RuntimeError(f"the driver does not give the context of cuda:{index} (error {status})")
     if index in _held:
@@ -68,6 +77,6 @@ def ffmpeg_device(index: int) -> Iterator[dict[str, object]]:
     if status:
         raise RuntimeError(f"the driver does not make the context of cuda:{index} current (error {status})")
     try:
-        yield {"primary_ctx": "0", "current_ctx": "1"}
+        yield context.value or 0
     finally:
         driver.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))

@@ -2,8 +2,8 @@
 
 Note [Pointers]: where PyAV keeps its AVFrame, AVStream and AVCodecContext is written in the .pxd files that it ships: the first
 field, behind Python's object header and Cython's table of methods. `library` checks that once, against what PyAV itself reports for a
-frame. The only fields that are read or written by their place are the first ones of AVFrame, AVCodecParameters and AVStream, which
-FFmpeg changes with its major version alone.
+frame. The only fields that are read or written by their place are the first ones of AVFrame, AVCodecParameters, AVStream and
+AVHWDeviceContext, which FFmpeg changes with its major version alone.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from functools import cache
 
 import av
 import av.frame
+from av.codec.hwaccel import HWDeviceType
 
 _FIRST_FIELD = 24  # bytes: object header, table of methods
 _MAJOR = 62  # of libavcodec and libavformat, whose structures are described here
@@ -64,6 +65,43 @@ class Stream(ctypes.Structure):
     )  # fmt: skip
 
 
+class BufferReference(ctypes.Structure):
+    """AVBufferRef."""
+
+    _fields_ = (("buffer", ctypes.c_void_p), ("data", ctypes.c_void_p), ("size", ctypes.c_size_t))
+
+
+class CudaDevice(ctypes.Structure):
+    """The start of AVCUDADeviceContext."""
+
+    _fields_ = (("context", ctypes.c_void_p), ("stream", ctypes.c_void_p))
+
+
+class HardwareDevice(ctypes.Structure):
+    """The start of AVHWDeviceContext."""
+
+    _fields_ = (("av_class", ctypes.c_void_p), ("kind", ctypes.c_int), ("cuda", ctypes.POINTER(CudaDevice)))
+
+
+class HeldContext(ctypes.Structure):
+    """PyAV's CodecContext, up to the device that it opened."""
+
+    _fields_ = (
+        ("header", ctypes.c_byte * _FIRST_FIELD), ("context", ctypes.c_void_p), ("stream_index", ctypes.c_int), ("parser", ctypes.c_void_p),
+        ("is_open", ctypes.c_int), ("codec", ctypes.c_void_p), ("hwaccel", ctypes.c_void_p), ("options", ctypes.c_void_p),
+        ("device", ctypes.c_void_p),
+    )  # fmt: skip
+
+
+class HeldDevice(ctypes.Structure):
+    """PyAV's HWAccel, which has no table of methods, up to its AVBufferRef."""
+
+    _fields_ = (
+        ("header", ctypes.c_byte * 16), ("kind", ctypes.c_int), ("device", ctypes.c_void_p), ("codec", ctypes.c_void_p),
+        ("config", ctypes.c_void_p), ("reference", ctypes.POINTER(BufferReference)),
+    )  # fmt: skip
+
+
 def pointer(held: object) -> int | None:
     """The address of the FFmpeg structure that an object of PyAV stands for. Note [Pointers]"""
     return ctypes.c_void_p.from_address(id(held) + _FIRST_FIELD).value
@@ -87,6 +125,19 @@ def stream_of(stream: av.stream.Stream) -> Stream:
     found = Stream.from_address(pointer(stream) or 0)
     assert found.index == stream.index, f"PyAV {av.__version__} keeps its streams in another way: see Note [Pointers]"
     return found
+
+
+def cuda_device_of(context: av.CodecContext) -> CudaDevice:
+    """The AVCUDADeviceContext of a decoder or encoder that was made with one, to read and to write."""
+    assert av.library_versions["libavutil"][0] == _MAJOR_UTIL, "FFmpeg has changed AVHWDeviceContext: see Note [Pointers]"
+    found = HeldContext.from_address(id(context))
+    known = (id(context.codec), id(context.hwaccel), id(context.options))  # type: ignore[attr-defined]  # which its stub leaves out
+    assert (found.codec, found.hwaccel, found.options) == known, f"PyAV {av.__version__} keeps its encoders in another way: Note [Pointers]"
+    held = HeldDevice.from_address(found.device or 0)
+    assert held.kind == HWDeviceType.cuda, f"PyAV {av.__version__} keeps its devices in another way: see Note [Pointers]"
+    device = HardwareDevice.from_address(held.reference.contents.data)
+    assert device.kind == HWDeviceType.cuda
+    return device.cuda.contents  # type: ignore[no-any-return]
 
 
 @cache

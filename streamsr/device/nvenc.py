@@ -1,14 +1,13 @@
 """Which encoders NVENC has on a GPU: data-centre GPUs such as A100 and H100 have none, older ones no AV1, few 10 bits of H.264.
 
-Note [Two at a time]: one session is never faster than one encoder of the chip, and larger chips have two or three, among which the
+Note [Two at a time]: one session is never faster than one encoder of the chip, and larger chips have two or more, among which the
 driver deals sessions out. A session of HEVC or AV1 may use several (`split_encode_mode`, which the driver sets unless the caller does:
-from 2112 lines on, at a cost of some bits), one of H.264 never. So such a GPU makes two segments at a time: that holds for every codec
-and preset, and costs no quality. Source: NVIDIA's NVENC application note, section 3, and its matrix of GPUs.
+from 2112 lines on, at a cost of some bits), one of H.264 never. So a GPU that says it has several makes two segments at a time: that holds
+for every codec and preset, and costs no quality. Source: NVIDIA's NVENC application note, section 3.
 """
 
 from __future__ import annotations
 
-import re
 import threading
 from fractions import Fraction
 
@@ -19,12 +18,11 @@ from av.codec.hwaccel import HWAccel
 from ..engines.gpus import list_gpus
 from ..gpu_context import ffmpeg_device
 from ..options import Nvenc
+from .nvenc_engines import count_engines
 
 NVENC = ("h264_nvenc", "hevc_nvenc", "av1_nvenc")
 SURFACE_OF_BITS = {8: "nv12", 10: "p010le"}
 WITHOUT = ("8.0", "9.0", "10.0", "10.3")  # compute capabilities of GPUs that are built without NVENC: A100, H100 and H200, B200, B300
-# chips with two encoders or more: AD102 to AD104 and GB202, GB203, as desktop and server cards; not laptops, whose chips are smaller
-_SEVERAL = re.compile(r"RTX (?:40|50)(?:70 Ti|80|90)\b(?!.*Laptop)|\bL4\b|\bL40S?\b|RTX 6000 Ada|RTX PRO 6000")
 AT_ONCE = 2  # segments on such a GPU
 _SIDE = 256  # pixels: what all of them take
 _found: dict[int, tuple[Nvenc, ...]] = {}  # by GPU: only what was found is kept, as a GPU that is busy now has some later
@@ -46,7 +44,7 @@ def find_encoders(gpu: int) -> tuple[Nvenc, ...]:
 
 def count_segments_at_once(gpu: int) -> int:
     """How many segments of a file GPU number `gpu` encodes at a time: Note [Two at a time]. 1 for one that is not here."""
-    return next((AT_ONCE for found in list_gpus() if found.index == gpu and _SEVERAL.search(found.name)), 1)
+    return AT_ONCE if gpu < len(list_gpus()) and count_engines(gpu) > 1 else 1
 
 
 def opens(name: str, gpu: int, bits: int) -> bool:

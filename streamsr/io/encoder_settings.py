@@ -25,6 +25,7 @@ from .chroma_site import ChromaSite
 from .containers import OutputFormat
 from .conversion import JFIF, convert, encoded_tags
 from .encoder_choice import check_size, choose_encoder, choose_pix_fmt, closest_rate, encoder_options, surface_format
+from .encoder_stream import separate_stream
 from .encoder_table import ENCODERS
 from .palette import Palette
 from .tags import Tags, scaled_tags
@@ -96,6 +97,7 @@ class Encoding:
             with ffmpeg_device(self.wanted.gpu) as device:  # the context that CuPy and NVDEC work in, too
                 accelerator = HWAccel("cuda", device=str(self.wanted.gpu), options=device, is_hw_owned=True)
                 stream = container.add_stream(self.encoder, rate=self.rate, options=options, hwaccel=accelerator)
+                separate_stream(stream.codec_context)
         else:
             stream = container.add_stream(self.encoder, rate=self.rate, options=options)
         assert isinstance(stream, av.VideoStream)

@@ -16,6 +16,7 @@ from simulation import SimDevice
 
 import streamsr as library
 from streamsr.device.device_selection import FRAMES_IN_FLIGHT
+from streamsr.device.frame_slot import Slot
 from streamsr.errors import SinkError
 from streamsr.io.sink import Sink
 from streamsr.jobs.segment_writer import SegmentWriter
@@ -89,6 +90,34 @@ def test_the_gpu_goes_on_while_the_encoder_blocks(
     assert outcome.code == 0, outcome.err
     assert times(out) == times(clip)
     assert rows(out) == rows(tmp_path / "cpu.mkv")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_host_waits_for_one_frame_while_others_are_on_the_gpu(
+    machine: Machine, model: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """One wait a frame, by the thread that launches, for the oldest of those in flight; none by the one that encodes."""
+    kind, segment_seconds = WAYS[way]
+    encode, waits, num_finished = set(), [], 0
+    finish = Slot.finish
+
+    def noted(slot: Slot) -> Any:
+        nonlocal num_finished
+        if not machine.sim.is_past(slot.end):
+            waits.append((threading.get_ident(), num_launched(machine) - num_finished))
+        num_finished += 1
+        return finish(slot)
+
+    monkeypatch.setattr(Slot, "finish", noted)
+    wrap(monkeypatch, kind, lambda number: encode.add(threading.get_ident()))
+    outcome = streamsr("run", clip, tmp_path / "out.mkv", "--model", model, *GPU, "--segment-seconds", segment_seconds)
+    assert outcome.code == 0, outcome.err
+    assert num_finished == NUM_FRAMES
+    assert {thread for thread, _ in waits}.isdisjoint(encode)
+    num_drains = 1 if way == "in one piece" else 3
+    last = [number for _, number in waits if number < FRAMES_IN_FLIGHT]  # where nothing follows
+    assert len(last) <= (FRAMES_IN_FLIGHT - 1) * num_drains
+    assert len(waits) > len(last)
 
 
 @pytest.mark.parametrize("way", WAYS)

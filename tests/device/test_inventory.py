@@ -190,15 +190,11 @@ def test_segments_of_a_file_are_dealt_to_all_gpus(monkeypatch: pytest.MonkeyPatc
     assert [(share.encode.gpu, share.encode.nvenc) for share in shares][:2] == [(0, ()), (1, (("h264_nvenc", 8),))]
 
 
-@pytest.mark.parametrize(
-    ("name", "number"),
-    [("NVIDIA GeForce RTX 4090", 2), ("NVIDIA GeForce RTX 4070 Ti SUPER", 2), ("NVIDIA GeForce RTX 5080", 2), ("NVIDIA L40S", 2),
-     ("NVIDIA L4", 2), ("NVIDIA RTX 6000 Ada Generation", 2), ("NVIDIA GeForce RTX 4070", 1), ("NVIDIA GeForce RTX 4060 Ti", 1),
-     ("NVIDIA GeForce RTX 5070 Ti Laptop GPU", 1), ("NVIDIA GeForce RTX 3090", 1), ("NVIDIA H100 80GB HBM3", 1), ("Tesla T4", 1),
-     ("NVIDIA GeForce GTX 1080 Ti", 1), ("NVIDIA RTX A4000", 1)],
-)  # fmt: skip
-def test_a_gpu_with_two_encoders_makes_two_segments_at_a_time(monkeypatch: pytest.MonkeyPatch, name: str, number: int) -> None:
-    monkeypatch.setattr(nvenc, "list_gpus", lambda: (Gpu(0, name, "8.9", 24 * GIB), Gpu(1, name, "8.9", 24 * GIB)))
+@pytest.mark.parametrize(("engines", "number"), [(0, 1), (1, 1), (2, 2), (4, 2)])  # 0: the driver does not say
+def test_a_gpu_with_several_encoders_makes_two_segments_at_a_time(monkeypatch: pytest.MonkeyPatch, engines: int, number: int) -> None:
+    """How the number is asked: test_nvenc_driver.py."""
+    monkeypatch.setattr(nvenc, "list_gpus", lambda: tuple(Gpu(index, "NVIDIA A", "8.9", 24 * GIB) for index in range(2)))
+    monkeypatch.setattr(nvenc, "count_engines", lambda gpu: engines)
     assert count_workers("auto", ["cuda:0"]) == number
     assert count_workers("auto", ["cuda"]) == number
     assert count_workers("auto", ["cuda:0", "cuda:1"]) == 2 * number

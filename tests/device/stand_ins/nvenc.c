@@ -1,0 +1,68 @@
+/* Stands for libnvidia-encode.so.1, as far as an encoder that is opened and closed goes. It writes down what it was told: the stream, and
+ * the configuration whole ($FAKE_CONFIG). $FAKE_ENGINES: what it answers to how many encoders there are. */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void say(const char *what, unsigned long value); /* of cuda.c, linked in here, too */
+
+typedef struct {
+    uint32_t a;
+    uint16_t b, c;
+    uint8_t d[8];
+} Guid;
+
+static const Guid H264 = {0x6BC82762, 0x4E63, 0x4ca4, {0xAA, 0x85, 0x1E, 0x50, 0xF3, 0x21, 0xF6, 0xBF}};
+static const Guid CODECS[] = {
+    {0x6BC82762, 0x4E63, 0x4ca4, {0xAA, 0x85, 0x1E, 0x50, 0xF3, 0x21, 0xF6, 0xBF}},
+    {0x790CDC88, 0x4522, 0x4d7b, {0x94, 0x25, 0xBD, 0xA9, 0x97, 0x5F, 0x76, 0x03}},
+    {0x0A352289, 0x0AA7, 0x4759, {0x86, 0x2D, 0x5D, 0x15, 0xCD, 0x16, 0xD2, 0x54}},
+};
+enum { WIDTH_MAX = 16, HEIGHT_MAX = 17, NUM_ENCODER_ENGINES = 49 };
+enum { CONFIG_AT = 88, CONFIG_BYTES = 3584 }; /* NV_ENC_INITIALIZE_PARAMS::encodeConfig */
+enum { GUID_COUNT = 1, GUIDS = 4, CAPS = 7, INITIALIZE = 11, BITSTREAM = 14, DESTROY = 27, OPEN = 29, LAST_ERROR = 37, STREAMS = 38, NUM = 41 };
+
+static int sessions;
+static void *const ENCODER = (void *)0xE0;
+
+static int nothing(void) { return 0; }
+static int count_guids(void *encoder, uint32_t *count) { return (void)encoder, *count = 3, 0; }
+static int get_guids(void *encoder, Guid *guids, uint32_t room, uint32_t *count) {
+    return (void)encoder, (void)room, memcpy(guids, CODECS, sizeof CODECS), *count = 3, 0;
+}
+static int get_caps(void *encoder, Guid codec, uint32_t *query, int *value) {
+    if (encoder != ENCODER || !sessions || query[0] >> 28 != 7) return 8;
+    *value = query[1] == WIDTH_MAX || query[1] == HEIGHT_MAX ? 8192 : 1;
+    if (query[1] == NUM_ENCODER_ENGINES && !memcmp(&codec, &H264, sizeof codec)) *value = atoi(getenv("FAKE_ENGINES"));
+    return 0;
+}
+static int open_session(uint32_t *session, void **encoder) {
+    if (session[0] >> 28 != 7 || session[1] != 1 || *(void **)(session + 2) != (void *)0x1000) return 8; /* CUDA, our context */
+    say("opened for version", session[6] & 0xff);
+    return sessions++, *encoder = ENCODER, 0;
+}
+static int destroy(void *encoder) { return say("destroyed", (unsigned long)encoder), sessions--, 0; }
+static int initialize(void *encoder, char *parameters) {
+    FILE *file = fopen(getenv("FAKE_CONFIG"), "wb");
+    fwrite(*(void **)(parameters + CONFIG_AT), 1, CONFIG_BYTES, file);
+    return (void)encoder, fclose(file);
+}
+static int set_streams(void *encoder, void **in, void **out) {
+    say("reads on stream", (unsigned long)*in);
+    say("writes on stream", (unsigned long)*out);
+    return (void)encoder, 0;
+}
+static int make_bitstream(void *encoder, char *parameters) { return (void)encoder, *(void **)(parameters + 16) = (void *)0xB0, 0; }
+static const char *last_error(void *encoder) { return (void)encoder, "none"; }
+
+int NvEncodeAPIGetMaxSupportedVersion(uint32_t *version) { return *version = 0xff0, 0; }
+int NvEncodeAPICreateInstance(char *list) {
+    if (*(uint32_t *)list >> 28 != 7) return 15; /* NV_ENC_ERR_INVALID_VERSION */
+    void **functions = (void **)(list + 8);
+    for (int place = 0; place < NUM; place++) functions[place] = (void *)nothing;
+    functions[GUID_COUNT] = (void *)count_guids, functions[GUIDS] = (void *)get_guids, functions[CAPS] = (void *)get_caps;
+    functions[INITIALIZE] = (void *)initialize, functions[BITSTREAM] = (void *)make_bitstream, functions[DESTROY] = (void *)destroy;
+    functions[OPEN] = (void *)open_session, functions[LAST_ERROR] = (void *)last_error, functions[STREAMS] = (void *)set_streams;
+    return 0;
+}

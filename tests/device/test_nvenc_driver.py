@@ -1,0 +1,98 @@
+"""NVENC as FFmpeg opens it, on libraries that stand for the driver (driver_on_host.py): its stream, its context, what it is told."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from driver_on_host import Driver, build
+
+OPEN = """
+import sys
+from fractions import Fraction
+import av
+from streamsr.io.containers import MPEGTS
+from streamsr.io.encoder_settings import Encoding
+from streamsr.io.tags import Tags
+from streamsr.options import EncoderOptions
+encoder, site, num = sys.argv[1], sys.argv[2], int(sys.argv[3])
+pix_fmt = "yuv420p" if encoder == "h264_nvenc" else "yuv420p10le"
+tags = Tags(256, 144, pix_fmt, Fraction(1), 9, 9, 16, 1, site, None, None, None)
+encoding = Encoding(encoder, tags, False, (), Fraction(25), Fraction(1, 25), MPEGTS, EncoderOptions(gpu=0))
+assert encoding.surface is not None
+held = []
+for _ in range(num):
+    container = av.open("/dev/null", "w", format="mpegts")
+    stream = encoding.add_stream(container)
+    encoding.open_codec(stream)
+    held.append((container, stream))
+print(len(held))
+"""
+ENCODERS = ["h264_nvenc", "hevc_nvenc", "av1_nvenc"]
+NON_BLOCKING = 1
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Driver:
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc is not installed")
+    folder = tmp_path_factory.mktemp("driver")
+    build(folder)
+    return Driver(folder)
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_an_encoder_has_a_stream_of_its_own(driver: Driver, encoder: str) -> None:
+    """One for all encoders of a process, and not the legacy one, which is 0 and NVDEC's."""
+    driver.run(OPEN, encoder, "left", "2")
+    assert driver.log["a new stream"] == [NON_BLOCKING]
+    (stream,) = set(driver.log["reads on stream"])
+    assert stream != 0
+    assert driver.log["reads on stream"] == driver.log["writes on stream"] == [stream, stream]
+
+
+def test_without_it_an_encoder_shares_the_legacy_stream(driver: Driver) -> None:
+    """What PyAV alone does: the reason for streamsr.io.encoder_stream."""
+    plain = "import streamsr.io.encoder_settings as s\ns.separate_stream = lambda context: None\n"
+    driver.run(f"{plain}{OPEN}", "hevc_nvenc", "left", "1")
+    assert driver.log["reads on stream"] == [0]
+
+
+def test_a_context_with_other_flags_is_taken_as_the_current_one(driver: Driver) -> None:
+    """Another library opened the primary context first: FFmpeg itself refuses it, and takes it as we give it."""
+    refused = """
+import av, av.error
+from av.codec.hwaccel import HWAccel
+try:
+    HWAccel("cuda", device="0", options={"primary_ctx": "1"}).create(av.Codec("hevc_nvenc", "w"), for_encoding=True)
+except av.error.FFmpegError:
+    print("refused")
+"""
+    other = """
+import ctypes
+cuda = ctypes.CDLL("libcuda.so.1")
+cuda.cuDevicePrimaryCtxSetFlags_v2(0, 8)
+cuda.cuDevicePrimaryCtxRetain(ctypes.byref(ctypes.c_void_p()), 0)
+"""
+    assert driver.run(f"{other}{refused}") == "refused\n"
+    assert driver.run(f"{other}{OPEN}", "hevc_nvenc", "left", "1") == "1\n"
+    assert driver.log["reads on stream"] != [0]
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_ffmpeg_does_not_tell_nvenc_where_chroma_lies(driver: Driver, encoder: str) -> None:
+    """The reason for streamsr.io.chroma_site: once this fails, that can go."""
+    driver.run(OPEN, encoder, "topleft", "1")
+    told = driver.config
+    driver.run(OPEN, encoder, "unspecified", "1")
+    assert driver.config == told
+    driver.run(OPEN.replace("9, 9, 16", "9, 1, 16"), encoder, "topleft", "1")
+    assert driver.config != told, "the primaries are not in it, either: this is not the configuration"
+
+
+@pytest.mark.parametrize("num", [1, 3])
+def test_the_number_of_encoders_is_asked_of_nvenc(driver: Driver, num: int) -> None:
+    program = "from streamsr.device.nvenc_engines import count_engines\nprint(count_engines(0), count_engines(7))"
+    assert driver.run(program, FAKE_ENGINES=str(num)) == f"{num} 0\n"
+    assert driver.log["opened for version"] == [12]
+    assert driver.log["destroyed"] == [0xE0], "the session is given back: GeForce has a limit of them"
