@@ -50,6 +50,7 @@ class Setup:
     stream: int
     height: int
     width: int
+    attentions: int = 8  # of the metric at once: four networks, both ways
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,29 @@ def attention_cases(torch: Any, at: Setup) -> dict[str, Case]:
             size_of([q, k, v, out]),
             ATTENTION_TOLERANCE,
         )
-    return cases
+    local = [*maps(2, 8, at.height, at.width, torch.half), *maps(1, 16, at.height, at.width, torch.half)]
+    whole = [each.repeat(at.attentions, 1, 1, 1) for each in maps(3, 112, at.height // 16, at.width // 16, torch.half)]
+    return cases | {
+        "local attention, planar ends": _border_case(torch, partial(local_axial_attention, radius=6, stream=at.stream), local),
+        "axial attention, planar ends": _border_case(torch, partial(axial_attention, stream=at.stream), whole),
+    }
+
+
+def _border_case(torch: Any, attend: Callable[..., Any], given: list[Any]) -> Case:
+    """A kernel on planar data, beside the same with what channels-last parts around it would have to convert: no kernel for
+    channels-last data could be faster by more, as long as it is no faster itself."""
+    out = torch.empty_like(given[2])
+    last = [each.contiguous(memory_format=torch.channels_last) for each in given]
+    result = torch.empty_like(out, memory_format=torch.channels_last)
+    parts = [torch.empty_like(each) for each in given]
+
+    def converted() -> Any:
+        for part, each in zip(parts, last, strict=True):
+            part.copy_(each)
+        result.copy_(attend(*parts, out=out))
+        return [result]
+
+    return Case(partial(_in_list, attend, *given, out=out), converted, size_of([*given, out]), 0.0)
 
 
 def _in_list(work: Callable[..., Any], *given: Any, **options: Any) -> list[Any]:
