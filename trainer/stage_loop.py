@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from collections import defaultdict
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -127,7 +128,8 @@ def train(
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(step, stage)
             x, y = (part.to(device) for part in batches.draw())
-            made = played(net, x)
+            with torch.autocast(device.type, torch.bfloat16) if stage.half else nullcontext():
+                made = played(net, x)
             loss = fidelity(made, y, stage)
             if score is not None and stage.pban_weight:
                 views = random.Random(f"{stage.seed} {step}")

@@ -35,6 +35,7 @@ class Stage:
     chroma_weight: float = 2.0
     pban_weight: float = 0.0  # of 1 - Efficient-PBAN, on `num_seen` crops of the batch
     num_seen: int = 2
+    half: bool = False  # convolutions in bfloat16, with sums and weights in float32
     quantised: bool = False  # with the arithmetic of the int8 file
     seed: int = 1
 
@@ -62,7 +63,7 @@ _LITE = Stage("lite_x2", "lite", 2, "natural", steps=300_000)
 _BASE = Stage("base_x2", "base", 2, "natural", steps=120_000, channels=32, layers=6, residual=True, lr=2e-3)
 _MAX = Stage(
     "max_x2", "max", 2, "natural", steps=120_000, channels=48, layers=12, residual=True, recurrent=True, radius=6, seed_from="base_x2",
-    frames=5, steadiness=0.5, batch=2, crop=32, lr=1e-3,
+    frames=5, steadiness=0.5, batch=4, crop=32, lr=4e-4, half=True,
 )  # fmt: skip
 _WHOLE = (
     _LITE, _faithful(_LITE, steps=60_000), _BASE, _faithful(_BASE, steps=30_000), _larger(_LITE, 3), _larger(_LITE, 4), _larger(_BASE, 3),

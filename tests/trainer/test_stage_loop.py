@@ -31,8 +31,9 @@ STAGE = Stage("tiny_x2", "tiny", 2, "natural", steps=12, channels=16, layers=2, 
 SCENES = [draw_scene(seed) for seed in range(2)]
 RUNS = [draw_scene(seed, frames=NUM_FRAMES) for seed in range(2)]
 MAX = dataclasses.replace(
-    STAGE, name="tinymax_x2", model="tinymax", channels=8, layers=4, residual=True, recurrent=True, radius=2, frames=3, steadiness=0.5
-)
+    STAGE, name="tinymax_x2", model="tinymax", channels=8, layers=4, residual=True, recurrent=True, radius=2, frames=3, steadiness=0.5,
+    half=True,
+)  # fmt: skip
 
 
 def test_it_starts_as_repetition() -> None:
