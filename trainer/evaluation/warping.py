@@ -6,7 +6,7 @@ halved    The clip is the original. FFmpeg's bicubic makes it half as large, x26
           Flow is the original's, so it favours no method.
 own size  The clip as it is, doubled: what a user sees. There is no original, so flow is estimated on Lanczos's result, and pixels
           count where Lanczos can be followed. That cuts off the largest errors of Lanczos and not those of a network: the ratio is
-          rather too high than too low.
+          too high by a few hundredths (two clips: 1.72 and 1.04, over all pixels 1.66 and 1.04).
 
 The ratio to Lanczos is what to look at. A sharper picture that moves as one has a larger warping error by itself, because every
 error of the flow weighs more at a steeper edge; 1.15 times Lanczos's is taken for steady. The source's own noise and
