@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import tomllib
 import types
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
@@ -150,9 +152,21 @@ def gpu_check(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_gpu_check_runs_every_test_of_a_gpu(gpu_check: Any) -> None:
     """Files in folders that are none of its parts would be forgotten."""
-    marked = {str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py") if "pytest.mark." + "gpu" in path.read_text()}
+    files = [path for path in (ROOT / "tests").rglob("test_*.py") if path.name != Path(__file__).name]
+    marked = {str(path.relative_to(ROOT)) for path in files if "pytest.mark.gpu" in path.read_text()}
     assert {name for part in gpu_check.PARTS for name in gpu_check.find_tests(part)} == marked
     assert len(marked) >= 6
+
+
+def test_gpu_check_names_all_that_streamsr_needs(gpu_check: Any) -> None:
+    """In a clone that is not installed; OpenVINO is for CPUs."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {re.split(r"[<>=]", each)[0] for each in project["dependencies"]}
+    assert names - {"openvino"} <= gpu_check.NEEDED.keys()
+    packages = [package.strip("'").partition("[")[0] for _, package in gpu_check.NEEDED.values()]
+    for text in (gpu_check.__doc__, (ROOT / "docs/gpu.md").read_text()):
+        (line,) = [line for line in text.splitlines() if "pip install 'cupy-cuda12x[ctk]' torch" in line]
+        assert all(package in line for package in packages)
 
 
 def is_running(process: int) -> bool:

@@ -96,3 +96,10 @@ def test_the_number_of_encoders_is_asked_of_nvenc(driver: Driver, num: int) -> N
     assert driver.run(program, FAKE_ENGINES=str(num)) == f"{num} 0\n"
     assert driver.log["opened for version"] == [12]
     assert driver.log["destroyed"] == [0xE0], "the session is given back: GeForce has a limit of them"
+
+
+def test_doctor_says_what_the_gpu_has(driver: Driver) -> None:
+    said = driver.run("import sys\nfrom streamsr.cli import main\nsys.exit(main(['doctor']) and 0)")
+    (codecs,) = [line for line in said.splitlines() if "cuda:0 codecs" in line]
+    assert "NVDEC starts; NVENC has h264_nvenc (8 and 10 bits), hevc_nvenc (8 and 10 bits), av1_nvenc (8 and 10 bits)" in codecs
+    assert "two segments of a file at a time with --workers auto" in codecs
