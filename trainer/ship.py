@@ -37,6 +37,7 @@ class ShipOptions:
     extend: float = 1.0  # factor on the steps of every stage
     metric: str = "shipped"  # see trainer.metric.experiment.metric_named
     pban_weight: float = 0.0  # of 1 - its score in the loss of natural stages
+    adversarial_weight: float = 0.0  # of a critic that learns beside them in the loss of natural stages
     seed_from: pathlib.Path | None = None  # exported models that a stage without a run starts from, where it holds one
     no_attention: bool = False  # leave it out of the stages that have it
     facts: tuple[tuple[str, Any], ...] = ()  # further entries of the descriptions, such as what they were trained on
@@ -53,6 +54,8 @@ def ship(names: Sequence[str], options: ShipOptions) -> None:
             stage = without_attention(stage)
         if options.pban_weight and stage.look == "natural":
             stage = replace(stage, pban_weight=options.pban_weight, crop=max(stage.crop, -(-SIDE // stage.scale)))
+        if stage.look == "natural":
+            stage = replace(stage, adversarial_weight=options.adversarial_weight)
         has_runs = stage.frames > 1
         scenes = options.scenes / f"x{stage.scale}{'_runs' if has_runs else ''}"
         make_pool(list_footage(options.footage), scenes, scale=stage.scale, rounds=options.rounds, runs=has_runs)

@@ -18,6 +18,7 @@ from torch.nn import functional
 from trainer.checkpoint import read_state, write_state
 from trainer.data.scene_crops import Batches, cut
 from trainer.data.scene_pool import Scene
+from trainer.losses.adversary import Adversary
 from trainer.losses.picture_loss import Score, picture_loss, rgb_of
 from trainer.losses.training_loss import charbonnier
 from trainer.nets.luma_chroma import LumaChroma, split
@@ -103,12 +104,15 @@ def train(
     net = net.to(device)
     average = copy.deepcopy(net)
     optimiser = Soap(net.parameters(), lr=stage.lr)
+    adversary = Adversary(stage.scale, device) if stage.adversarial_weight else None
     step, seconds, last = 0, 0.0, run / "last.ckpt"
     if last.is_file():
         state = read_state(last, FORMAT, "this trainer")
         net.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
+        if adversary is not None and state.get("adversary"):
+            adversary.load(state["adversary"])
         batches.rng.bit_generator.state = state["rng"]
         step, seconds = state["step"], state["seconds"]
         print(f"{stage.name}: goes on from step {step}", flush=True)
@@ -119,7 +123,7 @@ def train(
         state: dict[str, Any] = {
             "format": FORMAT, "stage": dataclasses.asdict(stage), "step": step, "seconds": time.monotonic() - began,
             "model": net.state_dict(), "average": average.state_dict(), "optimiser": optimiser.state_dict(),
-            "rng": batches.rng.bit_generator.state,
+            "rng": batches.rng.bit_generator.state, "adversary": None if adversary is None else adversary.state(),
         }  # fmt: skip
         write_state(last, state)
 
@@ -135,10 +139,15 @@ def train(
                 views = random.Random(f"{stage.seed} {step}")
                 some = made[-1, : stage.num_seen], y[-1, : stage.num_seen]  # a state has learned most at the end of a run
                 loss = loss + stage.pban_weight * picture_loss(score, *some, stage.scale, views)
+            if adversary is not None:
+                flat = x.flatten(0, 1), made.flatten(0, 1), y.flatten(0, 1)
+                loss = loss + stage.adversarial_weight * adversary.loss(*flat)
             optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(net.parameters(), 1.0)
             optimiser.step()
+            if adversary is not None:
+                adversary.learn(*flat)
             step += 1
             with torch.no_grad():
                 keep = min(stage.ema, (1 + step) / (10 + step))  # a young average follows quickly

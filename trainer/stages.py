@@ -35,6 +35,7 @@ class Stage:
     chroma_weight: float = 2.0
     pban_weight: float = 0.0  # of 1 - Efficient-PBAN, on `num_seen` crops of the batch
     num_seen: int = 2
+    adversarial_weight: float = 0.0  # of a critic that learns beside the network (trainer.losses.adversary)
     half: bool = False  # convolutions in bfloat16, with sums and weights in float32
     quantised: bool = False  # with the arithmetic of the int8 file
     seed: int = 1

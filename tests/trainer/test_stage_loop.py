@@ -65,7 +65,9 @@ def test_learning_rate_rises_stays_and_falls() -> None:
     assert rates == pytest.approx([0.01, 0.51, 1.0, 1.0, 0.5, 0.01])
 
 
-@pytest.mark.parametrize(("stage", "scenes"), [(STAGE, SCENES), (MAX, RUNS)], ids=["pictures", "runs with a state"])
+@pytest.mark.parametrize(
+    ("stage", "scenes"), [(STAGE, SCENES), (dataclasses.replace(MAX, adversarial_weight=0.01), RUNS)], ids=["pictures", "runs, a critic"]
+)
 def test_a_stopped_run_goes_on_as_the_whole_one(
     stage: Stage, scenes: list[Scene], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
