@@ -17,7 +17,7 @@ from streamsr.upscaling.source_condition import Condition, estimate
 
 # The look "natural" takes the blur as LEAST + SHARE times the estimate. What is meant to be soft in video passes for blurred, and noise
 # hides blur: so estimates are drawn to the middle, a little on the sharp side. Chosen on scenes of 12 videos and 52 photographs.
-LEAST, SHARE = 0.17, 0.7
+LEAST, SHARE = 0.2, 0.7
 
 
 class ModelChoice:
