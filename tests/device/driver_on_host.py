@@ -1,7 +1,7 @@
 """Libraries that stand for NVIDIA's driver, built by g++, for FFmpeg's own CUDA and NVENC code as PyAV ships it.
 
 FFmpeg finds them by LD_LIBRARY_PATH, so everything happens in a process of its own. They run no kernel and encode nothing: what can be
-seen is how an encoder is opened, and what it is told.
+seen is how an encoder is opened, what it is told, and which memory it reads.
 """
 
 from __future__ import annotations

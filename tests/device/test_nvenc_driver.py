@@ -28,7 +28,52 @@ for _ in range(num):
     held.append((container, stream))
 print(len(held))
 """
-ENCODERS = ["h264_nvenc", "hevc_nvenc", "av1_nvenc"]
+ENCODE = """
+import ctypes
+import numpy as np
+from av.video.frame import CudaContext
+from streamsr.device.ring import Ring
+from streamsr.device.frame_slot import _surface_planes
+from streamsr.gpu_context import ffmpeg_device
+from streamsr.io.dlpack import Unstreamed
+get = ctypes.pythonapi.PyCapsule_GetPointer
+get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+
+
+class OnGpu(np.ndarray):
+    def __dlpack__(self, **options):
+        capsule = super().__dlpack__()
+        ctypes.c_int.from_address(get(capsule, b"dltensor") + 8).value = 2  # DLDevice: kDLCUDA
+        return capsule
+
+
+with ffmpeg_device(0):
+    shared = CudaContext(0)
+ring = Ring(lambda: np.zeros((144 * 3 // 2, 512), np.uint8).view(OnGpu), lambda whole: _surface_planes(256, 144, whole))
+container, stream = held[0]
+packets, sums, places = [], [], set()
+for number in range(60):
+    if number == 30:  # one that comes through host memory, as with captions
+        frame = av.VideoFrame(256, 144, "nv12")
+        for plane in frame.planes:
+            plane.update(bytes([77]) * plane.buffer_size)
+        sums.append(77 * 256 * 144)
+    else:
+        planes = ring.take()
+        planes[0][:], planes[1][:] = number, 128
+        places.add(planes[0].ctypes.data)
+        sums.append(number * 256 * 144)
+        frame = av.VideoFrame.from_dlpack(tuple(map(Unstreamed, planes)), format="nv12", cuda_context=shared)
+        del planes
+    frame.pts, frame.time_base = number, stream.time_base
+    packets += stream.encode(frame)
+    del frame
+packets += stream.encode(None)
+assert [packet.pts for packet in packets] == list(range(60))
+assert [int.from_bytes(bytes(packet), "little") for packet in packets] == sums
+container.close()
+print(*sorted(places))
+"""
 NON_BLOCKING = 1
 
 
@@ -41,10 +86,9 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Driver:
     return Driver(folder)
 
 
-@pytest.mark.parametrize("encoder", ENCODERS)
-def test_an_encoder_has_a_stream_of_its_own(driver: Driver, encoder: str) -> None:
+def test_an_encoder_has_a_stream_of_its_own(driver: Driver) -> None:
     """One for all encoders of a process, and not the legacy one, which is 0 and NVDEC's."""
-    driver.run(OPEN, encoder, "left", "2")
+    driver.run(OPEN, "av1_nvenc", "left", "2")
     assert driver.log["a new stream"] == [NON_BLOCKING]
     (stream,) = set(driver.log["reads on stream"])
     assert stream != 0
@@ -79,14 +123,13 @@ cuda.cuDevicePrimaryCtxRetain(ctypes.byref(ctypes.c_void_p()), 0)
     assert driver.log["reads on stream"] != [0]
 
 
-@pytest.mark.parametrize("encoder", ENCODERS)
-def test_ffmpeg_does_not_tell_nvenc_where_chroma_lies(driver: Driver, encoder: str) -> None:
+def test_ffmpeg_does_not_tell_nvenc_where_chroma_lies(driver: Driver) -> None:
     """The reason for streamsr.io.chroma_site: once this fails, that can go."""
-    driver.run(OPEN, encoder, "topleft", "1")
+    driver.run(OPEN, "hevc_nvenc", "topleft", "1")
     told = driver.config
-    driver.run(OPEN, encoder, "unspecified", "1")
+    driver.run(OPEN, "hevc_nvenc", "unspecified", "1")
     assert driver.config == told
-    driver.run(OPEN.replace("9, 9, 16", "9, 1, 16"), encoder, "topleft", "1")
+    driver.run(OPEN.replace("9, 9, 16", "9, 1, 16"), "hevc_nvenc", "topleft", "1")
     assert driver.config != told, "the primaries are not in it, either: this is not the configuration"
 
 
@@ -103,3 +146,18 @@ def test_doctor_says_what_the_gpu_has(driver: Driver) -> None:
     (codecs,) = [line for line in said.splitlines() if "cuda:0 codecs" in line]
     assert "NVDEC starts; NVENC has h264_nvenc (8 and 10 bits), hevc_nvenc (8 and 10 bits), av1_nvenc (8 and 10 bits)" in codecs
     assert "two segments of a file at a time with --workers auto" in codecs
+
+
+def test_nvenc_reads_the_memory_of_the_results(driver: Driver) -> None:
+    """Surfaces as streamsr makes them go through PyAV and FFmpeg as they are: each piece of memory is registered once, however often it
+    is used, and nothing is read after the ring has lent it again."""
+    said = driver.run(OPEN + ENCODE, "h264_nvenc", "left", "1")
+    places = {int(place) for place in said.splitlines()[-1].split()}
+    registered = driver.log["registered"]
+    assert len(registered) == len(set(registered))
+    assert places <= set(registered)
+    assert len(registered) == len(places) + 1 < 60  # one of FFmpeg's own, for the frame from host memory
+    facts = list(zip(*(driver.log[name] for name in ("registered", "pitch", "width", "height", "format")), strict=True))
+    assert {fact[1:] for fact in facts if fact[0] in places} == {(512, 256, 144, 1)}  # NV_ENC_BUFFER_FORMAT_NV12
+    assert driver.log["copied on stream"] == driver.log["reads on stream"] * 2  # y and uv of that frame, before NVENC reads them
+    assert "cuStreamSynchronize" not in driver.log

@@ -1,5 +1,5 @@
-/* Stands for libnvidia-encode.so.1, as far as an encoder that is opened and closed goes. It writes down what it was told: the stream, and
- * the configuration whole ($FAKE_CONFIG). $FAKE_ENGINES: what it answers to how many encoders there are. */
+/* Stands for libnvidia-encode.so.1. It writes down what it was told: the stream, the configuration whole ($FAKE_CONFIG), and each surface.
+ * A packet is the sum of the luma that it is made of. $FAKE_ENGINES: what it answers to how many encoders there are. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +21,35 @@ static const Guid CODECS[] = {
 };
 enum { WIDTH_MAX = 16, HEIGHT_MAX = 17, NUM_ENCODER_ENGINES = 49 };
 enum { CONFIG_AT = 88, CONFIG_BYTES = 3584 }; /* NV_ENC_INITIALIZE_PARAMS::encodeConfig */
-enum { GUID_COUNT = 1, GUIDS = 4, CAPS = 7, INITIALIZE = 11, BITSTREAM = 14, DESTROY = 27, OPEN = 29, LAST_ERROR = 37, STREAMS = 38, NUM = 41 };
+enum { GUID_COUNT = 1, GUIDS = 4, CAPS = 7, INITIALIZE = 11, BITSTREAM = 14, ENCODE = 16, LOCK = 17, MAP = 25, DESTROY = 27, OPEN = 29 };
+enum { REGISTER = 30, LAST_ERROR = 37, STREAMS = 38, NUM = 41 }; /* places in the list of functions */
+
+typedef struct {
+    uint32_t version, kind, width, height, pitch, index;
+    void *memory, *registered;
+    uint32_t format;
+} Registration;
+typedef struct {
+    uint32_t version, index;
+    void *memory, *registered, *mapped;
+    uint32_t format;
+} Mapping;
+typedef struct {
+    uint32_t version, width, height, pitch, flags, number;
+    uint64_t time, duration;
+    void *input, *output;
+} Picture;
+typedef struct {
+    uint64_t time, sum;
+} Packet;
+typedef struct {
+    uint32_t version, flags;
+    Packet *packet;
+    uint32_t *slices, number, status, num_slices, size;
+    uint64_t time, duration;
+    void *data;
+    uint32_t kind;
+} Lock;
 
 static int sessions;
 static void *const ENCODER = (void *)0xE0;
@@ -53,7 +81,29 @@ static int set_streams(void *encoder, void **in, void **out) {
     say("writes on stream", (unsigned long)*out);
     return (void)encoder, 0;
 }
-static int make_bitstream(void *encoder, char *parameters) { return (void)encoder, *(void **)(parameters + 16) = (void *)0xB0, 0; }
+static int make_bitstream(void *encoder, char *parameters) { return (void)encoder, *(void **)(parameters + 16) = calloc(1, sizeof(Packet)), 0; }
+static int register_memory(void *encoder, Registration *given) {
+    say("registered", (unsigned long)given->memory);
+    say("pitch", given->pitch), say("width", given->width), say("height", given->height), say("format", given->format);
+    Registration *kept = malloc(sizeof *kept);
+    return (void)encoder, *kept = *given, given->registered = kept, 0;
+}
+static int map(void *encoder, Mapping *given) {
+    return (void)encoder, given->mapped = given->registered, given->format = ((Registration *)given->registered)->format, 0;
+}
+static int encode(void *encoder, Picture *picture) {
+    if (picture->flags & 8) return 0; /* the end */
+    const Registration *from = picture->input;
+    Packet *packet = picture->output;
+    packet->time = picture->time, packet->sum = 0;
+    for (uint32_t y = 0; y < from->height; y++)
+        for (uint32_t x = 0; x < from->width; x++) packet->sum += ((uint8_t *)from->memory)[y * picture->pitch + x];
+    return (void)encoder, 0;
+}
+static int lock(void *encoder, Lock *given) {
+    given->size = sizeof given->packet->sum, given->data = &given->packet->sum, given->time = given->packet->time, given->kind = 3; /* IDR */
+    return (void)encoder, 0;
+}
 static const char *last_error(void *encoder) { return (void)encoder, "none"; }
 
 int NvEncodeAPIGetMaxSupportedVersion(uint32_t *version) { return *version = 0xff0, 0; }
@@ -63,6 +113,8 @@ int NvEncodeAPICreateInstance(char *list) {
     for (int place = 0; place < NUM; place++) functions[place] = (void *)nothing;
     functions[GUID_COUNT] = (void *)count_guids, functions[GUIDS] = (void *)get_guids, functions[CAPS] = (void *)get_caps;
     functions[INITIALIZE] = (void *)initialize, functions[BITSTREAM] = (void *)make_bitstream, functions[DESTROY] = (void *)destroy;
+    functions[ENCODE] = (void *)encode, functions[LOCK] = (void *)lock, functions[MAP] = (void *)map;
+    functions[REGISTER] = (void *)register_memory;
     functions[OPEN] = (void *)open_session, functions[LAST_ERROR] = (void *)last_error, functions[STREAMS] = (void *)set_streams;
     return 0;
 }
