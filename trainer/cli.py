@@ -233,6 +233,7 @@ class Ship:
     extend: float = 1.0  # factor on the steps of every stage
     pban_weight: float = 0.0  # of 1 - Efficient-PBAN in the loss of natural stages, such as 0.15; a step then takes eight times as long
     adversarial_weight: float = 0.0  # of a critic that learns beside the network, in the loss of natural stages, such as 0.003
+    steadiness: float = 0.0  # weight of changes from frame to frame, such as 0.5: less boiling; learns from runs of frames
     metric: str = "shipped"  # whose score that is: or a run folder of `metric`, metric.pt or efficient_pban.onnx
     seed_from: pathlib.Path | None = pathlib.Path("streamsr/weights")  # exported models that a stage without a run starts from
     no_attention: bool = False  # of the stages named: the same network without it, in a run of its own, to compare; give another --out
@@ -245,7 +246,7 @@ class Ship:
         facts = (("trained_on", self.trained_on), ("hardware", self.hardware))
         options = ShipOptions(
             self.data, self.runs, self.scenes, self.out, self.rounds, self.threads, self.device, self.extend,
-            self.metric, self.pban_weight, self.adversarial_weight, self.seed_from, self.no_attention, facts,
+            self.metric, self.pban_weight, self.adversarial_weight, self.steadiness, self.seed_from, self.no_attention, facts,
         )  # fmt: skip
         self.out.mkdir(parents=True, exist_ok=True)
         ship(self.stages, options)

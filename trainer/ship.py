@@ -17,7 +17,7 @@ from trainer.export.onnx_luma_chroma import weights_of_onnx
 from trainer.losses.picture_loss import SIDE
 from trainer.metric.experiment import metric_named
 from trainer.stage_loop import train
-from trainer.stages import STAGES, Stage, stage_named, without_attention
+from trainer.stages import STAGES, Stage, stage_named, steadied, without_attention
 from trainer.trainer_error import TrainerError
 
 ESTIMATOR = "condition.npz"
@@ -38,6 +38,7 @@ class ShipOptions:
     metric: str = "shipped"  # see trainer.metric.experiment.metric_named
     pban_weight: float = 0.0  # of 1 - its score in the loss of natural stages
     adversarial_weight: float = 0.0  # of a critic that learns beside them in the loss of natural stages
+    steadiness: float = 0.0  # weight of changes from frame to frame in every stage; 0: as the stage has it
     seed_from: pathlib.Path | None = None  # exported models that a stage without a run starts from, where it holds one
     no_attention: bool = False  # leave it out of the stages that have it
     facts: tuple[tuple[str, Any], ...] = ()  # further entries of the descriptions, such as what they were trained on
@@ -56,6 +57,8 @@ def ship(names: Sequence[str], options: ShipOptions) -> None:
             stage = replace(stage, pban_weight=options.pban_weight, crop=max(stage.crop, -(-SIDE // stage.scale)))
         if stage.look == "natural":
             stage = replace(stage, adversarial_weight=options.adversarial_weight)
+        if options.steadiness:
+            stage = steadied(stage, options.steadiness)
         has_runs = stage.frames > 1
         scenes = options.scenes / f"x{stage.scale}{'_runs' if has_runs else ''}"
         make_pool(list_footage(options.footage), scenes, scale=stage.scale, rounds=options.rounds, runs=has_runs)

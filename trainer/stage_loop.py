@@ -116,6 +116,7 @@ def train(
         batches.rng.bit_generator.state = state["rng"]
         step, seconds = state["step"], state["seconds"]
         print(f"{stage.name}: goes on from step {step}", flush=True)
+    told_at = step
     began, loss_sum, stopped = time.monotonic() - seconds, torch.zeros((), device=device), []
     handlers = {number: signal.signal(number, lambda *_: stopped.append(True)) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -154,11 +155,12 @@ def train(
                 torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), 1 - keep)
                 loss_sum += loss  # read now and then: that waits for the device
             if step % LOG_EVERY == 0:
-                mean, rate = float(loss_sum) / LOG_EVERY, step / (time.monotonic() - began)
+                mean, rate = float(loss_sum) / (step - told_at), step / (time.monotonic() - began)
                 print(f"{stage.name} step {step}/{stage.steps} loss {mean:.5f} {rate:.1f} steps/s", flush=True)
                 if not np.isfinite(mean):
                     raise TrainerError(f"{stage.name}: the loss is {mean} at step {step}; {str(last)!r} holds a good one. Lower lr.")
                 loss_sum.zero_()
+                told_at = step
             if step % CHECK_EVERY == 0 or step == stage.steps:
                 print(f"{stage.name} step {step} " + told(check(average, validation, stage, score)), flush=True)
                 save()

@@ -6,6 +6,7 @@ from typing import Literal
 from trainer.trainer_error import TrainerError
 
 Look = Literal["natural", "faithful"]
+STEADY_FRAMES = 3  # in a row, of a network without a state: two changes
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,12 @@ def without_attention(stage: Stage) -> Stage:
         attending = ", ".join(other.name for other in STAGES.values() if other.radius)
         raise TrainerError(f"{stage.name} has no attention to leave out. Stages that have: {attending}.")
     return replace(stage, name=f"{stage.name}_no_attention", radius=0)
+
+
+def steadied(stage: Stage, weight: float) -> Stage:
+    """The same with this weight on changes from frame to frame: single frames become runs, of as many frames a step."""
+    frames = max(stage.frames, STEADY_FRAMES)
+    return replace(stage, steadiness=weight, frames=frames, batch=max(1, stage.batch * stage.frames // frames))
 
 
 def stage_named(name: str) -> Stage:

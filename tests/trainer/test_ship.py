@@ -59,6 +59,12 @@ def test_without_attention_it_goes_into_a_run_of_its_own(options: ShipOptions) -
     assert not (options.runs / STAGE_OF_RUNS.name).exists()
 
 
+def test_single_frames_become_runs_for_steadiness(options: ShipOptions) -> None:
+    ship([SEED.name], dataclasses.replace(options, steadiness=0.3))
+    stage = load_stage(options.runs / SEED.name)[0]
+    assert (stage.frames, stage.steadiness, stage.batch) == (3, 0.3, 1)
+
+
 def test_a_stage_that_finds_nothing_to_start_from_says_what_to_train(options: ShipOptions) -> None:
     with pytest.raises(TrainerError, match=r"tinymax_x2 starts from tinybase_x2, which has no run in '.*runs'\. Train it first\."):
         ship([STAGE_OF_RUNS.name], options)

@@ -69,9 +69,10 @@ def test_learning_rate_rises_stays_and_falls() -> None:
     ("stage", "scenes"), [(STAGE, SCENES), (dataclasses.replace(MAX, adversarial_weight=0.01), RUNS)], ids=["pictures", "runs, a critic"]
 )
 def test_a_stopped_run_goes_on_as_the_whole_one(
-    stage: Stage, scenes: list[Scene], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, scenes: list[Scene], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(stage_loop, "CHECK_EVERY", 5)
+    monkeypatch.setattr(stage_loop, "LOG_EVERY", 4)
     monkeypatch.setattr(stage_loop, "CHECKED_SIDE_OF_RUNS", 16)
     whole = train(stage, scenes, scenes, tmp_path / "whole")
     # as long as the run that follows, but stopped at a checkpoint
@@ -91,6 +92,8 @@ def test_a_stopped_run_goes_on_as_the_whole_one(
     monkeypatch.setattr(stage_loop.Batches, "draw", real)
     parts = train(stage, scenes, scenes, tmp_path / "parts")
     assert all(torch.equal(one, other) for one, other in zip(whole.state_dict().values(), parts.state_dict().values(), strict=True))
+    losses = [float(line.split("loss ")[1].split()[0]) for line in capsys.readouterr().out.splitlines() if " step 8/" in line]
+    assert 0.5 < losses[1] / losses[0] < 2  # a mean of the one step since it went on, not of four
 
 
 def test_training_brings_the_loss_down(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
