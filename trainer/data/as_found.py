@@ -2,8 +2,9 @@
 
 Note [Condition]
     A network cannot tell what was blurred from what is meant to be soft, nor detail from grain, so it is told both. `blur` is the
-    standard deviation of the blur in pixels of the target (for a Gaussian that is not round the geometric mean; a second-hand resize
-    counts as the blur of its loss). `damage` is the root mean square of what noise and compression changed in the small luma, in codes.
+    standard deviation of the blur in halves of a small pixel, which are pixels of the target at x2 (for a Gaussian that is not round the
+    geometric mean; a second-hand resize counts as the blur of its loss). `damage` is the root mean square of what noise and compression
+    changed in the small luma, in codes.
     `told` brings both to [0, 1]. Source of the idea: Zhang et al., SRMD, arXiv:1712.06116.
 """
 
@@ -18,7 +19,7 @@ from PIL import Image
 from trainer.data.round_trip import Pictures, draw_encoder, round_trip
 from trainer.data.yuv_planes import SITES, Plane, Site, rounded, subsample, to_yuv444
 
-MAX_BLUR = 2.0  # pixels of the target
+MAX_BLUR = 2.0  # halves of a small pixel
 KERNELS = ("sws_bicubic", "bicubic", "box", "lanczos", "bilinear")
 KERNEL_SHARES = (0.45, 0.2, 0.1, 0.15, 0.1)
 _PILLOW = {
@@ -57,7 +58,7 @@ def degrade(frames: list[Plane], scale: int, site: Site, rng: np.random.Generato
     scene = np.stack([to_yuv444(frame) for frame in frames])
     blur = 0.0
     if not clean and rng.random() < 0.7:
-        kernel, blur = draw_blur(rng)
+        kernel, blur = draw_blur(rng, scale / 2)
         scene = _filtered(scene, kernel)
     side = scene.shape[-1] // scale // 2 * 2
     kernel_name = "sws_bicubic" if clean else str(rng.choice(KERNELS, p=KERNEL_SHARES))
@@ -66,7 +67,7 @@ def degrade(frames: list[Plane], scale: int, site: Site, rng: np.random.Generato
         factor = rng.uniform(0.6, 0.9)
         between = int(side * factor) // 2 * 2
         small = _resized(_resized(rounded(scene), between, kernel_name), side, str(rng.choice(["bicubic", "bilinear"])))
-        blur = float(np.hypot(blur, 0.45 * scale * np.sqrt(factor**-2 - 1)))
+        blur = float(np.hypot(blur, 0.9 * np.sqrt(factor**-2 - 1)))
     else:
         small = _resized(rounded(scene), side, kernel_name)
     found = small.astype(np.float32)
@@ -80,24 +81,28 @@ def degrade(frames: list[Plane], scale: int, site: Site, rng: np.random.Generato
     return Found(pictures, blur, float(np.sqrt(np.mean(change**2))))
 
 
-def draw_blur(rng: np.random.Generator) -> tuple[NDArray, float]:
-    """A kernel that sums to 1, and its `blur`: a Gaussian that need not be round, a disc (out of focus), a short line (motion)."""
+def draw_blur(rng: np.random.Generator, unit: float = 1.0) -> tuple[NDArray, float]:
+    """A kernel that sums to 1, and its `blur` in units: a Gaussian that need not be round, a disc (out of focus), a short line (motion).
+
+    unit: halves of a small pixel, in pixels of the target.
+    """
     kind, turn = rng.random(), rng.uniform(0, np.pi)
-    y, x = np.mgrid[-7:8, -7:8].astype(np.float64)
+    reach = round(7 * unit)
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1].astype(np.float64)
     along, across = np.cos(turn) * x + np.sin(turn) * y, np.cos(turn) * y - np.sin(turn) * x
     if kind < 0.75:
         wide = rng.uniform(0.25, 1.0) if rng.random() < 0.5 else rng.uniform(0.8, MAX_BLUR)
         narrow = max(wide * rng.uniform(0.65, 1.0), 0.2)
-        kernel = np.exp(-0.5 * ((along / wide) ** 2 + (across / narrow) ** 2))
+        kernel = np.exp(-0.5 * ((along / (wide * unit)) ** 2 + (across / (narrow * unit)) ** 2))
     elif kind < 0.9:
-        radius = rng.uniform(0.8, 3.6)
+        radius = rng.uniform(0.8, 3.6) * unit
         kernel = np.clip(radius + 0.5 - np.hypot(x, y), 0, 1)
     else:
-        length = rng.uniform(1.5, 6.0)
+        length = rng.uniform(1.5, 6.0) * unit
         kernel = np.clip(length / 2 + 0.5 - np.abs(along), 0, 1) * np.exp(-0.5 * (across / 0.4) ** 2)
     kernel /= kernel.sum()
     spread = np.array([[(kernel * a * b).sum() for b in (y, x)] for a in (y, x)])
-    return kernel.astype(np.float32), float(max(np.linalg.det(spread), 0.0) ** 0.25)
+    return kernel.astype(np.float32), float(max(np.linalg.det(spread), 0.0) ** 0.25) / unit
 
 
 def _filtered(scene_TCHW: NDArray, kernel: NDArray) -> NDArray:

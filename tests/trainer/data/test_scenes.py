@@ -90,14 +90,19 @@ def test_clean_is_nothing_but_small() -> None:
     assert as_found.told(9.0, 1e6) == (1.0, 1.0)
 
 
-def test_blur_is_the_kernels_spread() -> None:
+@pytest.mark.parametrize("unit", [1.0, 1.5, 2.0])
+def test_blur_is_the_kernels_spread(unit: float) -> None:
     rng = np.random.default_rng(0)
-    y, x = np.mgrid[-7:8, -7:8]
+    largest = 0.0
     for _ in range(40):
-        kernel, blur = as_found.draw_blur(rng)
+        kernel, blur = as_found.draw_blur(rng, unit)
+        reach = kernel.shape[0] // 2
+        y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
         assert kernel.sum() == pytest.approx(1, abs=1e-5)
         variance = float((kernel * (x**2 + y**2)).sum() / 2)
-        assert 0 <= blur <= np.sqrt(variance) + 1e-6  # equal for what is round
+        assert 0 <= blur <= np.sqrt(variance) / unit + 1e-6  # equal for what is round
+        largest = max(largest, blur)
+    assert 1.5 < largest < 2.0  # at every scale the same in pixels of the source
 
 
 def test_scenes_are_the_same_every_time(photo: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
