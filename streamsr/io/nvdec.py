@@ -185,5 +185,9 @@ def open_hardware(stream: av.VideoStream, gpu: int) -> av.VideoCodecContext:
         context = open_context(stream, codec, accelerator)
     if not context.is_hwaccel:
         raise RuntimeError(f"FFmpeg has no decoder for {name} on a GPU")
+    # PyAV names the GPU's format at once, and FFmpeg's AV1 decoder then takes it for settled: it opens no NVDEC and decodes nothing
+    # (tests/device/test_nvdec_driver.py)
+    if stream.codec_context.pix_fmt is not None:
+        context.pix_fmt = stream.codec_context.pix_fmt
     context.thread_type, context.thread_count = ThreadType.SLICE, 1  # the GPU decodes; threads would only hold frames back
     return context

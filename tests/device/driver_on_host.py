@@ -1,7 +1,7 @@
 """Libraries that stand for NVIDIA's driver, built by g++, for FFmpeg's own CUDA and NVENC code as PyAV ships it.
 
 FFmpeg finds them by LD_LIBRARY_PATH, so everything happens in a process of its own. They run no kernel and encode nothing: what can be
-seen is how an encoder is opened, what it is told, and which memory it reads.
+seen is how decoders and encoders are opened, what they are told, and which memory they read and write.
 """
 
 from __future__ import annotations
@@ -19,16 +19,22 @@ SOURCES = Path(__file__).parent / "stand_ins"
 
 
 def build(folder: Path) -> None:
-    """Both libraries. Skips where FFmpeg is not in PyAV's wheel."""
+    """All three libraries. Skips where FFmpeg is not in PyAV's wheel."""
     found = sorted((Path(av.__file__).parents[1] / "av.libs").glob("libavcodec*"))
     if not found:
         pytest.skip("PyAV is not installed from its wheel for Linux")
-    asked = {name.decode() for name in re.findall(rb"\0(cu(?!vid)[A-Z]\w+)(?=\0)", found[0].read_bytes())}  # by FFmpeg, of libcuda
-    ours = set(re.findall(r"^int (cu\w+)\(", (SOURCES / "cuda.c").read_text(), re.MULTILINE))
-    stubs = folder / "stubs.c"
-    stubs.write_text("int stub(const char *name);\n" + "".join(f'int {name}(void) {{ return stub("{name}"); }}\n' for name in asked - ours))
-    for name, sources in (("libcuda.so.1", ["cuda.c", stubs]), ("libnvidia-encode.so.1", ["nvenc.c", "cuda.c"])):
-        command = ["gcc", "-std=c11", "-O1", "-w", "-shared", "-fPIC", f"-Wl,-soname,{name}", "-o", folder / name]
+    asked = {name.decode() for name in re.findall(rb"\0(cu(?:vid)?[A-Z]\w+)(?=\0)", found[0].read_bytes())}  # by FFmpeg
+    libraries = {
+        "libcuda.so.1": (["cuda.c"], {name for name in asked if not name.startswith("cuvid")}),
+        "libnvidia-encode.so.1": (["nvenc.c", "cuda.c"], set()),
+        "libnvcuvid.so.1": (["nvcuvid.c", "cuda.c"], {name for name in asked if name.startswith("cuvid")}),
+    }
+    for name, (sources, wanted) in libraries.items():
+        ours = set(re.findall(r"^int (cu\w+)\(", "".join((SOURCES / source).read_text() for source in sources), re.MULTILINE))
+        stubs = folder / "stubs.c"
+        lines = [f'int {each}(void) {{ return stub("{each}"); }}' for each in sorted(wanted - ours)]
+        stubs.write_text("int stub(const char *name);\n" + "\n".join(lines))
+        command = ["gcc", "-std=c11", "-O1", "-w", "-shared", "-fPIC", f"-Wl,-soname,{name}", "-o", folder / name, stubs]
         subprocess.run([*map(str, command), *(str(SOURCES / source) for source in sources)], check=True)
 
 

@@ -1,0 +1,125 @@
+"""NVDEC as FFmpeg opens it, on libraries that stand for the driver (driver_on_host.py): no picture is lost, mixed up or written over.
+
+The stand-in for the decoder fills each picture with its number in the order of decoding, which is that of the packets in the file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+from driver_on_host import Driver, build
+from media import make_clip
+
+DECODE = """
+import json, sys
+import numpy as np
+from streamsr.frame import Frame, fetch, is_on_device
+from streamsr.io.source import Source
+from streamsr.options import SourceOptions
+with Source(sys.argv[1], SourceOptions(gpu=0, decoder="nvdec")) as source:
+    frames = list(source.frames())  # all at once: FFmpeg must not run out of surfaces
+    assert all(map(is_on_device, frames))
+    planes = [plane.__dlpack_device__() for frame in frames for plane in frame.planes]
+    seen = [Frame(fetch(frame)).planes for frame in frames]
+    bits = {Frame(fetch(frame)).layout.bits for frame in frames}
+    assert len(bits) == 1
+    facts = {
+        "pts": [frame.pts for frame in frames], "luma": [int(planes[0][0, 0]) for planes in seen], "bits": bits.pop(),
+        "whole": all((plane == planes[0][0, 0]).all() for planes in seen for plane in planes), "device": sorted(set(planes)),
+        "size": [frames[0].width, frames[0].height], "notes": source.count.notes,
+    }
+print(json.dumps(facts))
+"""
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Driver:
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc is not installed")
+    folder = tmp_path_factory.mktemp("driver")
+    build(folder)
+    return Driver(folder)
+
+
+def decode(driver: Driver, path: Path) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads(driver.run(DECODE, str(path)))
+    return facts
+
+
+def packets(path: Path) -> list[int]:
+    """The pts of the packets in their order."""
+    with av.open(str(path)) as container:
+        return [packet.pts for packet in container.demux(video=0) if packet.pts is not None]
+
+
+CLIPS = {
+    "h264": ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-bf", "3", "-x264-params", "b-pyramid=normal:b-adapt=0"],
+    "hevc 10 bits": ["-c:v", "libx265", "-pix_fmt", "yuv420p10le", "-x265-params", "log-level=none:bframes=3:b-adapt=0"],
+    "mpeg2": ["-c:v", "mpeg2video", "-pix_fmt", "yuv420p", "-bf", "2"],
+}
+WEB = {  # with pictures that are decoded and not shown, so that pictures and packets are not counted alike
+    "av1": ["-c:v", "libsvtav1", "-preset", "12", "-pix_fmt", "yuv420p"],
+    "av1 10 bits": ["-c:v", "libsvtav1", "-preset", "12", "-pix_fmt", "yuv420p10le"],
+    "vp9": ["-c:v", "libvpx-vp9", "-cpu-used", "8", "-threads", "1", "-pix_fmt", "yuv420p"],
+}
+
+
+@pytest.mark.parametrize("kind", CLIPS)
+def test_every_picture_is_the_one_of_its_packet(driver: Driver, tmp_path: Path, kind: str) -> None:
+    clip = make_clip(tmp_path / "in.mkv", *CLIPS[kind], size="256x144", num_frames=30)
+    facts = decode(driver, clip)
+    order = packets(clip)
+    assert facts["notes"] == []
+    assert facts["pts"] == sorted(order)
+    bits = facts["bits"]
+    assert bits == (10 if kind == "hevc 10 bits" else 8)
+    assert facts["luma"] == [order.index(pts) * (0x101 if bits == 10 else 1) >> (6 if bits == 10 else 0) for pts in facts["pts"]]
+    assert facts["whole"]
+    assert facts["device"] == [[2, 0]]  # DLPack's CUDA, GPU 0
+    assert facts["size"] == [256, 144]
+    assert set(driver.log["decoded on stream"]) == {0}, "import_surface waits for the legacy stream"
+
+
+@pytest.mark.parametrize("kind", WEB)
+def test_codecs_of_the_web_reach_nvdec(driver: Driver, tmp_path: Path, kind: str) -> None:
+    clip = make_clip(tmp_path / "in.mkv", *WEB[kind], size="256x144", num_frames=20)
+    facts = decode(driver, clip)
+    assert facts["notes"] == []
+    assert facts["pts"] == sorted(packets(clip))
+    assert len(set(facts["luma"])) == 20
+    assert facts["whole"]
+    assert driver.log["codec"]
+
+
+def test_a_real_stream_without_a_reorder_field_keeps_every_frame(driver: Driver) -> None:
+    data = os.environ.get("STREAMSR_DATA")
+    if not data:
+        pytest.skip("STREAMSR_DATA is not set")
+    path = Path(data) / "faults" / "b_frames_no_vui.mkv"
+    facts, order = decode(driver, path), packets(path)
+    assert len(order) == 60
+    assert facts["pts"] == sorted(order)
+    assert facts["luma"] == [order.index(pts) for pts in facts["pts"]]
+
+
+def test_another_thread_decodes_beside_a_library_that_opened_the_gpu(driver: Driver, tmp_path: Path) -> None:
+    """The primary context has other flags than FFmpeg wants, and no context is current in that thread."""
+    clip = make_clip(tmp_path / "in.mkv", "-c:v", "libx264", "-pix_fmt", "yuv420p", size="256x144", num_frames=5)
+    program = """
+import ctypes, threading
+cuda = ctypes.CDLL("libcuda.so.1")
+cuda.cuDevicePrimaryCtxSetFlags_v2(0, 8)
+cuda.cuDevicePrimaryCtxRetain(ctypes.byref(ctypes.c_void_p()), 0)
+thread = threading.Thread(target=lambda: exec(DECODE, {}))
+thread.start()
+thread.join()
+"""
+    facts = json.loads(driver.run(f"DECODE = {DECODE!r}\n{program}", str(clip)))
+    assert facts["notes"] == []
+    assert len(facts["pts"]) == 5
