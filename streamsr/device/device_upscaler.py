@@ -7,6 +7,7 @@ on the device; `notes` says so.
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -33,6 +34,8 @@ from .gpu_stream import GpuStream
 from .inflight import FramesInFlight, HandoverHooks
 from .kernel_chain import Planes
 from .oom_fallback import Rung
+
+_log = logging.getLogger("streamsr.device.device_upscaler")
 
 OpenNetwork = Callable[[ModelSpec, int, tuple[int, int, int]], tuple[DeviceEngine, DeviceHandover | None]]
 
@@ -65,7 +68,7 @@ class DeviceUpscaler(Upscaler):
         self._flight_words = ""
         self._rings: dict[tuple[Any, ...], Rings] = {}  # by what they hold
         self.surfaces = False
-        self._has_fallen_back = False
+        self._fallen_back = ""  # why the CPU goes on
         self.may_fall_back = False  # to the CPU, where the GPU cannot: the user did not ask for the GPU
 
     @property
@@ -83,11 +86,13 @@ class DeviceUpscaler(Upscaler):
     def precision(self) -> str:
         if self.spec is None:
             return "exact"
-        networks = list(self._networks.values())  # at once: another thread may open one meanwhile
+        networks = [] if self._fallen_back else list(self._networks.values())  # at once: another thread may open one meanwhile
         return networks[-1].precision if networks else super().precision
 
     @property
     def reason(self) -> str:
+        if self._fallen_back:
+            return f"{super().reason}; {self._fallen_back}"
         networks = list(self._networks.values())
         if not networks:
             return super().reason if self._cache.engines or self.spec is None else self.options.device
@@ -190,21 +195,23 @@ class DeviceUpscaler(Upscaler):
         super().restart()
 
     def close(self) -> None:
-        self.restart()
-        for handover in self._handovers.values():
-            handover.close()
-        for network in (*self._networks.values(), *self._retired):
-            network.close()
+        held = [*self._handovers.values(), *self._networks.values(), *self._retired]
+        closers = [self.restart, *(each.close for each in held)]
         self._handovers, self._networks, self._retired, self._rings = {}, {}, [], {}
         if self._gpu is not None:
-            self._gpu.close()
+            closers.append(self._gpu.close)
             self._gpu = None
+        for close in closers:
+            try:
+                close()
+            except EngineError as error:  # a GPU that failed fails again here, and what came first is the error to tell
+                _log.debug("closing on %s: %s", self.device, error)
         super().close()
 
     def fall_back(self, error: EngineError) -> None:
         """Continue on the CPU, with a note that says why."""
-        self.note(f"{error.message.rstrip('.')}: the CPU goes on")
-        self.may_fall_back, self._has_fallen_back = False, True
+        self.may_fall_back, self._fallen_back = False, f"{error.message.rstrip('.')}: the CPU goes on"
+        self.note(self._fallen_back)
         self.options = replace(self.options, device="cpu", engine="auto", precision=_on_cpu(self.options.precision))
         self.engine = choose_engine("auto", "cpu")
         self._cache.name, self._cache.options = self.engine, self.options
@@ -219,7 +226,7 @@ class DeviceUpscaler(Upscaler):
         assert layout is not None
         passes = self.choice.plan(video.width, video.height, size)
         why = find_reason_for_host(layout, passes)
-        if why is None and passes and not self._has_fallen_back:
+        if why is None and passes and not self._fallen_back:
             return describe_picture(video, size, passes, told)
         if why is not None:
             self.note(f"{why}: only the network runs on {self.options.device}, FFmpeg does the rest on the CPU")

@@ -121,6 +121,7 @@ def run(
         try:
             place = segment_folder(target, job.work_folder)
             spec = make_spec(opened, upscaler, options, target=target, folder=place, devices=devices)
+            spec = replace(spec, may_fall_back=given.device == "auto")
             at = time.perf_counter()
             plan = None if folder.is_dir() and not job.restart else make_plan(opened, spec, job.segment_seconds, stop)
             report.stage_s["plan"] = time.perf_counter() - at

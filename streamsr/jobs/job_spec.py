@@ -37,11 +37,14 @@ class Spec:
     devices: tuple[str, ...]  # that workers share
     warmup: int  # frames that the network sees before a segment
     aspect: Fraction | None = None  # width to height of the source's first picture, as it is shown
+    may_fall_back: bool = False  # to the CPU, where a GPU cannot: nobody named one
 
     def open_upscaler(self) -> Upscaler:
         if self.upscale.hint == "memory":
             return_large_blocks()
-        return open_upscaler(replace(self.upscale, device=self.devices[0]))
+        upscaler = open_upscaler(replace(self.upscale, device=self.devices[0]))
+        upscaler.allow_fallback(self.may_fall_back)
+        return upscaler
 
 
 @dataclass(frozen=True, slots=True)

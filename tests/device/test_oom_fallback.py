@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import gc
+import threading
 from pathlib import Path
 
 import av
 import pytest
 from both import assert_same, make_frames, on_cpu, on_device, stills
+from machine import Machine
+from media import make_clip
+from networks import SimNetwork
 from simulation import SimDevice
 
+import streamsr as library
 from streamsr.device.device_upscaler import DeviceUpscaler
 from streamsr.errors import EngineError
+from streamsr.io.source import Source
+from streamsr.jobs.eligibility import make_plan
+from streamsr.jobs.job_spec import Spec
+from streamsr.jobs.segment_plan import Segment
 
 
 def failing(kind: str, *calls: int) -> SimDevice:
@@ -108,6 +117,45 @@ def test_the_cpu_goes_on_where_the_gpu_does_not_start(model: Path) -> None:
     results, upscaler = fallen(model, frames, None)
     assert_same(results, on_cpu(model, 2, frames))
     assert upscaler.notes == ["cuda:0: the driver is older than the CUDA that CuPy was built for: the CPU goes on"]
+
+
+def test_what_a_broken_gpu_says_at_the_end_hides_nothing(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing the engines needs the GPU, too."""
+
+    def fail(network: SimNetwork) -> None:
+        raise EngineError("cuda:0 failed: an illegal memory access was encountered.")
+
+    monkeypatch.setattr(SimNetwork, "close", fail)
+    frames = make_frames(4)
+    results, upscaler = fallen(model, frames, None)
+    assert_same(results, on_cpu(model, 2, frames))
+    assert upscaler.reason.endswith("older than the CUDA that CuPy was built for: the CPU goes on")
+    upscaler, sim, networks = on_device(model)
+    with pytest.raises(ZeroDivisionError), upscaler:
+        next(iter(upscaler(iter(frames))))
+        raise ZeroDivisionError
+    assert networks
+    assert sim.is_closed
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda:0"])
+def test_workers_fall_back_where_nobody_named_a_gpu(
+    machine: Machine, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    monkeypatch.setattr("streamsr.jobs.job.find_devices", lambda options: ["cuda:0"])
+    specs: list[Spec] = []
+
+    def noted(source: Source, spec: Spec, segment_seconds: float, stop: threading.Event) -> list[Segment]:
+        specs.append(spec)
+        return make_plan(source, spec, segment_seconds, stop)
+
+    monkeypatch.setattr("streamsr.jobs.job.make_plan", noted)
+    clip = make_clip(tmp_path / "in.mp4", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "10", num_frames=30)
+    library.run(clip, tmp_path / "out.mp4", model=str(model), engine="torch", device=device, threads=1, segment_seconds=0.4)
+    assert specs[0].devices == ("cuda:0",)
+    with specs[0].open_upscaler() as upscaler:
+        assert isinstance(upscaler, DeviceUpscaler)
+        assert upscaler.may_fall_back == (device == "auto")
 
 
 @pytest.mark.parametrize(("recurrence", "lanes"), [(False, 3), (True, 1)])
