@@ -11,11 +11,12 @@ from typing import Literal
 
 from .device.device_selection import has_cupy
 from .device.inventory import describe_codecs, inspect_gpus
+from .device.upscaler_factory import open_device
 from .engines import ENGINES, INSTALL, count_threads, is_installed
 from .engines.distributions import find_flavour, installed_flavours
 from .engines.gpus import list_gpus
 from .engines.plan_cache import PlanCache
-from .errors import StreamsrError
+from .errors import EngineError, StreamsrError
 from .io.encoder_table import ENCODERS
 from .models import list_models
 
@@ -55,10 +56,20 @@ def _gpus() -> list[Finding]:
     for facts in gpus:
         name = f"cuda:{facts.index}"
         findings += [Finding("machine", name, True, facts.words), Finding("machine", f"{name} codecs", True, describe_codecs(facts.index))]
-    here = has_cupy()
-    words = "CuPy moves them" if here else "CuPy is not installed, so frames go through host memory"
-    findings.append(Finding("machine", "frames on a GPU", here, words, None if here else "pip install 'streamsr[cuda13]' (or [cuda12])"))
-    return findings
+    return [*findings, _frames(gpus[0].index)]
+
+
+def _frames(index: int) -> Finding:
+    """Whether frames can be on a GPU: it is opened, which compiles and runs a kernel."""
+    name = "frames on a GPU"
+    if not has_cupy():
+        words = "CuPy is not installed, so frames go through host memory"
+        return Finding("machine", name, False, words, "pip install 'streamsr[cuda13]' (or [cuda12])")
+    try:
+        open_device(index).close()
+    except EngineError as error:
+        return Finding("machine", name, False, error.message, error.hint)
+    return Finding("machine", name, True, f"CuPy runs our kernels on cuda:{index}")
 
 
 def _engines() -> list[Finding]:

@@ -195,8 +195,8 @@ class DeviceUpscaler(Upscaler):
         super().restart()
 
     def close(self) -> None:
-        held = [*self._handovers.values(), *self._networks.values(), *self._retired]
-        closers = [self.restart, *(each.close for each in held)]
+        closers = [self.restart, *(handover.close for handover in self._handovers.values())]
+        closers += [network.close for network in (*self._networks.values(), *self._retired)]
         self._handovers, self._networks, self._retired, self._rings = {}, {}, [], {}
         if self._gpu is not None:
             closers.append(self._gpu.close)
@@ -210,8 +210,9 @@ class DeviceUpscaler(Upscaler):
 
     def fall_back(self, error: EngineError) -> None:
         """Continue on the CPU, with a note that says why."""
-        self.may_fall_back, self._fallen_back = False, f"{error.message.rstrip('.')}: the CPU goes on"
-        self.note(self._fallen_back)
+        words = error.message.rstrip(".")
+        self.note(f"{words}: the CPU goes on")
+        self.may_fall_back, self._fallen_back = False, f"{words.partition(' (')[0]}: the CPU goes on"
         self.options = replace(self.options, device="cpu", engine="auto", precision=_on_cpu(self.options.precision))
         self.engine = choose_engine("auto", "cpu")
         self._cache.name, self._cache.options = self.engine, self.options

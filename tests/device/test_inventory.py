@@ -110,6 +110,7 @@ def test_a_package_that_does_not_start_is_passed_over(packages: Any, monkeypatch
 
 def test_doctor_names_each_gpu_and_what_it_codes(packages: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     packages("cupy", cupy=fake_cupy())
+    monkeypatch.setattr(doctor, "open_device", lambda index: SimpleNamespace(close=lambda: None))
     monkeypatch.setattr(inventory, "find_encoders", lambda index: (Nvenc("h264_nvenc", 8), Nvenc("hevc_nvenc", 8), Nvenc("hevc_nvenc", 10)))
     found = {finding.name: finding for finding in doctor.examine() if finding.kind == "machine"}
     assert found["cuda:0"].ok
@@ -199,6 +200,27 @@ def test_a_gpu_with_several_encoders_makes_two_segments_at_a_time(monkeypatch: p
     assert count_workers("auto", ["cuda"]) == number
     assert count_workers("auto", ["cuda:0", "cuda:1"]) == 2 * number
     assert count_workers("auto", ["cuda:1", "cuda:7"]) == 2  # one that is not here
+
+
+@pytest.mark.parametrize("problem", [None, EngineError("cuda:0: the driver is older than CuPy's CUDA.", hint="update the driver")])
+def test_doctor_says_whether_frames_can_be_on_the_gpu(monkeypatch: pytest.MonkeyPatch, problem: EngineError | None) -> None:
+    """CuPy may be installed and not start."""
+    opened = []
+
+    def open_device(index: int) -> Any:
+        if problem is not None:
+            raise problem
+        opened.append(index)
+        return SimpleNamespace(close=lambda: opened.append("closed"))
+
+    monkeypatch.setattr(doctor, "has_cupy", lambda: True)
+    monkeypatch.setattr(doctor, "open_device", open_device)
+    finding = doctor._frames(1)
+    assert finding.ok == (problem is None)
+    assert opened == ([1, "closed"] if problem is None else [])
+    assert (finding.words, finding.command) == (
+        ("CuPy runs our kernels on cuda:1", None) if problem is None else (problem.message, "update the driver")
+    )
 
 
 def test_streams_go_to_the_gpu_with_the_fewest() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -131,9 +132,13 @@ def test_what_a_broken_gpu_says_at_the_end_hides_nothing(model: Path, monkeypatc
     assert_same(results, on_cpu(model, 2, frames))
     assert upscaler.reason.endswith("older than the CUDA that CuPy was built for: the CPU goes on")
     upscaler, sim, networks = on_device(model)
-    with pytest.raises(ZeroDivisionError), upscaler:
-        next(iter(upscaler(iter(frames))))
+
+    def broken() -> Iterator[av.VideoFrame]:
+        yield from frames
         raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), upscaler:
+        list(upscaler(broken()))
     assert networks
     assert sim.is_closed
 
