@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import struct
+from fractions import Fraction
+from pathlib import Path
 
+import av
 import pytest
+from av.codec.context import Flags
 from driver_on_host import Driver, build
+from media import make_clip
+
+from streamsr.siting import find_chroma_location
 
 OPEN = """
 import sys
@@ -161,3 +169,44 @@ def test_nvenc_reads_the_memory_of_the_results(driver: Driver) -> None:
     assert {fact[1:] for fact in facts if fact[0] in places} == {(512, 256, 144, 1)}  # NV_ENC_BUFFER_FORMAT_NV12
     assert driver.log["copied on stream"] == driver.log["reads on stream"] * 2  # y and uv of that frame, before NVENC reads them
     assert "cuStreamSynchronize" not in driver.log
+
+
+RUN = """
+import sys
+import streamsr
+from streamsr.device import device_selection
+from streamsr.upscaling import upscaler
+device_selection.has_cupy = device_selection._has_engine = lambda: True  # as if they were here: CuPy then says that it is not
+choose = upscaler.choose_engine
+upscaler.choose_engine = lambda engine, device="cpu": "cuda" if device.startswith("cuda") else choose(engine, device)
+report = streamsr.run(sys.argv[1], sys.argv[2], model=sys.argv[3], device="auto", threads=1, decoder="cpu")
+assert report.encoder == "h264_nvenc", report.encoder
+print(report.account.line(), *report.notes, sep="\\n")
+"""
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.mkv", "out.ts"])
+def test_a_file_by_nvenc_has_the_tags_of_its_source(driver: Driver, model: Path, tmp_path: Path, name: str) -> None:
+    """From the CPU's upscaler, as CuPy is not here, through NVENC's upload. The packets are x264's, which was told nothing of the site."""
+    clip = make_clip(tmp_path / "in.mp4", "-vf", "setparams=chroma_location=topleft", "-c:v", "libx264", "-pix_fmt", "yuv420p",
+                     "-chroma_sample_location", "topleft", num_frames=6)  # fmt: skip
+    has_headers = name != "out.ts"
+    encoder = av.CodecContext.create("libx264", "w")
+    assert isinstance(encoder, av.VideoCodecContext)
+    encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = 128, 96, "yuv420p", Fraction(1, 25)
+    encoder.options = {"preset": "ultrafast", "tune": "zerolatency", "g": "1"}
+    if has_headers:
+        encoder.flags |= Flags.global_header
+    frames = []
+    for number in range(6):
+        frames.append(av.VideoFrame(128, 96, "yuv420p"))
+        frames[-1].pts = number
+    packets = [bytes(packet) for frame in [*frames, None] for packet in encoder.encode(frame)]
+    stream = [*([encoder.extradata or b""] if has_headers else []), *packets]
+    file = tmp_path / "stream"
+    file.write_bytes(b"".join(struct.pack("<I", len(each)) + each for each in stream))
+    said = driver.run(RUN, str(clip), str(tmp_path / name), str(model), FAKE_STREAM=str(file))
+    assert "account balanced" in said
+    assert "the CPU goes on" in said
+    with av.open(str(tmp_path / name)) as container:
+        assert {find_chroma_location(frame) for frame in container.decode(video=0)} == {"topleft"}

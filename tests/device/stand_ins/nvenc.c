@@ -1,5 +1,6 @@
 /* Stands for libnvidia-encode.so.1. It writes down what it was told: the stream, the configuration whole ($FAKE_CONFIG), and each surface.
- * A packet is the sum of the luma that it is made of. $FAKE_ENGINES: what it answers to how many encoders there are. */
+ * A packet is the sum of the luma that it is made of, or the next one of $FAKE_STREAM: headers and packets, each behind its length.
+ * $FAKE_ENGINES: what it answers to how many encoders there are. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +23,7 @@ static const Guid CODECS[] = {
 enum { WIDTH_MAX = 16, HEIGHT_MAX = 17, NUM_ENCODER_ENGINES = 49 };
 enum { CONFIG_AT = 88, CONFIG_BYTES = 3584 }; /* NV_ENC_INITIALIZE_PARAMS::encodeConfig */
 enum { GUID_COUNT = 1, GUIDS = 4, CAPS = 7, INITIALIZE = 11, BITSTREAM = 14, ENCODE = 16, LOCK = 17, MAP = 25, DESTROY = 27, OPEN = 29 };
-enum { REGISTER = 30, LAST_ERROR = 37, STREAMS = 38, NUM = 41 }; /* places in the list of functions */
+enum { HEADERS = 22, REGISTER = 30, LAST_ERROR = 37, STREAMS = 38, NUM = 41 }; /* places in the list of functions */
 
 typedef struct {
     uint32_t version, kind, width, height, pitch, index;
@@ -100,8 +101,23 @@ static int encode(void *encoder, Picture *picture) {
         for (uint32_t x = 0; x < from->width; x++) packet->sum += ((uint8_t *)from->memory)[y * picture->pitch + x];
     return (void)encoder, 0;
 }
+static void *next_of_stream(uint32_t *size) {
+    static FILE *stream;
+    static char room[1 << 20];
+    if (!stream) stream = fopen(getenv("FAKE_STREAM"), "rb");
+    if (fread(size, sizeof *size, 1, stream) != 1 || *size > sizeof room || fread(room, 1, *size, stream) != *size) abort();
+    return room;
+}
+static int get_headers(void *encoder, char *wanted) { /* room at 4, memory at 16, size at 24 */
+    if (!getenv("FAKE_STREAM")) return 0;
+    uint32_t size;
+    const void *headers = next_of_stream(&size);
+    memcpy(*(void **)(wanted + 16), headers, size);
+    return (void)encoder, **(uint32_t **)(wanted + 24) = size, 0;
+}
 static int lock(void *encoder, Lock *given) {
     given->size = sizeof given->packet->sum, given->data = &given->packet->sum, given->time = given->packet->time, given->kind = 3; /* IDR */
+    if (getenv("FAKE_STREAM")) given->data = next_of_stream(&given->size);
     return (void)encoder, 0;
 }
 static const char *last_error(void *encoder) { return (void)encoder, "none"; }
@@ -114,7 +130,7 @@ int NvEncodeAPICreateInstance(char *list) {
     functions[GUID_COUNT] = (void *)count_guids, functions[GUIDS] = (void *)get_guids, functions[CAPS] = (void *)get_caps;
     functions[INITIALIZE] = (void *)initialize, functions[BITSTREAM] = (void *)make_bitstream, functions[DESTROY] = (void *)destroy;
     functions[ENCODE] = (void *)encode, functions[LOCK] = (void *)lock, functions[MAP] = (void *)map;
-    functions[REGISTER] = (void *)register_memory;
+    functions[REGISTER] = (void *)register_memory, functions[HEADERS] = (void *)get_headers;
     functions[OPEN] = (void *)open_session, functions[LAST_ERROR] = (void *)last_error, functions[STREAMS] = (void *)set_streams;
     return 0;
 }
