@@ -20,7 +20,7 @@ from .engines.plan_cache import cache_folder
 from .io.compression import video_rate
 from .io.encoder_defaults import COST_NS, encode_seconds
 from .io.encoder_settings import Encoding
-from .io.encoder_table import ENCODERS
+from .io.encoder_table import ENCODERS, closest_preset
 from .io.source import Source
 from .output_file import atomic_output
 from .upscaling.scale_plan import plan_passes
@@ -109,7 +109,9 @@ def settings_of(encoding: Encoding) -> tuple[str, str]:
     if row is None:
         return "", ""
     wanted = encoding.wanted
-    preset = wanted.preset or (row.realtime_speed if wanted.realtime else row.speed)
+    preset = row.realtime_speed if wanted.realtime else row.speed
+    if wanted.preset is not None:
+        preset = closest_preset(encoding.encoder, wanted.preset)
     crf = row.quality if wanted.crf is None else wanted.crf
     return (preset if row.preset else ""), (f"{crf:g}" if row.crf else "")
 

@@ -14,6 +14,7 @@ from streamsr.io.encoder_choice import encoder_options
 from streamsr.io.encoder_settings import Encoding, has_constant_quality
 from streamsr.io.tags import Mastering, Tags
 from streamsr.options import EncoderOptions, Nvenc
+from streamsr.outlook import settings_of
 
 SDR = Tags(1920, 1080, "yuv420p", Fraction(1), 1, 1, 1, 1, "left", None, None, None)
 ALL = tuple(Nvenc(name, bits) for name in NVENC for bits in (8, 10))
@@ -116,3 +117,9 @@ def test_a_preset_of_the_cpu_becomes_one_as_fast(preset: str, speed: str) -> Non
 def test_a_preset_that_no_encoder_has_is_refused() -> None:
     with pytest.raises(UsageError, match=r"has no preset .* p1, p2"):
         encoder_options("hevc_nvenc", SDR, replace(ON_GPU, preset="quick"))
+
+
+def test_what_is_said_before_a_run_is_the_preset_that_nvenc_gets() -> None:
+    encoding = choose(wanted=replace(ON_GPU, preset="ultrafast"))
+    assert settings_of(encoding) == ("p1", "20")
+    assert encoder_options(encoding.encoder, encoding.tags, encoding.wanted)["preset"] == "p1"
