@@ -123,3 +123,27 @@ thread.join()
     facts = json.loads(driver.run(f"DECODE = {DECODE!r}\n{program}", str(clip)))
     assert facts["notes"] == []
     assert len(facts["pts"]) == 5
+
+
+RUN = """
+import sys
+import streamsr
+from streamsr.device import device_selection
+from streamsr.upscaling import upscaler
+device_selection.has_cupy = device_selection._has_engine = lambda: True  # as if they were here: CuPy then says that it is not
+choose = upscaler.choose_engine
+upscaler.choose_engine = lambda engine, device="cpu": "cuda" if device.startswith("cuda") else choose(engine, device)
+source, out, model, seconds = sys.argv[1:]
+report = streamsr.run(source, out, model=model, device="auto", threads=1, encoder="ffv1", segment_seconds=float(seconds))
+print(report.account.line(), *report.notes, sep="\\n")
+"""
+
+
+@pytest.mark.parametrize("segment_seconds", ["0", "0.4"])
+def test_the_cpu_goes_on_with_pictures_of_nvdec(driver: Driver, model: Path, tmp_path: Path, segment_seconds: str) -> None:
+    clip = make_clip(tmp_path / "in.mkv", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "10", size="256x144", num_frames=30)
+    said = driver.run(RUN, str(clip), str(tmp_path / "out.mkv"), str(model), segment_seconds)
+    assert "account balanced" in said
+    assert "the CPU goes on" in said
+    assert "decoded on the CPU" not in said
+    assert len(driver.log["decoded on stream"]) >= 30
