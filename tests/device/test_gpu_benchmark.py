@@ -176,11 +176,10 @@ def is_running(process: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN], ids=["foreground", "background"])
 def test_gpu_check_ends_a_part_that_takes_too_long_and_keeps_its_results(
-    gpu_check: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, handler: Any
-) -> None:
-    signal.signal(signal.SIGINT, handler)  # as a shell leaves it
+    gpu_check: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell leaves it to what runs in the background
     (tmp_path / "test_slow.py").write_text(
         "import pathlib, subprocess, sys, time, pytest\n"
         "pytestmark = pytest.mark.gpu\n"
@@ -196,6 +195,7 @@ def test_gpu_check_ends_a_part_that_takes_too_long_and_keeps_its_results(
         seconds *= 3
         assert seconds < 300
         code, counts, missing = gpu_check.run_tests("slow", tmp_path, seconds, dict(os.environ))
+    signal.signal(signal.SIGINT, before)
     assert code == 1
     assert counts["passed"] == 1
     assert "were ended after" in missing[-1]
