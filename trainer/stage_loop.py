@@ -183,10 +183,11 @@ def check(net: LumaChroma, scenes: list[Scene], stage: Stage, score: Score | Non
     """
     found: dict[str, list[float]] = defaultdict(list)
     device, is_run = next(net.parameters()).device, stage.frames > 1
-    side = CHECKED_SIDE_OF_RUNS if is_run else CHECKED_SIDE
     for scene in scenes[:NUM_CHECKED]:
         frames = range(scene.ly.shape[1]) if is_run else range(1)
-        top, left = ((size - side) // 4 * 2 for size in scene.ly.shape[2:]) if is_run else (16, 16)
+        sizes = scene.ly.shape[2:]
+        side = min(CHECKED_SIDE_OF_RUNS if is_run else CHECKED_SIDE, *sizes)  # at x4 scenes are smaller
+        top, left = ((size - side) // 4 * 2 for size in sizes)
         for way in range(len(scene.ly)):
             pairs = [cut(scene, way, frame, stage.scale, top, left, side) for frame in frames]
             x, y = (torch.from_numpy(np.stack(part))[:, None].to(device) for part in zip(*pairs, strict=True))

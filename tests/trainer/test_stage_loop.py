@@ -13,6 +13,7 @@ from drawn_scenes import draw_scene
 
 from streamsr.models import StateShape, load_spec
 from trainer import stage_loop
+from trainer.data import scene_pool
 from trainer.data.scene_pool import Scene
 from trainer.data.scenes import NUM_FRAMES
 from trainer.export import export_stage as export_module
@@ -43,6 +44,20 @@ def test_it_starts_as_repetition() -> None:
     luma, chroma = split(net(x), 2)
     assert torch.allclose(luma, x[:, :1].repeat_interleave(2, 2).repeat_interleave(2, 3), atol=1e-6)
     assert torch.allclose(chroma, x[:, 1:3], atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [3, 4])
+def test_scenes_of_larger_scales_train_and_are_checked(scale: int, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scene_pool, "WAYS", 2)
+    for name in ("drawn", "val"):
+        arrays = scene_pool.make_scene(None, seed=len(name), scale=scale)
+        np.savez(tmp_path / f"{name}_00_0.npz", **arrays)  # type: ignore[arg-type]
+    training, validation = scene_pool.load_pool(tmp_path)
+    stage = dataclasses.replace(STAGE, name=f"tiny_x{scale}", scale=scale, steps=2)
+    net = train(stage, training, validation, tmp_path / "run")
+    gains = stage_loop.check(net, validation, stage)  # type: ignore[arg-type]
+    assert gains.keys() == {"clean_y", "clean_c", "found_y", "found_c"}
+    assert all(np.isfinite(value) for value in gains.values())
 
 
 def test_cost_and_reach_of_the_shipped_networks() -> None:
