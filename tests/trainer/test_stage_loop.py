@@ -23,7 +23,7 @@ from trainer.nets.luma_chroma import LumaChroma, split
 from trainer.nets.quantised_luma_chroma import LumaChromaInt8
 from trainer.nets.recurrent_luma_chroma import RecurrentLumaChroma
 from trainer.stage_loop import learning_rate, train
-from trainer.stages import STAGES, Stage, stage_named, without_attention
+from trainer.stages import STAGES, Look, Stage, stage_named, without_attention
 from trainer.trainer_error import TrainerError
 
 STAGE = Stage("tiny_x2", "tiny", 2, "natural", steps=12, channels=16, layers=2, batch=2, crop=16, warmup=2)
@@ -126,6 +126,7 @@ def test_exported_files_are_the_trained_networks(tmp_path: pathlib.Path, residua
     train(small, SCENES, SCENES, tmp_path / "small", seed_weights=net.state_dict())
     card = export_stage(tmp_path / "whole", tmp_path / "small", tmp_path, {"trained_on": "noise"})
     assert (card["chroma"], card["look"], card["training"]["steps"]) == (True, "natural", 4)
+    assert "x264" in card["degradation"]
     spec = load_spec(tmp_path / "tiny_x2.json")
     assert spec.has_chroma
     assert spec.read(int8=True)
@@ -224,3 +225,11 @@ def test_a_foreign_checkpoint_is_a_clear_error(tmp_path: pathlib.Path) -> None:
     (tmp_path / "last.ckpt").write_bytes(b"not one")
     with pytest.raises(TrainerError, match="is not a checkpoint"):
         load_stage(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("look", "said"), [("natural", "luma and chroma: runs"), ("faithful", "chroma, as close to the original as it can be: runs")]
+)
+def test_what_ships_says_what_it_is_for(look: Look, said: str, tmp_path: pathlib.Path) -> None:
+    train(dataclasses.replace(STAGE, model="lite", look=look, steps=1), SCENES, SCENES, tmp_path / "run")
+    assert said in export_stage(tmp_path / "run", None, tmp_path, {})["description"]

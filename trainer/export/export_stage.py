@@ -24,6 +24,14 @@ from trainer.trainer_error import TrainerError
 FLOAT_TOLERANCE = 2e-5  # of the [0, 1] range: summation order of float32 convolutions
 INT8_TOLERANCE = 0.02  # codes of 255, mean absolute difference to the quantised network in torch: sums that round the other way
 CONDITION = (0.3, 0.4)
+DEGRADATION = (
+    "video as it is found: out of focus, noisy, resampled, compressed once or twice by x264, x265, MPEG-2, MPEG-4, VP9 or AV1, and clean"
+)
+DESCRIPTIONS = {  # what `streamsr models` says
+    "lite": "Smallest network, luma and chroma: runs in real time on a CPU.",
+    "base": "Middle network, luma and chroma: sharper than lite, at a sixth of its rate.",
+    "max": "Largest network, luma and chroma: carries what it saw from frame to frame, for GPUs.",
+}
 
 
 def file_stem(stage: Stage) -> str:
@@ -56,8 +64,11 @@ def export_stage(run: pathlib.Path, int8_run: pathlib.Path | None, out: pathlib.
             "input": "luma", "output": "luma_hr", "chroma": True, "channels": stage.channels, "layers": stage.layers,
             "macs_per_pixel": net.macs_per_pixel, "receptive_field": net.receptive_radius, "size_multiple": 1,
             "padding": "mid-grey, in every convolution", "license": "Apache-2.0", "training": _training(stage, state),
-            "onnx_max_abs_error": error,
+            "onnx_max_abs_error": error, "degradation": DEGRADATION,
         }  # fmt: skip
+        if stage.model in DESCRIPTIONS:
+            exact = ", as close to the original as it can be" if stage.look == "faithful" else ""
+            card["description"] = DESCRIPTIONS[stage.model].replace(":", f"{exact}:", 1)
         if isinstance(net, RecurrentLumaChroma):
             card["state_shapes"] = net.state_shapes
         if int8_run is not None:
