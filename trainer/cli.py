@@ -14,6 +14,7 @@ from trainer.trainer_error import TrainerError
 if TYPE_CHECKING:
     from trainer.data.pair_cache import PairCache
     from trainer.data.pair_sources import Source
+    from trainer.export.tensorrt_plan import PlanOptions
     from trainer.recipes import Recipe
     from trainer.training_loop import LoopOptions
 
@@ -190,19 +191,18 @@ class Export:
     picture_form: str | None = None  # name of the model that takes its place for single pictures
     overwrite: bool = False  # replace a model of that name in --out, such as one that ships
     tensorrt: bool = False  # also write TensorRT plans beside the model, for this machine's first GPU
-    plan_sizes: tuple[str, ...] = ("1920x1080",)  # of the input, for those plans
-    plan_dynamic: bool = False  # those plans also take all smaller sizes
-    plan_capabilities: tuple[str, ...] = ()  # compute capabilities, such as 8.9 12.0: for GPUs elsewhere, by TensorRT for RTX
+    torch_tensorrt: tuple[str, ...] = ()  # or write them by torch-tensorrt, from PyTorch: sizes of the input, such as 1920x1080
+    plan_sizes: tuple[str, ...] = ("1920x1080",)  # of the input, for the plans of --tensorrt
+    plan_dynamic: bool = False  # the plans also take all smaller sizes
+    plan_capabilities: tuple[str, ...] = ()  # of --tensorrt: compute capabilities, such as 8.9 12.0, of GPUs elsewhere, by TensorRT for RTX
 
     def run(self) -> None:
         from trainer.checkpoint import load_checkpoint, recipe_of
         from trainer.export.calibration import calibration_crops, calibration_runs
         from trainer.export.export_run import ExportOptions, export
-        from trainer.export.tensorrt_plan import PlanOptions, export_plans, parse_size
+        from trainer.export.tensorrt_plan import export_plans
 
-        plans = None
-        if self.tensorrt:
-            plans = PlanOptions(tuple(map(parse_size, self.plan_sizes)), self.plan_dynamic, self.plan_capabilities)
+        plans = self._plans()
         recipe = recipe_of(load_checkpoint(self.run_folder))
         crops = runs = None
         if self.data is not None and recipe.recurrent:
@@ -216,6 +216,21 @@ class Export:
         card = export(self.run_folder, self.out, crops, options, runs=runs)
         if plans is not None:
             export_plans((self.out / card["file"]).with_suffix(".json"), plans)
+
+    def _plans(self) -> "PlanOptions | None":
+        """What plans to write. Finds what is missing for torch-tensorrt before the model is exported."""
+        from trainer.export.tensorrt_plan import PlanOptions, parse_size
+        from trainer.export.torch_tensorrt_plan import open_compiler
+
+        if self.tensorrt and self.torch_tensorrt:
+            raise TrainerError("--tensorrt and --torch-tensorrt write plans of the same names; give one of them.")
+        if self.plan_capabilities and self.torch_tensorrt:
+            raise TrainerError("--torch-tensorrt compiles for the GPU of this machine alone; --plan-capabilities goes with --tensorrt.")
+        if self.tensorrt:
+            return PlanOptions(tuple(map(parse_size, self.plan_sizes)), self.plan_dynamic, self.plan_capabilities)
+        if self.torch_tensorrt:
+            return PlanOptions(tuple(map(parse_size, self.torch_tensorrt)), self.plan_dynamic, compiler=open_compiler())
+        return None
 
 
 @dataclasses.dataclass(frozen=True)

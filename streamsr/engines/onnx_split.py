@@ -50,7 +50,7 @@ def cut(model: onnx.ModelProto, spec: ModelSpec) -> tuple[Step, ...]:
 def _cut(model: onnx.ModelProto, spec: ModelSpec) -> tuple[Step, ...]:
     graph = model.graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
-    known = {given.name: Tensor(given.name, *_side_and_channels(given, spec)) for given in graph.input if given.name not in constants}
+    known = {given.name: input_tensor(given.name, spec) for given in graph.input if given.name not in constants}
     wanted = [made.name for made in graph.output]
     level = dict.fromkeys((*known, *constants, ""), 0)  # attentions on the longest way to a tensor
     nodes: dict[int, list[onnx.NodeProto]] = {}
@@ -103,12 +103,11 @@ def _part(
     return Part(whole, inputs, found)
 
 
-def _side_and_channels(given: onnx.ValueInfoProto, spec: ModelSpec) -> tuple[int, int]:
-    """(channels, scale) of an input of the model."""
-    for state in spec.states:
-        if state.name == given.name:
-            return state.channels, state.scale
-    return {"chroma": (2, 1), "condition": (2, 0)}.get(given.name, (1, 1)) if spec.has_chroma else (1, 1)
+def input_tensor(name: str, spec: ModelSpec) -> Tensor:
+    """An input of the model."""
+    sides = {"chroma": (2, 1), "condition": (2, 0)} if spec.has_chroma else {}
+    sides |= {state.name: (state.channels, state.scale) for state in spec.states}
+    return Tensor(name, *sides.get(name, (1, 1)))
 
 
 def _tensor_of(made: onnx.ValueInfoProto) -> Tensor:

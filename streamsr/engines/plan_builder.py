@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 from streamsr.engines.distributions import Flavour
 from streamsr.engines.gpus import Gpu
 from streamsr.engines.plan_cache import ANY_GPU, Plan, PlanCache, PlanKey, PlanPart, PlanStep
-from streamsr.engines.step_lane import Attention
+from streamsr.engines.step_lane import Attention, Tensor
 from streamsr.errors import EngineError, Interrupted, UsageError
 from streamsr.models import ModelSpec
 
@@ -106,7 +106,12 @@ def _build(part: Any, key: PlanKey, flavour: Flavour, cache: PlanCache, watch: W
         model = halved(model)
 
     def configure(builder: Any, config: Any, network: Any) -> None:
-        _check_ends(network, part, key, flavour.trt)
+        ends = (
+            (part.inputs, map(network.get_input, range(network.num_inputs))),
+            (part.outputs, map(network.get_output, range(network.num_outputs))),
+        )
+        for tensors, ports in ends:
+            check_ends(tensors, {port.name: (tuple(port.shape), port.dtype) for port in ports}, key, flavour.trt)
         if key.is_dynamic:
             share_profiles(config, flavour.trt)
             profile = builder.create_optimization_profile()
@@ -190,21 +195,21 @@ def share_profiles(config: Any, trt: Any) -> None:
         config.set_preview_feature(feature, True)
 
 
-def _check_ends(network: Any, part: Any, key: PlanKey, trt: Any) -> None:
-    """What TensorRT read goes in and comes out as the steps say: names, types, channels, and for one size the whole shape."""
+def check_ends(tensors: Sequence[Tensor], ports: Mapping[str, tuple[tuple[int, ...], Any]], key: PlanKey, trt: Any) -> None:
+    """What TensorRT takes, or gives, is what the step says: names, types, channels, and for one size the whole shape.
+
+    ports: shape and type by name. Raises EngineError naming the tensor that differs.
+    """
     wanted = trt.DataType.HALF if key.precision == "f16" else trt.DataType.FLOAT
-    inputs = [network.get_input(index) for index in range(network.num_inputs)]
-    outputs = [network.get_output(index) for index in range(network.num_outputs)]
-    for tensors, ports in ((part.inputs, inputs), (part.outputs, outputs)):
-        found = {port.name: (tuple(port.shape), port.dtype) for port in ports}
-        for tensor in tensors:
-            shape, kind = found.pop(tensor.name, ((), None))
-            expected = tensor.shape(*key.usual)
-            fits = shape == expected or (key.is_dynamic and shape[1:2] == (tensor.channels,))
-            if not fits or kind != wanted:
-                raise EngineError(f"TensorRT reads {tensor.name} of {key.model} as {shape} {kind}; it is {expected} {wanted}.")
-        if found:
-            raise EngineError(f"TensorRT finds {', '.join(found)} in {key.model}, which is neither an input nor an output.")
+    found = dict(ports)
+    for tensor in tensors:
+        shape, kind = found.pop(tensor.name, ((), None))
+        expected = tensor.shape(*key.usual)
+        fits = shape == expected or (key.is_dynamic and shape[1:2] == (tensor.channels,))
+        if not fits or kind != wanted:
+            raise EngineError(f"TensorRT reads {tensor.name} of {key.model} as {shape} {kind}; it is {expected} {wanted}.")
+    if found:
+        raise EngineError(f"TensorRT finds {', '.join(found)} in {key.model}, which is neither an input nor an output.")
 
 
 def _load_timings(config: Any, cache: PlanCache, name: str) -> Any:

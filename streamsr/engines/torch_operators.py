@@ -110,9 +110,7 @@ def _slice(node: Node) -> Run:
 
     def run(x: Tensor, *_: Any) -> Tensor:
         for axis, start, stop in zip(axes, starts, stops, strict=True):
-            side = x.shape[axis]
-            first, last = (min(max(at + side if at < 0 else at, 0), side) for at in (start, stop))
-            x = x.narrow(axis, first, max(last - first, 0))
+            x = x[(slice(None),) * (axis % x.ndim) + (slice(start, stop),)]  # sides that are free stay so in torch.export
         return x
 
     return run

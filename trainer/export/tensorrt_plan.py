@@ -1,7 +1,7 @@
 """A model's TensorRT plans, written beside its ONNX file and named in its description, so that whoever gets the model need not build them.
 
-They are built as `streamsr engine build` builds them: in half precision, with the attention kernel between TensorRT's parts, for models
-of luma, of luma and chroma, with or without states.
+They are in half precision, for models of luma, of luma and chroma, with or without states. They are built as `streamsr engine build`
+builds them, with the attention kernel between TensorRT's parts, or by torch-tensorrt (trainer.export.torch_tensorrt_plan).
 """
 
 import json
@@ -15,6 +15,7 @@ from streamsr.errors import StreamsrError
 from streamsr.models import load_spec
 from streamsr.output_file import atomic_output
 from streamsr.upscaling.scale_plan import padded_shape
+from trainer.export.torch_tensorrt_plan import Compiler, compile_ahead
 from trainer.trainer_error import TrainerError
 
 
@@ -25,19 +26,24 @@ class PlanOptions:
     sizes: tuple[tuple[int, int], ...]  # of the input: width, height
     is_dynamic: bool = False  # each plan also takes all smaller sizes
     capabilities: tuple[str, ...] = ()  # compute capabilities of GPUs elsewhere, by TensorRT for RTX; none: the first GPU here
+    compiler: Compiler | None = None  # torch-tensorrt, for the GPU that it was opened on; None: the runtime's builder
 
 
 def export_plans(description: pathlib.Path, options: PlanOptions) -> list[pathlib.Path]:
     """Write a plan for each size and GPU and name them in the description; returns their files.
 
-    Raises TrainerError without a GPU or TensorRT, and for a network that TensorRT refuses; the description then stays as it was.
+    Raises TrainerError without a GPU or TensorRT, and for a network that is refused; the description then stays as it was.
     """
     files = []
     try:
-        spec, targets = load_spec(description), find_targets("cuda:0", options.capabilities)
+        spec = load_spec(description)
         shapes = [padded_shape((height, width), spec.size_multiple) for width, height in options.sizes]
         wishes = [Wish((1, *shape), "f16", options.is_dynamic) for shape in shapes]
-        for plan in build_ahead(spec, wishes, targets, cache=PlanCache(), say=print):
+        if options.compiler is not None:
+            plans = compile_ahead(spec, wishes, options.compiler, say=print)
+        else:
+            plans = build_ahead(spec, wishes, find_targets("cuda:0", options.capabilities), cache=PlanCache(), say=print)
+        for plan in plans:
             files.append(description.parent / plan.key.file_name)
             write_plan(files[-1], plan)
             print(f"{files[-1].name}: {files[-1].stat().st_size / 2**20:.1f} MiB")
