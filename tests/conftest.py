@@ -130,6 +130,19 @@ def _signals() -> Iterator[None]:
         signal.signal(number, handler)
 
 
+@pytest.fixture(autouse=True)
+def _priority() -> Iterator[None]:
+    """A test that opens SVT-AV1 without `keep_priority` leaves its process at real-time priority, and all others wait for it."""
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    before = os.sched_getscheduler(0)
+    yield
+    if os.sched_getscheduler(0) != before:
+        os.sched_setscheduler(0, before, os.sched_param(0))
+        pytest.fail("this test left its thread with another scheduling policy: open SVT-AV1 within keep_priority()")
+
+
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
     """Headless Chromium; skips without it, or fails where STREAMSR_REQUIRE names it."""

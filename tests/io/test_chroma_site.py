@@ -14,6 +14,7 @@ from media import make_clip, streamsr
 
 from streamsr.io import chroma_site
 from streamsr.io.chroma_site import ChromaSite
+from streamsr.priority import keep_priority
 from streamsr.siting import find_chroma_location
 
 SITES = ["left", "center", "topleft", "top", "bottomleft", "bottom"]
@@ -32,7 +33,8 @@ def encoded(name: str) -> list[bytes]:
         frame = av.VideoFrame(64, 48, "yuv420p")
         frame.pts, frame.time_base = number, context.time_base
         frames.append(frame)
-    return [bytes(packet) for frame in [*frames, None] for packet in context.encode(frame)]
+    with keep_priority():
+        return [bytes(packet) for frame in [*frames, None] for packet in context.encode(frame)]
 
 
 def decoded(name: str, packets: list[bytes]) -> set[str]:
