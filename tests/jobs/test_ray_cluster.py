@@ -137,7 +137,10 @@ def test_input_by_http_and_segments_in_s3_through_a_ray_client(clip: Path, whole
     with http_server(clip.parent) as site:
         command = [*STREAMSR, "run", f"{site}/{clip.name}", tmp_path / "out.mp4", "--model", "resize", *CUT, "--cluster", machines.url,
                    "--work-folder", f"{machines.bucket}/work"]  # fmt: skip
-        done = subprocess.run([*map(str, command)], capture_output=True, check=False, timeout=WAIT_S)
+        for _ in range(2):  # on a busy machine Ray's client may not answer in time, as in the probe
+            done = subprocess.run([*map(str, command)], capture_output=True, check=False, timeout=WAIT_S)
+            if b"no answer within" not in done.stderr:
+                break
     assert done.returncode == 0, done.stderr
     assert same_packets(tmp_path / "out.mp4", whole)
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
