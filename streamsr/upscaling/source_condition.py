@@ -2,7 +2,7 @@
 
 A network cannot know whether a picture is blurred or meant to be soft. Its input `Condition` gives the assumed blur and damage. By default
 both are estimated from the source's luma: statistics of differences between neighbours, in blocks with much and with little structure,
-go through a small network that was fitted on sources of known blur and damage (trainer/found/estimate.py).
+go through a small network that was fitted on sources of known blur and damage (trainer/condition_fit.py).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ EDGE_QUANTILES = (0.5, 0.75, 0.9)  # over edges: the sharpest tell of the lens, 
 class Condition:
     """A network's input about its source.
 
-    blur: assumed standard deviation of the blur, 0 to 1 for 0 to MAX_BLUR pixels of the result.
+    blur: assumed standard deviation of the blur, 0 to 1 for 0 to MAX_BLUR pixels of a result at x2.
     damage: log2(1 + d) / 4 for a root mean square d, in 8-bit codes, of what noise and compression changed; 0 to 1.
     """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from driver_on_host import Driver, build
 from machine import Machine
 from make_model import make_network, write_model
 from make_recurrent import write_recurrent
@@ -20,6 +21,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def recurrent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_recurrent(tmp_path_factory.mktemp("recurrent"))
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Driver:
+    folder = tmp_path_factory.mktemp("driver")
+    build(folder)
+    return Driver(folder)
 
 
 @pytest.fixture

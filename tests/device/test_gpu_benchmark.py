@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from benchmark_module import open_benchmark
 from make_model import make_network, write_model
 from test_device_upscaler import on_device
 
@@ -31,12 +32,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def fps_gpu() -> Any:
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        import fps_gpu
-    finally:
-        sys.path.remove(str(ROOT / "benchmarks"))
-    return fps_gpu
+    return open_benchmark("fps_gpu")
 
 
 @pytest.fixture(scope="module")

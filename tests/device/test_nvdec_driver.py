@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 import av
 import pytest
-from driver_on_host import Driver, build
+from driver_on_host import Driver
 from media import make_clip
 
 DECODE = """
@@ -63,15 +62,6 @@ with Source(sys.argv[1], SourceOptions(gpu=0, decoder="nvdec")) as source:
     }
 print(json.dumps(facts))
 """
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Driver:
-    if shutil.which("gcc") is None:
-        pytest.skip("gcc is not installed")
-    folder = tmp_path_factory.mktemp("driver")
-    build(folder)
-    return Driver(folder)
 
 
 def decode(driver: Driver, path: Path) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import struct
 from fractions import Fraction
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import av
 import pytest
 from av.codec.context import Flags
-from driver_on_host import Driver, build
+from driver_on_host import Driver
 from media import make_clip
 
 from streamsr.siting import find_chroma_location
@@ -83,15 +82,6 @@ container.close()
 print(*sorted(places))
 """
 NON_BLOCKING = 1
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Driver:
-    if shutil.which("gcc") is None:
-        pytest.skip("gcc is not installed")
-    folder = tmp_path_factory.mktemp("driver")
-    build(folder)
-    return Driver(folder)
 
 
 def test_an_encoder_has_a_stream_of_its_own(driver: Driver) -> None:

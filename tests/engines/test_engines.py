@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from make_model import Network, make_network, reference, write_model
+from open_or_skip import open_or_skip
 
 from streamsr import engines
 from streamsr.engines import Chroma, describe_model, open_engine
@@ -41,16 +42,6 @@ def spec(network: Network, tmp_path_factory: pytest.TempPathFactory) -> ModelSpe
 def noise(height: int, width: int, bits: int, seed: int = 0) -> np.ndarray:
     codes = np.random.default_rng(seed).integers(0, 1 << bits, (height, width))
     return codes.astype(np.uint8 if bits == 8 else np.uint16)
-
-
-def open_or_skip(spec: ModelSpec, *, engine: str, precision: str, bits: int = 8) -> engines.Engine:
-    pytest.importorskip(engine)
-    try:
-        return open_engine(spec, engine=engine, device="cpu", precision=precision, bits=bits)  # type: ignore[arg-type]
-    except EngineError as error:
-        if "no bf16" in str(error):
-            pytest.skip(str(error))
-        raise
 
 
 @pytest.mark.parametrize("bits", [8, 10, 16])

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from make_chroma import make_weights, reference, write_chroma_model
+from open_or_skip import open_or_skip
 
 from streamsr.engines import Chroma, open_engine
 from streamsr.engines.tiling import infer_tiled
@@ -38,13 +39,7 @@ def draw(height: int, width: int, bits: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("bits", [8, 10, 16])
 @pytest.mark.parametrize(("name", "precision"), ENGINES)
 def test_engine_computes_luma_and_chroma(spec: ModelSpec, scale: int, name: str, precision: str, bits: int) -> None:
-    pytest.importorskip(name)
-    try:
-        engine = open_engine(spec, engine=name, device="cpu", precision=precision, bits=bits)  # type: ignore[arg-type]
-    except EngineError as error:
-        if "no bf16" in str(error):
-            pytest.skip(str(error))
-        raise
+    engine = open_or_skip(spec, engine=name, precision=precision, bits=bits)
     top = (1 << bits) - 1
     for height, width in ((33, 47), (24, 40)):
         luma, chroma = draw(height, width, bits)

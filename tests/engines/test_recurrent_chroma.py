@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from attentive import remembering_model
+from open_or_skip import open_or_skip
 
-from streamsr.engines import Chroma, Engine, State, open_engine, zero_state
+from streamsr.engines import Chroma, Engine, State, zero_state
 from streamsr.engines.tiling import infer_tiled
-from streamsr.errors import EngineError
-from streamsr.models import ModelSpec, load_spec
+from streamsr.models import load_spec
 
 torch = pytest.importorskip("torch")
 
@@ -28,16 +28,6 @@ def frames_of(num: int, *, bits: int = 8, size: tuple[int, int] = SIZE) -> list[
     return [(rng.integers(0, 1 << bits, size).astype(kind), rng.integers(0, 1 << bits, (2, *size)).astype(kind)) for _ in range(num)]
 
 
-def opened(spec: ModelSpec, name: str, precision: str = "f32", *, bits: int = 8) -> Engine:
-    pytest.importorskip(name)
-    try:
-        return open_engine(spec, engine=name, device="cpu", precision=precision, bits=bits)  # type: ignore[arg-type]
-    except EngineError as error:
-        if "no bf16" in str(error):
-            pytest.skip(str(error))
-        raise
-
-
 def step(engine: Engine, luma: np.ndarray, samples: np.ndarray, state: State, **tiled: int) -> tuple[np.ndarray, np.ndarray, State]:
     out, call = np.empty(tuple(side * engine.scale for side in luma.shape), luma.dtype), Chroma(samples, np.empty_like(samples), CONDITION)
     following = infer_tiled(engine, luma, out, state, call, **tiled) if tiled else engine.infer(luma, out, state, call)
@@ -50,7 +40,7 @@ def step(engine: Engine, luma: np.ndarray, samples: np.ndarray, state: State, **
 def test_a_stream_is_that_of_the_reference(tmp_path: Path, name: str, precision: str, bits: int, radius: int) -> None:
     path, net = remembering_model(tmp_path, radius=radius)
     spec, top = load_spec(path.with_suffix(".json")), (1 << bits) - 1
-    engine, state = opened(spec, name, precision, bits=bits), zero_state(spec, *SIZE)
+    engine, state = open_or_skip(spec, engine=name, precision=precision, bits=bits), zero_state(spec, *SIZE)
     memory = tuple(torch.from_numpy(array[None]).double() for array in state)
     told = torch.tensor(CONDITION).double().view(1, 2, 1, 1).expand(1, 2, *SIZE)
     for luma, samples in frames_of(4, bits=bits):
@@ -70,7 +60,7 @@ def test_a_stream_is_that_of_the_reference(tmp_path: Path, name: str, precision:
 def test_tiles_are_the_whole_picture_and_the_whole_state(tmp_path: Path, name: str) -> None:
     path, _ = remembering_model(tmp_path)
     spec = load_spec(path.with_suffix(".json"))
-    engine, size = opened(spec, name), (61, 90)
+    engine, size = open_or_skip(spec, engine=name), (61, 90)
     whole_state = tiled_state = zero_state(spec, *size)
     for luma, samples in frames_of(3, size=size):
         *whole, whole_state = step(engine, luma, samples, whole_state)

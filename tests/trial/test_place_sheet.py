@@ -9,19 +9,13 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from benchmark_module import open_benchmark
 from make_chroma import make_weights, write_chroma_model
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def sheet() -> Any:
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        import sheet
-    finally:
-        sys.path.remove(str(ROOT / "benchmarks"))
-    return sheet
+    return open_benchmark("sheet")
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +44,7 @@ def run(sheet: Any, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None
     sheet.main()
 
 
-def test_crops_are_those_places_by_lanczos_and_each_model(
-    sheet: Any, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_crops_are_those_places_by_lanczos_and_each_model(sheet: Any, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from PIL import Image
 
     model = write_chroma_model(make_weights(2), tmp_path)

@@ -81,7 +81,7 @@ def degrade(frames: list[Plane], scale: int, site: Site, rng: np.random.Generato
     return Found(pictures, blur, float(np.sqrt(np.mean(change**2))))
 
 
-def draw_blur(rng: np.random.Generator, unit: float = 1.0) -> tuple[NDArray, float]:
+def draw_blur(rng: np.random.Generator, unit: float) -> tuple[NDArray, float]:
     """A kernel that sums to 1, and its `blur` in units: a Gaussian that need not be round, a disc (out of focus), a short line (motion).
 
     unit: halves of a small pixel, in pixels of the target.

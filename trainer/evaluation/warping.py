@@ -29,7 +29,7 @@ from streamsr.models import RESIZE
 from streamsr.options import Look
 from trainer.data.degrade import plane_of
 from trainer.data.photos import Plane
-from trainer.evaluation.eval_clips import list_clips, read_frames, studio_luma
+from trainer.evaluation.eval_clips import list_clips, read_frames, read_luma
 from trainer.evaluation.steadiness import Flows, Steadiness, follow, steadiness
 from trainer.evaluation.upscalers import LANCZOS
 from trainer.trainer_error import TrainerError
@@ -102,7 +102,7 @@ def upscaled(path: pathlib.Path, model: str, options: WarpingOptions) -> list[Pl
             )  # fmt: skip
         except StreamsrError as error:
             raise TrainerError(f"{str(path)!r} by {model}: {error}") from error
-        return [studio_luma(frame) for frame in read_frames(made, options.frames)]
+        return read_luma(made, options.frames)
 
 
 def warping_table(rows: Sequence[WarpingRow]) -> str:

@@ -27,10 +27,10 @@ CONDITION = (0.3, 0.4)
 DEGRADATION = (
     "video as it is found: out of focus, noisy, resampled, compressed once or twice by x264, x265, MPEG-2, MPEG-4, VP9 or AV1, and clean"
 )
-DESCRIPTIONS = {  # what `streamsr models` says
-    "lite": "Smallest network, luma and chroma: runs in real time on a CPU.",
-    "base": "Middle network, luma and chroma: sharper than lite, at a sixth of its rate.",
-    "max": "Largest network, luma and chroma: carries what it saw from frame to frame, for GPUs.",
+DESCRIPTIONS = {  # what `streamsr models` says: which network, and what it does
+    "lite": ("Smallest network, luma and chroma", "runs in real time on a CPU"),
+    "base": ("Middle network, luma and chroma", "sharper than lite, at a sixth of its rate"),
+    "max": ("Largest network, luma and chroma", "carries what it saw from frame to frame, for GPUs"),
 }
 
 
@@ -67,8 +67,9 @@ def export_stage(run: pathlib.Path, int8_run: pathlib.Path | None, out: pathlib.
             "onnx_max_abs_error": error, "degradation": DEGRADATION,
         }  # fmt: skip
         if stage.model in DESCRIPTIONS:
+            which, does = DESCRIPTIONS[stage.model]
             exact = ", as close to the original as it can be" if stage.look == "faithful" else ""
-            card["description"] = DESCRIPTIONS[stage.model].replace(":", f"{exact}:", 1)
+            card["description"] = f"{which}{exact}: {does}."
         if isinstance(net, RecurrentLumaChroma):
             card["state_shapes"] = net.state_shapes
         if int8_run is not None:
