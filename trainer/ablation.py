@@ -13,21 +13,9 @@ from trainer.recipes import Recipe
 from trainer.trainer_error import TrainerError
 from trainer.training_loop import LoopOptions, train
 
-KINDS = ("memory", "loss", "colour")
 PBAN_WEIGHT = 0.1
 FEATURE_WEIGHT = 0.035  # of the plain feature distance: its slope on a trained network's crops is then as steep as that of PBAN_WEIGHT
 COLUMNS = {"psnr": 3, "gain": 3, "ssim": 4, "ms_ssim": 4, "vmaf_neg": 2, "efficient_pban": 4}  # digits
-
-
-def memory_variants(recipe: Recipe) -> dict[str, Recipe]:
-    """With attention, without, and without a state. Raises TrainerError for a network without a state."""
-    if not recipe.recurrent:
-        raise TrainerError(f"Recipe {recipe.name!r} has no state, so none can be left out. Recipes that can: base_x2, base_x3, base_x4.")
-    return {
-        "attention": recipe,
-        "no attention": dataclasses.replace(recipe, name=f"{recipe.name}_no_attention", radius=0),
-        "no recurrence": dataclasses.replace(recipe, name=f"{recipe.name}_no_recurrence", radius=0, recurrent=False),
-    }
 
 
 def loss_variants(recipe: Recipe) -> dict[str, Recipe]:
@@ -44,9 +32,7 @@ def loss_variants(recipe: Recipe) -> dict[str, Recipe]:
 
 
 def colour_variants(recipe: Recipe) -> dict[str, Recipe]:
-    """Luma and RGB, of the same clean crops, both scored by luma. Raises TrainerError for networks that take luma alone."""
-    if recipe.net != "lite":
-        raise TrainerError(f"Recipe {recipe.name!r} has a network of luma alone. Recipes that can be compared with RGB: lite_x2, x3, x4.")
+    """Luma and RGB, of the same clean crops, both scored by luma."""
     # VIF and wavelet detail look at one plane
     plain = dataclasses.replace(recipe, degradation="colour", information_weight=0.0, detail_weight=0.0)
     plain = dataclasses.replace(plain, pban_weight=0.0, feature_weight=0.0)
@@ -56,14 +42,14 @@ def colour_variants(recipe: Recipe) -> dict[str, Recipe]:
     }
 
 
-def variants(recipe: Recipe, of: Sequence[str] = ()) -> dict[str, Recipe]:
-    """What is compared, by name. of: some of KINDS; by default `memory` for a recurrent recipe, `loss` for another."""
-    makers = {"memory": memory_variants, "loss": loss_variants, "colour": colour_variants}
+def variants(recipe: Recipe, of: Sequence[str]) -> dict[str, Recipe]:
+    """What is compared, by name. of: some of loss, colour. Raises TrainerError for another."""
+    makers = {"loss": loss_variants, "colour": colour_variants}
     wrong = [kind for kind in of if kind not in makers]
     if wrong:
-        raise TrainerError(f"There is no ablation of {', '.join(map(repr, wrong))}. Kinds: {', '.join(KINDS)}.")
+        raise TrainerError(f"There is no ablation of {', '.join(map(repr, wrong))}. Kinds: {', '.join(makers)}.")
     found: dict[str, Recipe] = {}
-    for kind in of or (["memory"] if recipe.recurrent else ["loss"]):
+    for kind in of:
         found |= makers[kind](recipe)
     return found
 
@@ -73,7 +59,7 @@ def ablate(
     open_pairs: Callable[[Recipe], AbstractContextManager[tuple[Source, PairCache]]],
     options: LoopOptions,
     *,
-    of: Sequence[str] = (),
+    of: Sequence[str],
 ) -> list[dict[str, object]]:
     """Train every variant in a folder of its own under `options.out` and return a row for each; ablation.json keeps them.
 

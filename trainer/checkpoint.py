@@ -11,8 +11,7 @@ import onnx.numpy_helper
 import torch
 
 from streamsr.output_file import atomic_output
-from trainer.nets import Base, Network, build_network
-from trainer.nets.grow import can_grow, grown
+from trainer.nets import Lite, build_network
 from trainer.recipes import Recipe
 from trainer.trainer_error import TrainerError
 
@@ -25,8 +24,8 @@ def save_checkpoint(
     recipe: Recipe,
     step: int,
     seconds: float,
-    model: Network,
-    ema: Network,
+    model: Lite,
+    ema: Lite,
     optimiser: torch.optim.Optimizer,
     sampler_state: Any,
     metrics: dict[str, float],
@@ -91,7 +90,7 @@ def recipe_of(state: dict[str, Any]) -> Recipe:
         raise TrainerError(f"The checkpoint's recipe does not fit this version of the trainer: {error}") from error
 
 
-def ema_network(state: dict[str, Any]) -> Network:
+def ema_network(state: dict[str, Any]) -> Lite:
     """The averaged network of a checkpoint, in evaluation mode."""
     recipe = recipe_of(state)
     net = build_network(recipe)
@@ -99,11 +98,10 @@ def ema_network(state: dict[str, Any]) -> Network:
     return net.eval()
 
 
-def seed_network(net: Network, path: pathlib.Path) -> list[str]:
+def seed_network(net: Lite, path: pathlib.Path) -> list[str]:
     """Copy the averaged weights of another run, or of an exported float32 network, into `net` where the shapes agree.
 
-    Returns the names left as they were. A x2 network seeds a x3 or x4 one this way: all but the last convolution fit. A `lite` with a 1x1
-    tail seeds a `base` of its depth and twice its width, which then starts as that function (trainer/nets/grow.py).
+    Returns the names left as they were. A x2 network seeds a x3 or x4 one this way: all but the last convolution fit.
     """
     if path.suffix == ".onnx":
         weights, there = _exported(path), "exported"
@@ -111,9 +109,6 @@ def seed_network(net: Network, path: pathlib.Path) -> list[str]:
         state = load_checkpoint(path)
         recipe = recipe_of(state)
         weights, there = state["ema"], f"recipe {recipe.name!r}, {recipe.channels} channels, {recipe.layers} layers"
-    if isinstance(net, Base) and can_grow(weights, net):
-        net.load_state_dict(grown(weights, net))
-        return []
     own = net.state_dict()
     fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
     if not any(name.startswith("body") for name in fitting):
@@ -132,4 +127,4 @@ def _exported(path: pathlib.Path) -> dict[str, torch.Tensor]:
     except Exception as error:  # whatever protobuf says of a foreign file
         raise TrainerError(f"{str(path)!r} is not an exported network: {error}") from error
     values = {tensor.name: torch.from_numpy(onnx.numpy_helper.to_array(tensor).copy()) for tensor in graph.initializer}
-    return {re.sub(r"^of_", "attention.of_", re.sub(r"^body(\d+)", r"body.\1", name)): value for name, value in values.items()}
+    return {re.sub(r"^body(\d+)", r"body.\1", name): value for name, value in values.items()}

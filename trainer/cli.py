@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Sr:
     """Train an upscaling network on a folder of photographs, videos or both."""
 
-    recipe: str  # name of the recipe: lite_clean_x2; lite_x2, _x3, _x4; base_x2, _x3, _x4; max_x2; lite_natural_x2 and so on
+    recipe: str  # name of the recipe: lite_clean_x2; lite_picture_x2; lite_x2, _x3, _x4; lite_natural_x2 and so on
     data: pathlib.Path  # folder of photographs and videos
     out: pathlib.Path | None = None  # run folder; default runs/RECIPE
     # cache: pairs prepared once; stream: made meanwhile, few held, for folders that no cache can hold; dali: on the GPU (clean recipes)
@@ -53,12 +53,9 @@ class Sr:
     devices: int = 1  # GPUs (or CPU processes) of this machine
     nodes: int = 1  # machines
     accumulate: int | None = None  # batches whose gradients make one step
-    frames: int | None = None  # of a run (sequence recipes)
-    truncate: int | None = None  # frames that gradients flow back through (sequence recipes)
     channels: int | None = None
     layers: int | None = None
-    quantised: bool = False  # train what the int8 file computes; seed it with --init-from (lite)
-    temporal_weight: float | None = None
+    quantised: bool = False  # train what the int8 file computes; seed it with --init-from
     metric: pathlib.Path | None = None  # Efficient-PBAN (natural recipes): run folder, metric.pt, or the efficient_pban.onnx that ships
     pban_weight: float | None = None  # of the metric in the loss
     feature_weight: float | None = None  # of the plain feature distance, for comparison
@@ -109,9 +106,9 @@ class Sr:
 
 @dataclasses.dataclass(frozen=True)
 class Ablate(Sr):
-    """Train a recipe with one thing left out or exchanged at a time, at equal steps, and compare: state, loss, colour."""
+    """Train a recipe with one thing left out or exchanged at a time, at equal steps, and compare: loss, colour."""
 
-    of: tuple[str, ...] = ()  # memory (attention, recurrence), loss (Efficient-PBAN, plain feature distance, neither), colour (luma, RGB)
+    of: tuple[str, ...] = ("loss",)  # loss (Efficient-PBAN, plain feature distance, neither), colour (luma, RGB)
 
     def run(self) -> None:
         from trainer.ablation import ablate, ablation_table
@@ -180,7 +177,7 @@ class Export:
     run_folder: Annotated[pathlib.Path, tyro.conf.arg(name="run")]  # run folder or checkpoint
     out: pathlib.Path = pathlib.Path("streamsr/weights")
     data: pathlib.Path | None = None  # training photographs, for int8 calibration; without it there is no int8 file
-    calibration: int = 200  # crops; a tenth as many runs for recurrent networks
+    calibration: int = 200  # crops
     name: str | None = None  # default: the recipe's model name
     trained_on: str = "photographs of the trainer's user"  # data sets and licences, for the JSON
     hardware: str = "CPU"
@@ -199,22 +196,20 @@ class Export:
 
     def run(self) -> None:
         from trainer.checkpoint import load_checkpoint, recipe_of
-        from trainer.export.calibration import calibration_crops, calibration_runs
+        from trainer.export.calibration import calibration_crops
         from trainer.export.export_run import ExportOptions, export
         from trainer.export.tensorrt_plan import export_plans
 
         plans = self._plans()
         recipe = recipe_of(load_checkpoint(self.run_folder))
-        crops = runs = None
-        if self.data is not None and recipe.recurrent:
-            runs = calibration_runs(self.data, degradation=recipe.degradation, scale=recipe.scale, count=max(1, self.calibration // 10))
-        elif self.data is not None and self.quantised_run is None:
+        crops = None
+        if self.data is not None and self.quantised_run is None:
             crops = calibration_crops(self.data, degradation=recipe.degradation, scale=recipe.scale, count=self.calibration)
         options = ExportOptions(
             self.name, self.trained_on, self.hardware, self.seeded_from, self.evaluate_on, self.metrics, self.quantised_run,
             self.clean_form, self.picture_form, self.overwrite,
         )  # fmt: skip
-        card = export(self.run_folder, self.out, crops, options, runs=runs)
+        card = export(self.run_folder, self.out, crops, options)
         if plans is not None:
             export_plans((self.out / card["file"]).with_suffix(".json"), plans)
 

@@ -7,8 +7,7 @@ from typing import Literal
 from trainer.trainer_error import TrainerError
 
 # "clean": as soft as video; "picture": as pictures are found; "colour": clean RGB, for the ablation of luma against RGB
-# "moving": runs of frames, compressed or not; "moving clean": as soft as video, none of them compressed
-Degradation = Literal["clean", "picture", "compressed", "moving", "moving clean", "colour"]
+Degradation = Literal["clean", "picture", "compressed", "colour"]
 Flavour = Literal["faithful", "natural"]  # fidelity losses alone, or with the metric that learned from people
 
 
@@ -23,7 +22,7 @@ class Recipe:
     degradation: Degradation
     channels: int = 16
     layers: int = 5  # 3x3 convolutions after the first
-    tail: int = 1  # side of the last convolution (lite)
+    tail: int = 1  # side of the last convolution
     steps: int = 120_000
     batch: int = 16  # crops a step
     crop: int = 48  # side of a crop in input pixels
@@ -37,13 +36,7 @@ class Recipe:
     detail_weight: float = 0.0  # 1 - visible wavelet detail kept, enhancement not rewarded
     gain: float = 0.0  # unsharp gain put on the targets (0 = the photograph itself)
     seed: int = 0
-    net: Literal["lite", "base"] = "lite"
-    quantised: bool = False  # trains with the arithmetic of the int8 file (lite)
-    recurrent: bool = False  # carries a state from frame to frame (base)
-    radius: int = 0  # of the attention between frame and state, in input pixels; 0: none (base)
-    frames: int = 1  # a run of them is one training example; 1: single pictures
-    truncate: int = 1  # frames that gradients flow back through
-    temporal_weight: float = 0.0  # Charbonnier of the changes from frame to frame against the target's
+    quantised: bool = False  # trains with the arithmetic of the int8 file
     accumulate: int = 1  # batches whose gradients make one step
     flavour: Flavour = "faithful"
     pban_weight: float = 0.0  # 1 - Efficient-PBAN, at the end of the ramp
@@ -53,71 +46,7 @@ class Recipe:
     perception_crops: int = 2  # of a batch that these two look at
     neg_tolerance: float = 0.5  # VMAF-NEG that may be lost before the guard acts (trainer/metric_guard.py)
     ms_ssim_tolerance: float = 0.002  # the same of MS-SSIM
-    planes: int = 1  # 1: luma; 3: RGB (net lite, degradation colour)
-
-    @property
-    def is_moving(self) -> bool:
-        """Whether its pairs are runs of frames."""
-        return self.degradation.startswith("moving")
-
-
-def base(scale: int) -> Recipe:
-    """`base` in its faithful flavour: moving sequences, compressed or not, and fidelity losses."""
-    return Recipe(
-        name=f"base_x{scale}",
-        model="base",
-        description="Recurrent network that looks at the frames before: for a GPU.",
-        scale=scale,
-        degradation="moving",
-        net="base",
-        channels=32,
-        layers=6,
-        recurrent=True,
-        radius=6,
-        frames=10,
-        truncate=10,
-        steps=100_000,
-        batch=16,
-        crop=64 if scale == 2 else 48,
-        lr=2e-3,
-        temporal_weight=0.3,
-        information_weight=0.2,
-        detail_weight=0.2,
-    )
-
-
-def base_clean(scale: int) -> Recipe:
-    """`base` for sources without compression artefacts: runs as soft as video, none of them compressed."""
-    return replace(
-        base(scale),
-        name=f"base_clean_x{scale}",
-        model="base-clean",
-        description="Recurrent network that looks at the frames before, for sources without compression artefacts: for a GPU.",
-        degradation="moving clean",
-    )
-
-
-def base_still(scale: int) -> Recipe:
-    """`base` without state and attention, on single frames of the same sequences: a step costs a tenth, so it seeds `base`."""
-    return replace(
-        base(scale), name=f"base_still_x{scale}", recurrent=False, radius=0, frames=1, truncate=1, temporal_weight=0.0, crop=48
-    )
-
-
-def max_x2() -> Recipe:
-    """`max` in its faithful flavour: single frames of the sequences that `base` learns from, 64 channels."""
-    return replace(
-        base_still(2),
-        name="max_x2",
-        model="max",
-        description="Largest network, frame by frame: for offline work.",
-        channels=64,
-        layers=16,
-        steps=200_000,
-        batch=32,
-        crop=64,
-        lr=1e-3,
-    )
+    planes: int = 1  # 1: luma; 3: RGB (degradation colour)
 
 
 def lite_clean(scale: int) -> Recipe:
@@ -183,14 +112,8 @@ _FAITHFUL: dict[str, Callable[[], Recipe]] = {
     "lite_x2": lambda: lite(2),
     "lite_x3": lambda: lite(3),
     "lite_x4": lambda: lite(4),
-    "base_x2": lambda: base(2),
-    "base_x3": lambda: base(3),
-    "base_x4": lambda: base(4),
-    "base_clean_x2": lambda: base_clean(2),
-    "max_x2": max_x2,
 }
 RECIPES: dict[str, Callable[[], Recipe]] = {
-    "base_still_x2": lambda: base_still(2),
     **_FAITHFUL,
     **{natural(make()).name: lambda make=make: natural(make()) for make in _FAITHFUL.values()},  # type: ignore[misc]
 }

@@ -22,16 +22,15 @@ from trainer.data.dali_loader import DaliSampler, Photographs
 from trainer.data.pair_cache import PairCache
 from trainer.data.pair_sources import Source
 from trainer.data.rgb_pairs import ColourSampler
-from trainer.data.sequences import SequenceSampler
 from trainer.devices import lightning_device
 from trainer.losses.fidelity import SMALLEST
 from trainer.losses.perception import open_perception, scheduled_share
+from trainer.losses.training_loss import training_loss
 from trainer.metric_guard import Guard, open_guard
-from trainer.nets import Network, QuantisedLite, build_network
+from trainer.nets import Lite, QuantisedLite, build_network
 from trainer.recipes import Recipe
 from trainer.soap import Soap
 from trainer.trainer_error import TrainerError
-from trainer.unroll import backward
 from trainer.validation import open_checks, validate
 
 FINE = ("ssim", "ms_ssim", "efficient_pban")  # shown with four digits
@@ -64,7 +63,7 @@ def learning_rate(step: int, recipe: Recipe) -> float:
     return recipe.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, t))))
 
 
-def train(recipe: Recipe, training: Source, validation: PairCache, options: LoopOptions) -> Network:
+def train(recipe: Recipe, training: Source, validation: PairCache, options: LoopOptions) -> Lite:
     """Train to `recipe.steps` (or `options.stop_at`) and return the averaged network."""
     if (recipe.information_weight or recipe.detail_weight) and recipe.crop * recipe.scale < SMALLEST:
         raise TrainerError(
@@ -91,7 +90,7 @@ def train(recipe: Recipe, training: Source, validation: PairCache, options: Loop
         kept = seed_network(net, options.init_from)
         fabric.print(f"seeded from {options.init_from}" + (f"; new: {', '.join(kept)}" if kept else ""), flush=True)
     if state is None and isinstance(net, QuantisedLite):
-        net.measure(sampler.draw()[0].flatten(0, 1).cpu())
+        net.measure(sampler.draw()[0].cpu())
     ema = copy.deepcopy(net)
     if state is not None:
         _check_same_recipe(recipe_of(state), recipe, last)
@@ -138,12 +137,12 @@ def train(recipe: Recipe, training: Source, validation: PairCache, options: Loop
             optimiser.zero_grad()
             loss = torch.zeros((), device=fabric.device)
             for part in range(recipe.accumulate):
-                lr_TNCHW, hr_TNCHW = (fabric.to_device(t) for t in sampler.draw())
+                lr_NCHW, hr_NCHW = (fabric.to_device(t) for t in sampler.draw())
                 with fabric.no_backward_sync(model, enabled=part < recipe.accumulate - 1):  # type: ignore[arg-type]
-                    part_loss = backward(
-                        model, net, lr_TNCHW, hr_TNCHW, recipe, lambda loss: fabric.backward(loss / recipe.accumulate), perception
-                    )
-                loss += part_loss / recipe.accumulate
+                    sr_NCHW = model(lr_NCHW.contiguous(memory_format=torch.channels_last)).float()
+                    part_loss = training_loss(sr_NCHW, hr_NCHW, recipe, perception) / recipe.accumulate
+                    fabric.backward(part_loss)
+                loss += part_loss.detach()
             optimiser.step()
             step += 1
             with torch.no_grad():
@@ -197,13 +196,11 @@ def noted_signals(wanted: bool) -> Iterator[list[int]]:
 
 
 def open_sampler(source: Source, recipe: Recipe, *, seed: int, device: torch.device) -> Sampler | DaliSampler:
-    """What draws (lr, hr), (T, N, planes, H, W) each, for this recipe."""
+    """What draws (lr, hr), (N, planes, H, W) each, for this recipe."""
     if isinstance(source, Photographs):
         return DaliSampler(source, recipe, seed=seed, device=device)
     if recipe.degradation == "colour":
         return ColourSampler(source, crop=recipe.crop, batch=recipe.batch, planes=recipe.planes, seed=seed)
-    if recipe.is_moving:
-        return SequenceSampler(source, frames=recipe.frames, crop=recipe.crop, batch=recipe.batch, seed=seed)
     return CropSampler(source, crop=recipe.crop, batch=recipe.batch, seed=seed)
 
 

@@ -11,18 +11,15 @@ import torch
 from streamsr.compare.vmaf import find_ffmpeg
 from trainer.ablation import ablate, ablation_table, variants
 from trainer.checkpoint import load_checkpoint
-from trainer.data.motion import sequence_pairs
 from trainer.data.pair_cache import PairCache, open_cache
 from trainer.data.photos import list_photos
 from trainer.data.rgb_pairs import colour_pairs
 from trainer.data.stills import clean_pairs
 from trainer.nets import build_network
-from trainer.recipes import Recipe, base, lite, recipe_named
+from trainer.recipes import Recipe, lite
 from trainer.trainer_error import TrainerError
 from trainer.training_loop import LoopOptions
 
-MEMORY = dataclasses.replace(base(2), channels=8, layers=2, radius=2, steps=2, batch=1, crop=16, frames=2, truncate=2, warmup=1,
-                             information_weight=0.0, detail_weight=0.0)  # fmt: skip
 SINGLE = dataclasses.replace(lite(2), channels=4, layers=1, steps=2, batch=2, crop=48, warmup=1)
 
 
@@ -33,17 +30,6 @@ def cached(photos: pathlib.Path, folder: pathlib.Path, make: object, count: int 
 
 def changes(variant: Recipe, recipe: Recipe) -> set[str]:
     return {f.name for f in dataclasses.fields(Recipe) if getattr(variant, f.name) != getattr(recipe, f.name)} - {"name"}
-
-
-def test_memory_variants_train_alike(photos: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    cache = cached(photos, tmp_path / "c", sequence_pairs)
-    rows = ablate(MEMORY, lambda _: nullcontext((cache, cache)), LoopOptions(out=tmp_path, device="cpu"))
-    assert [row["variant"] for row in rows] == ["attention", "no attention", "no recurrence"]
-    assert {row["steps"] for row in rows} == {2}
-    macs = [build_network(variant).macs_per_pixel for variant in variants(MEMORY).values()]
-    assert macs == sorted(macs, reverse=True)
-    assert json.loads((tmp_path / "ablation.json").read_text()) == rows
-    assert "no attention" in ablation_table(rows)
 
 
 @pytest.mark.skipif(find_ffmpeg() is None, reason="no ffmpeg with libvmaf")
@@ -89,13 +75,11 @@ def test_luma_and_rgb_learn_from_the_same_crops(photos: pathlib.Path, tmp_path: 
     rows = ablate(SINGLE, open_pairs, LoopOptions(out=tmp_path, device="cpu"), of=["colour"])
     assert opened == ["colour", "colour"]
     assert [row["variant"] for row in rows] == ["luma", "RGB"]
+    assert {row["steps"] for row in rows} == {2}
+    assert json.loads((tmp_path / "ablation.json").read_text()) == rows
     assert all(20 < float(row["psnr"]) < 60 for row in rows)  # type: ignore[arg-type]
 
 
 def test_what_cannot_be_compared_is_said() -> None:
-    with pytest.raises(TrainerError, match="has no state"):
-        variants(recipe_named("lite_x2"), ["memory"])
-    with pytest.raises(TrainerError, match="network of luma alone"):
-        variants(recipe_named("base_x2"), ["colour"])
-    with pytest.raises(TrainerError, match=r"no ablation of 'los'. Kinds: memory, loss, colour"):
-        variants(recipe_named("base_x2"), ["los"])
+    with pytest.raises(TrainerError, match=r"no ablation of 'los'. Kinds: loss, colour"):
+        variants(lite(2), ["los"])

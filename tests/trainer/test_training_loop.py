@@ -4,6 +4,7 @@ import dataclasses
 import os
 import pathlib
 import signal
+from typing import Any
 
 import onnx
 import pytest
@@ -16,6 +17,7 @@ from trainer.data.pair_cache import PairCache, open_cache
 from trainer.data.photos import list_photos, split_photos
 from trainer.data.stills import clean_pairs
 from trainer.export.onnx_lite import onnx_of
+from trainer.losses.training_loss import training_loss
 from trainer.nets import build_network
 from trainer.recipes import lite_clean
 from trainer.trainer_error import TrainerError
@@ -41,11 +43,12 @@ def options(out: pathlib.Path, **changes: object) -> LoopOptions:
 
 
 def test_resumed_run_equals_the_uninterrupted_one(caches: tuple[PairCache, PairCache], tmp_path: pathlib.Path) -> None:
-    train(RECIPE, *caches, options(tmp_path / "whole"))
-    train(RECIPE, *caches, options(tmp_path / "parts", stop_at=7))
+    recipe = dataclasses.replace(RECIPE, accumulate=2)
+    train(recipe, *caches, options(tmp_path / "whole"))
+    train(recipe, *caches, options(tmp_path / "parts", stop_at=7))
     assert load_checkpoint(tmp_path / "parts")["step"] == 7
     torch.manual_seed(999)  # whatever happens in between must not matter
-    train(RECIPE, *caches, options(tmp_path / "parts"))
+    train(recipe, *caches, options(tmp_path / "parts"))
     whole, parts = load_checkpoint(tmp_path / "whole"), load_checkpoint(tmp_path / "parts")
     assert parts["step"] == whole["step"] == 12
     for name in ("model", "ema"):
@@ -58,6 +61,21 @@ def test_resumed_run_equals_the_uninterrupted_one(caches: tuple[PairCache, PairC
     assert whole["crop_rng"] == parts["crop_rng"]
     assert torch.equal(whole["torch_rng"], parts["torch_rng"])
     assert whole["metrics"] == parts["metrics"]
+
+
+def test_loss_that_is_no_number_stops_with_the_step_and_the_last_good_checkpoint(
+    caches: tuple[PairCache, PairCache], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def break_at_the_eighth_step(*given: Any) -> torch.Tensor:
+        calls.append(given)
+        return training_loss(*given) * (float("nan") if len(calls) == 8 else 1.0)
+
+    monkeypatch.setattr(training_loop, "training_loss", break_at_the_eighth_step)
+    with pytest.raises(TrainerError, match=r"not finite at step 8; .*last\.ckpt' holds step 5, the last good one"):
+        train(RECIPE, *caches, options(tmp_path))
+    assert load_checkpoint(tmp_path)["step"] == 5
 
 
 def test_training_beats_its_start(caches: tuple[PairCache, PairCache], tmp_path: pathlib.Path) -> None:
@@ -106,7 +124,7 @@ def test_cache_returns_the_planes_that_were_made(caches: tuple[PairCache, PairCa
 
 def test_some_crops_reach_code_0_and_stay_aligned(caches: tuple[PairCache, PairCache]) -> None:
     sampler = CropSampler(caches[0], crop=16, batch=64, seed=3)
-    (lr,), (hr,) = sampler.draw()
+    lr, hr = sampler.draw()
     assert float(min(lr.min(), hr.min())) < 16 / 255  # full range and black bars: else 0 is taken for the outside of the picture
     assert float(max(lr.max(), hr.max())) <= 1
     # the same levels and bars on both: block means of the target stay near the source

@@ -39,7 +39,7 @@ def coded_pairs(path: pathlib.Path, seed: int, scale: int) -> list[tuple[Plane, 
     if is_video(path):
         frames = read_run(path, rng, num_frames=NUM_FRAMES, side=SIDE)
     else:
-        frames = moving_sequence(resized(read_photo(path), rng), rng=rng)
+        frames = moving_sequence(_resized(read_photo(path), rng), rng=rng)
     kernels, weights = list(KERNEL_WEIGHTS), np.array(list(KERNEL_WEIGHTS.values()), np.float64)
     # FFmpeg's bicubic makes most of the world's small video; Pillow's kernels get what is left
     kernel: Kernel = "sws_bicubic" if rng.random() < 0.5 else kernels[int(rng.choice(len(kernels), p=weights / weights.sum()))]
@@ -59,11 +59,11 @@ def coded_pairs(path: pathlib.Path, seed: int, scale: int) -> list[tuple[Plane, 
     return [(frames[t], [encode[t] for encode in encodes]) for t in sorted(int(t) for t in chosen)]
 
 
-def resized(rgb: Plane, rng: np.random.Generator, *, soft_share: float = SOFT_SHARE) -> Plane:
+def _resized(rgb: Plane, rng: np.random.Generator) -> Plane:
     """Luma of the photograph at a random size: most larger (soft, as most video is), others as sharp as they come or sharper."""
     height, width = rgb.shape[:2]
     least = (SIDE + 64) / min(height, width)
-    if rng.random() < soft_share:
+    if rng.random() < SOFT_SHARE:
         factor = float(np.exp(rng.uniform(0, np.log(SOFTEST))))
     else:
         factor = rng.uniform(max(0.4, least), 1.0) if least < 1 else 1.0

@@ -19,7 +19,7 @@ class Sampler:
         self.rng = np.random.Generator(np.random.PCG64(seed))
 
     def draw(self) -> tuple[Tensor, Tensor]:
-        """(lr, hr), (T, N, planes, H, W) each, float32 in [0, 1]."""
+        """(lr, hr), (N, planes, H, W) each, float32 in [0, 1]."""
         raise NotImplementedError
 
     def state(self) -> Any:
@@ -63,8 +63,7 @@ class CropSampler(Sampler):
         self.cumulative = np.cumsum(areas / areas.sum())
 
     def draw(self) -> tuple[Tensor, Tensor]:
-        """(lr (1, N, 1, crop, crop), hr (1, N, 1, scale * crop, scale * crop)): runs of one frame, float32 in [0, 1], places and
-        orientations at random."""
+        """(lr (N, 1, crop, crop), hr (N, 1, scale * crop, scale * crop)), float32 in [0, 1]."""
         self.advance()
         s, c = self.cache.scale, self.crop
         lr_NHW = np.empty((self.batch, c, c), np.uint8)
@@ -83,7 +82,7 @@ class CropSampler(Sampler):
         lr_NCHW, hr_NCHW = to_unit(lr_NHW), to_unit(hr_NHW)
         for n in range(self.batch):
             vary_levels(lr_NCHW[n, 0], hr_NCHW[n, 0], self.rng)
-        return lr_NCHW[None], hr_NCHW[None]
+        return lr_NCHW, hr_NCHW
 
 
 def vary_levels(lr: Tensor, hr: Tensor, rng: np.random.Generator) -> None:

@@ -43,7 +43,7 @@ def find_dali() -> tuple[ModuleType, ModuleType, Any]:
 
 def check_recipe(recipe: Recipe) -> None:
     """Raises TrainerError for pairs that DALI cannot make."""
-    if recipe.degradation != "clean" or recipe.frames > 1:
+    if recipe.degradation != "clean":
         raise TrainerError(
             f"--loader dali makes clean pairs, and recipe {recipe.name!r} learns from {recipe.degradation} ones, which encoders make. "
             "Use --loader cache or --loader stream, or the recipe lite_clean_x2."
@@ -93,7 +93,7 @@ class DaliSampler:
         return pipeline
 
     def draw(self) -> tuple[Tensor, Tensor]:
-        """(lr (1, N, 1, crop, crop), hr (1, N, 1, scale * crop, scale * crop)), float32 luma in [0, 1] on the device."""
+        """(lr (N, 1, crop, crop), hr (N, 1, scale * crop, scale * crop)), float32 luma in [0, 1] on the device."""
         try:
             outputs = self.pipeline.run()
         except RuntimeError as error:
@@ -105,7 +105,7 @@ class DaliSampler:
         lr, hr = (_luma(torch.from_dlpack(output.as_tensor()).clone()) for output in outputs)
         for n in range(len(lr)):
             vary_levels(lr[n, 0], hr[n, 0], self.rng)
-        return lr[None], hr[None]
+        return lr, hr
 
     def state(self) -> Any:
         made = self.pipeline.checkpoint()

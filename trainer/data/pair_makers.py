@@ -14,10 +14,6 @@ def pair_maker(degradation: Degradation) -> MakePairs:
         from trainer.data.codec import coded_pairs
 
         return coded_pairs
-    if degradation == "colour":
-        from trainer.data.rgb_pairs import colour_pairs
+    from trainer.data.rgb_pairs import colour_pairs
 
-        return colour_pairs
-    from trainer.data.motion import clean_sequence_pairs, sequence_pairs
-
-    return clean_sequence_pairs if degradation == "moving clean" else sequence_pairs
+    return colour_pairs

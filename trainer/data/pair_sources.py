@@ -55,7 +55,7 @@ def open_sources(recipe: Recipe, loader: Loader, options: SourceOptions) -> Iter
 def _cache(
     degradation: Degradation, scale: int, part: Literal["training", "validation"], files: Listing, options: SourceOptions
 ) -> PairCache:
-    once = part == "validation" or degradation in ("clean", "picture", "colour")
+    once = part == "validation" or degradation != "compressed"
     return open_cache(
         options.cache / f"{degradation}_x{scale}" / part,
         files if part == "training" else files[:: max(1, len(files) // MAX_VALIDATION)],

@@ -51,18 +51,18 @@ class ColourSampler(Sampler):
             raise TrainerError(f"No training picture is as large as the crop of {self.crop} low-resolution pixels. Lower --crop.")
 
     def draw(self) -> tuple[Tensor, Tensor]:
-        """(lr (1, N, planes, crop, crop), hr (1, N, planes, scale * crop, scale * crop)), float32 in [0, 1]."""
+        """(lr (N, planes, crop, crop), hr (N, planes, scale * crop, scale * crop)), float32 in [0, 1]."""
         self.advance()
         s, c = self.cache.scale, self.crop
-        runs = []
+        crops = []
         for _ in range(self.batch):
             index = self.usable[int(self.rng.integers(len(self.usable)))]
             pair = self.cache.pairs[index]
             y, x = (int(self.rng.integers(n - c + 1)) for n in (pair["height"] // 3, pair["width"]))
             turn = int(self.rng.integers(8))
-            runs.append((_cut(self.cache.lr(index, 0), y, x, c, turn), _cut(self.cache.hr(index), s * y, s * x, s * c, turn)))
-        lr, hr = (torch.from_numpy(np.stack(side)).float().div_(255) for side in zip(*runs, strict=True))
-        return (lr[None], hr[None]) if self.planes == 3 else (luma_of_unit(lr)[None], luma_of_unit(hr)[None])
+            crops.append((_cut(self.cache.lr(index, 0), y, x, c, turn), _cut(self.cache.hr(index), s * y, s * x, s * c, turn)))
+        lr, hr = (torch.from_numpy(np.stack(side)).float().div_(255) for side in zip(*crops, strict=True))
+        return (lr, hr) if self.planes == 3 else (luma_of_unit(lr), luma_of_unit(hr))
 
 
 def fixed_colour_crops(cache: PairCache, *, crop: int, limit: int, planes: int) -> list[tuple[Tensor, Tensor]]:

@@ -58,18 +58,11 @@ def open_network(weights: pathlib.Path) -> tuple[Upscale, int]:
         return _open_onnx(weights)
     import torch
 
-    from trainer.unroll import forward, start
-
     net = ema_network(load_checkpoint(weights))
 
     def upscale(frames: list[Plane]) -> list[Plane]:
-        state, made = None, []
-        for frame in frames:
-            x = torch.from_numpy(_unit(frame))
-            with torch.no_grad():
-                y, state = forward(net, x, start(net, x) if state is None else state)
-            made.append(_codes(y[0, 0].numpy()))
-        return made
+        with torch.no_grad():
+            return [_codes(net(torch.from_numpy(_unit(frame)))[0, 0].numpy()) for frame in frames]
 
     return upscale, net.scale
 

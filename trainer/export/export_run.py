@@ -4,7 +4,6 @@ import hashlib
 import json
 import pathlib
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,21 +14,18 @@ import openvino
 import torch
 from numpy.typing import NDArray
 
-from streamsr.engines.openvino_attention import ATTENTION
 from trainer.checkpoint import ema_network, load_checkpoint, recipe_of
 from trainer.evaluation.evaluate import evaluate, summary
-from trainer.export.onnx_base import onnx_of_base
 from trainer.export.onnx_int8 import onnx_int8_of
 from trainer.export.onnx_lite import onnx_of
 from trainer.export.quantise import quantised
-from trainer.export.recurrent_int8 import INT8_LOSS, Run, write_recurrent
-from trainer.nets import Lite, Network, QuantisedLite
+from trainer.nets import Lite, QuantisedLite
 from trainer.trainer_error import TrainerError
-from trainer.unroll import forward, start
 
 FLOAT_TOLERANCE = 1e-5  # of the [0, 1] range: summation order of float32 convolutions
 INT8_TOLERANCE = 0.5  # codes of 255, mean absolute difference to float32: below what rounding to 8 bits costs
-UNCOMPRESSED = ("clean", "picture", "moving clean")  # degradations of sources where what int8 costs is seen: files get bf16
+INT8_LOSS = 0.1  # dB of PSNR-Y that an int8 file may cost
+UNCOMPRESSED = ("clean", "picture")  # degradations of sources where what int8 costs is seen: files get bf16
 QUANTISED_TOLERANCE = 0.02  # codes of 255, mean absolute difference to the quantised network in torch: sums that round the other way
 
 
@@ -50,16 +46,10 @@ class ExportOptions:
 
 
 def export(
-    run: pathlib.Path,
-    out: pathlib.Path,
-    calibration: list[NDArray[np.float32]] | None,
-    options: ExportOptions,
-    *,
-    runs: tuple[list[Run], list[Run]] | None = None,
+    run: pathlib.Path, out: pathlib.Path, calibration: list[NDArray[np.float32]] | None, options: ExportOptions
 ) -> dict[str, Any]:
     """Write the model files and return the JSON's contents. Without calibration crops there is no int8 file.
 
-    runs: of a recurrent network instead of crops, to calibrate with and to measure with.
     The files take their names in `out`, over those of an earlier export, when all of them are made and checked.
     """
     recipe = recipe_of(load_checkpoint(run))
@@ -68,7 +58,7 @@ def export(
         raise TrainerError(f"{str(description)!r} is there already. Give another --out or --name; --overwrite replaces the model.")
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".export-") as folder:
-        card = _write(run, pathlib.Path(folder), calibration, options, runs)
+        card = _write(run, pathlib.Path(folder), calibration, options)
         for path in sorted(pathlib.Path(folder).iterdir(), key=lambda path: path.suffix, reverse=True):  # the description last
             path.replace(out / path.name)
     if card["int8"] is None:  # one of an earlier export is of other weights
@@ -77,11 +67,7 @@ def export(
 
 
 def _write(
-    run: pathlib.Path,
-    out: pathlib.Path,
-    calibration: list[NDArray[np.float32]] | None,
-    options: ExportOptions,
-    runs: tuple[list[Run], list[Run]] | None,
+    run: pathlib.Path, out: pathlib.Path, calibration: list[NDArray[np.float32]] | None, options: ExportOptions
 ) -> dict[str, Any]:
     state = load_checkpoint(run)
     recipe, net = recipe_of(state), ema_network(state)
@@ -96,7 +82,6 @@ def _write(
         "macs_per_pixel": net.macs_per_pixel,
         "receptive_field": net.receptive_radius,
         "size_multiple": 1,
-        "state_shapes": [] if isinstance(net, Lite) else net.state_shapes,
         "padding": "zeros, in every convolution",
         "degradation": recipe.degradation,
         "flavour": recipe.flavour,
@@ -104,7 +89,7 @@ def _write(
         "license": "Apache-2.0",
     } | {key: form for key in ("clean_form", "picture_form") if (form := getattr(options, key))}
     props = {key: value if isinstance(value, str) else json.dumps(value) for key, value in card.items()}
-    model = onnx_of(net, props) if isinstance(net, Lite) else onnx_of_base(net, props)
+    model = onnx_of(net, props)
     file = out / f"{name}.onnx"
     onnx.save(model, file)
     errors = float_errors(net, file)
@@ -117,8 +102,6 @@ def _write(
     small = out / f"{name}_int8.onnx"
     if options.quantised_run is not None:
         card["int8"] = {"training": write_quantised(options.quantised_run, net, small, props)}
-    elif runs is not None and recipe.recurrent:
-        card["int8"] = write_recurrent(model, file, small, *runs)
     elif calibration:
         onnx.save(quantised(model, calibration), small)
         codes = int8_error(file, small, calibration)
@@ -160,7 +143,7 @@ def training_facts(state: dict[str, Any]) -> dict[str, Any]:
     return facts | ({"pban_weight": recipe.pban_weight, "metric": state["metric"]} if recipe.pban_weight else {})
 
 
-def write_quantised(run: pathlib.Path, net: Network, file: pathlib.Path, props: dict[str, str]) -> dict[str, Any]:
+def write_quantised(run: pathlib.Path, net: Lite, file: pathlib.Path, props: dict[str, str]) -> dict[str, Any]:
     """The int8 file of a run with --quantised, checked against what was trained; returns its training facts.
 
     Raises TrainerError for a run of another network than `net`.
@@ -183,34 +166,23 @@ def write_quantised(run: pathlib.Path, net: Network, file: pathlib.Path, props: 
     return training_facts(state)
 
 
-def float_errors(net: Network, file: pathlib.Path) -> dict[str, float]:
-    """Largest absolute difference between the network in torch and the file, by runtime, over odd sizes, a batch and three frames each.
+def float_errors(net: Lite, file: pathlib.Path) -> dict[str, float]:
+    """Largest absolute difference between the network in torch and the file, by runtime, over odd sizes and a batch.
 
-    States count like luma. OpenVINO computes in float32 here, as the runtime's engine sets it up.
+    OpenVINO computes in float32 here, as the runtime's engine sets it up.
     """
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     core = openvino.Core()
-    core.add_extension(ATTENTION)
     compiled = core.compile_model(core.read_model(file), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    names = [made.name for made in session.get_outputs()]
-    runs: dict[str, Callable[[dict[str, Any]], list[Any]]] = {
-        "ONNX Runtime": lambda given: session.run(names, given),
-        "OpenVINO": lambda given: [compiled(given)[name] for name in names],
-    }
     rng = np.random.default_rng(0)
-    worst = dict.fromkeys(runs, 0.0)
+    worst: dict[str, float] = {}
     for shape in ((1, 1, 48, 64), (2, 1, 33, 47), (1, 1, 7, 5)):
-        frames = [torch.from_numpy(rng.random(shape, np.float32)) for _ in range(3)]
-        for runtime, run in runs.items():
-            state = start(net, frames[0])
-            states = {f"state_{i}": one.numpy() for i, one in enumerate(state)}
-            for x in frames:
-                with torch.no_grad():
-                    luma_hr, state = forward(net, x, state)
-                made = dict(zip(names, run({"luma": x.numpy()} | states), strict=True))
-                expected = {"luma_hr": luma_hr} | {f"state_{i}_next": one for i, one in enumerate(state)}
-                worst[runtime] = max(worst[runtime], *(float(np.abs(made[name] - one.numpy()).max()) for name, one in expected.items()))
-                states = {name: np.array(made[f"{name}_next"]) for name in states}
+        luma = rng.random(shape, np.float32)
+        with torch.no_grad():
+            expected = net(torch.from_numpy(luma)).numpy()
+        made = {"ONNX Runtime": session.run(None, {"luma": luma})[0], "OpenVINO": compiled({"luma": luma})["luma_hr"]}
+        for runtime, luma_hr in made.items():
+            worst[runtime] = max(worst.get(runtime, 0.0), float(np.abs(luma_hr - expected).max()))
     return worst
 
 

@@ -1,7 +1,6 @@
 """int8 by post-training quantisation (NNCF): quantise-dequantise pairs that OpenVINO, ONNX Runtime and TensorRT understand."""
 
 import logging
-from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -15,23 +14,18 @@ def quantised(model: onnx.ModelProto, calibration: list[NDArray[np.float32]]) ->
 
     calibration: low-resolution luma (1, 1, H, W) in [0, 1], all of one size, out of the training pictures.
     """
+    import nncf
+
     # the input holds 8-bit codes: one black and one white corner make its range 0..1, so that its steps are those codes
     samples = [sample.copy() for sample in calibration]
     for sample in samples:
         sample[..., 0, 0], sample[..., -1, -1] = 0.0, 1.0
-    return quantise_graph(model, [{"luma": sample} for sample in samples], RESIDUAL_NODES)
-
-
-def quantise_graph(model: onnx.ModelProto, samples: Sequence[Mapping[str, NDArray[np.float32]]], exact: Sequence[str]) -> onnx.ModelProto:
-    """A copy in QDQ int8 with ranges of `samples` (inputs by name); the nodes called `exact` stay in float32."""
-    import nncf
-
     nncf.set_log_level(logging.ERROR)
     return nncf.quantize(
         model,
-        nncf.Dataset([dict(sample) for sample in samples]),
+        nncf.Dataset([{"luma": sample} for sample in samples]),
         preset=nncf.QuantizationPreset.MIXED,
         subset_size=len(samples),
         fast_bias_correction=False,
-        ignored_scope=nncf.IgnoredScope(names=list(exact)),
+        ignored_scope=nncf.IgnoredScope(names=list(RESIDUAL_NODES)),
     )

@@ -35,11 +35,6 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     return (((2 * mu_a * mu_b + c1) * (2 * cov + c2)) / ((mu_a**2 + mu_b**2 + c1) * (var_a + var_b + c2))).mean()
 
 
-def temporal_charbonnier(sr: Tensor, sr_before: Tensor, hr: Tensor, hr_before: Tensor, eps: float) -> Tensor:
-    """Charbonnier of the change from frame to frame against the target's: flicker costs, motion does not."""
-    return charbonnier(sr - sr_before, hr - hr_before, eps)
-
-
 def sharpened(hr: Tensor, gain: float) -> Tensor:
     """Targets with an unsharp gain on their 3x3 detail."""
     blur = functional.avg_pool2d(functional.pad(hr, (1, 1, 1, 1), mode="replicate"), 3, stride=1)

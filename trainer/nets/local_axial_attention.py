@@ -22,7 +22,7 @@ def local_axial_attention(query_NDHW: Tensor, key_NDHW: Tensor, value_NCHW: Tens
 def _along(query: Tensor, key: Tensor, value: Tensor, radius: int, axis: int) -> Tensor:
     margin = [radius, radius] if axis == COLUMNS else [0, 0, radius, radius]
     length = query.shape[axis]
-    # a shift at a time: all positions at once take `base` a third more time on a CPU
+    # a shift at a time: with all positions at once a recurrent network of 32 channels took a third more time on a CPU
     query, key, value = query.contiguous(), nn.functional.pad(key.contiguous(), margin), nn.functional.pad(value.contiguous(), margin)
     shifts = range(2 * radius + 1)
     alike_NKHW = torch.stack([(query * key.narrow(axis, shift, length)).sum(1) for shift in shifts], 1)

@@ -104,9 +104,9 @@ def fake_dali(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_batches_are_studio_luma_and_go_on_where_a_checkpoint_was_made() -> None:
     plain = dataclasses.replace(RECIPE, batch=64)
     lr, hr = DaliSampler(Photographs([]), plain, seed=0, device=torch.device("cpu")).draw()
-    assert (lr.shape, hr.shape) == ((1, 64, 1, 16, 16), (1, 64, 1, 32, 32))
+    assert (lr.shape, hr.shape) == ((64, 1, 16, 16), (64, 1, 32, 32))
     expected = np.rint(luma_of(np.random.default_rng(1).integers(0, 256, (64, 32, 32, 3))))
-    same = [np.array_equal(np.rint(hr[0, n, 0].numpy() * 255), expected[n]) for n in range(64)]
+    same = [np.array_equal(np.rint(hr[n, 0].numpy() * 255), expected[n]) for n in range(64)]
     assert 0.5 < np.mean(same) < 0.9  # the others are stretched to full range or barred, as in CropSampler
     whole, parts = (DaliSampler(Photographs([]), RECIPE, seed=0, device=torch.device("cpu")) for _ in range(2))
     whole.draw()
@@ -137,8 +137,8 @@ def test_the_real_package_makes_aligned_pairs_on_the_processor(photos: pathlib.P
     pytest.importorskip("nvidia.dali")
     sampler = DaliSampler(Photographs(list_photos(photos)), RECIPE, seed=0, device=torch.device("cpu"))
     lr, hr = sampler.draw()
-    assert (lr.shape, hr.shape) == ((1, 3, 1, 16, 16), (1, 3, 1, 32, 32))
-    assert (torch.nn.functional.avg_pool2d(hr[0], 2) - lr[0]).abs().mean() < 0.05
+    assert (lr.shape, hr.shape) == ((3, 1, 16, 16), (3, 1, 32, 32))
+    assert (torch.nn.functional.avg_pool2d(hr, 2) - lr).abs().mean() < 0.05
     again = DaliSampler(Photographs(list_photos(photos)), RECIPE, seed=0, device=torch.device("cpu"))
     again.restore(sampler.state())
     assert all(torch.equal(a, b) for a, b in zip(sampler.draw(), again.draw(), strict=True))
@@ -155,7 +155,7 @@ def test_the_real_package_gives_the_photograph_and_names_what_it_cannot_read(tmp
     _, hr = DaliSampler(Photographs([tmp_path / "exact.png"]), recipe, seed=0, device=device).draw()
     codes = np.rint(luma_of(picture))
     looks = [codes, codes[::-1], codes[:, ::-1], codes[::-1, ::-1]]
-    found = [min(np.abs(one[0].numpy() * 255 - look).max() for look in looks) for one in hr[0]]
+    found = [min(np.abs(one[0].numpy() * 255 - look).max() for look in looks) for one in hr]
     assert sum(gap < 1e-3 for gap in found) >= 8  # the others are stretched or barred
     Image.fromarray(picture[:20]).save(tmp_path / "small.png")
     (tmp_path / "broken.png").write_bytes(b"noise")

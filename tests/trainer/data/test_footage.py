@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from trainer.data import scene_pool
-from trainer.data.codec import NUM_FRAMES, coded_pairs
+from trainer.data.codec import coded_pairs
 from trainer.data.footage import list_footage, read_run, read_still
-from trainer.data.motion import sequence_pairs
 from trainer.data.pair_cache import open_cache
 from trainer.data.stills import NUM_SOFT, clean_pairs
 from trainer.trainer_error import TrainerError
@@ -100,9 +99,6 @@ def test_pairs_of_a_video_and_a_bad_one_are_counted(tmp_path: pathlib.Path, caps
     assert "1 photographs skipped" in said
     pairs = coded_pairs(good, 1, 2)
     assert [hr.shape for hr, _ in pairs] == [(384, 384)] * 3
-    [(hr, versions)] = sequence_pairs(good, 1, 2)
-    assert hr.shape == (384 * NUM_FRAMES, 384)
-    assert versions[0].shape == (192 * NUM_FRAMES, 192)
 
 
 def test_scenes_of_a_pool_come_out_of_videos_too(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:

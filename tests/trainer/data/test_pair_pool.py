@@ -15,7 +15,6 @@ from trainer.data.crops import CropSampler
 from trainer.data.pair_cache import PairCache, open_cache
 from trainer.data.pair_pool import EVERY, FIRST, Pool
 from trainer.data.photos import list_photos, split_photos
-from trainer.data.sequences import SequenceSampler
 from trainer.data.stills import NUM_SOFT, clean_pairs
 from trainer.recipes import lite_clean
 from trainer.trainer_error import TrainerError
@@ -80,14 +79,6 @@ def test_files_that_cannot_be_used_are_named_once_and_counted(
     assert "(1 so far)" in said
     with pytest.raises(TrainerError, match=r"12 files one after the other cannot be used\. The last: .*broken\.png"):
         Pool([tmp_path / "broken.png"], make=clean_pairs, scale=2, seed=0, workers=0)
-
-
-def test_sequences_are_drawn_from_a_pool(photos: pathlib.Path) -> None:
-    from trainer.data.motion import sequence_pairs
-
-    pool = Pool(list_photos(photos)[:2], make=sequence_pairs, scale=2, seed=0, workers=0)
-    lr, hr = SequenceSampler(pool, frames=3, crop=16, batch=2, seed=0).draw()
-    assert (lr.shape, hr.shape) == ((3, 2, 1, 16, 16), (3, 2, 1, 32, 32))
 
 
 def test_the_command_line_streams(photos: pathlib.Path, tmp_path: pathlib.Path) -> None:

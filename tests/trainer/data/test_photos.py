@@ -3,8 +3,11 @@
 import pathlib
 
 import pytest
+from PIL import Image
 
+from trainer.data.pair_cache import open_cache
 from trainer.data.photos import list_photos, read_rgb, split_photos
+from trainer.data.stills import NUM_SOFT, clean_pairs
 from trainer.trainer_error import TrainerError
 
 
@@ -34,3 +37,20 @@ def test_an_unreadable_picture_is_named(tmp_path: pathlib.Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"not a picture")
     with pytest.raises(TrainerError, match=r"broken\.png"):
         read_rgb(tmp_path / "broken.png")
+
+
+def test_broken_and_small_pictures_are_named_skipped_and_counted(
+    photos: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    Image.new("RGB", (40, 300)).save(tmp_path / "narrow.png")
+    bad = list_photos(tmp_path)
+    made = open_cache(tmp_path / "c", [*bad, list_photos(photos)[0]], make=clean_pairs, rounds=1, scale=2, seed=0, max_bytes=10**8)
+    told = capsys.readouterr().out
+    assert len(made.pairs) == 1 + NUM_SOFT
+    assert "skipped: Cannot read the picture" in told
+    assert "broken.png" in told
+    assert "narrow.png' is 40x300; training needs 64" in told
+    assert "2 photographs skipped" in told
+    with pytest.raises(TrainerError, match="None of the 2 photographs can be used"):
+        open_cache(tmp_path / "d", bad, make=clean_pairs, rounds=1, scale=2, seed=0, max_bytes=10**8)

@@ -39,7 +39,7 @@ def test_luma_and_rgb_are_drawn_alike(cache: PairCache) -> None:
     colour, luma = (ColourSampler(cache, crop=16, batch=3, planes=planes, seed=5) for planes in (3, 1))
     for _ in range(2):
         for a, b in zip(colour.draw(), luma.draw(), strict=True):
-            assert torch.equal(luma_of_unit(a[0]), b[0])
+            assert torch.equal(luma_of_unit(a), b)
     with pytest.raises(TrainerError, match="crop of 99"):
         ColourSampler(cache, crop=99, batch=1, planes=3, seed=0)
 

@@ -91,7 +91,7 @@ def test_networks_of_different_scales_are_refused(tmp_path: pathlib.Path) -> Non
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["sr", "--recipe", "lite_x7", "--data", "."], "Unknown recipe 'lite_x7'. Available: base_clean_natural_x2, base_clean_x2"),
+        (["sr", "--recipe", "lite_x7", "--data", "."], "Unknown recipe 'lite_x7'. Available: lite_clean_natural_x2, lite_clean_x2"),
         (["sr", "--recipe", "lite_x2", "--data", "no/such"], "'no/such' does not exist"),
         (["export", "--run", "no/run"], "No checkpoint at 'no/run'"),
         (["eval", "--weights", "no.onnx", "--data", "."], "holds no photograph"),

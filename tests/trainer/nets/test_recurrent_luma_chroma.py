@@ -1,9 +1,12 @@
 """`max`: it starts as the network that it was widened from, learns from the first step on, and sees as far as it says."""
 
+import numpy as np
+import onnxruntime
 import pytest
 import torch
 
-from trainer.nets.luma_chroma import LumaChroma
+from trainer.export.onnx_luma_chroma import onnx_of
+from trainer.nets.luma_chroma import LumaChroma, split
 from trainer.nets.recurrent_luma_chroma import RecurrentLumaChroma, played, widened
 
 
@@ -67,6 +70,46 @@ def test_reach_of_one_step(radius: int) -> None:
                 changed = (old != new).any(1)[0].nonzero()
                 reach = max(reach, int((changed - 24).abs().max()))
     assert reach == net.receptive_radius
+
+
+def test_it_costs_what_hooks_count() -> None:
+    net, counted = RecurrentLumaChroma(2), 0
+
+    def count(module: torch.nn.Module, given: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        nonlocal counted
+        if isinstance(module, torch.nn.Conv2d):
+            counted += output[0].numel() * module.weight[0].numel()
+        else:  # attention: dot products and weighted sums, 2 axes, 2 directions
+            counted += 24 * 32 * 2 * 2 * 13 * (8 + 16)
+
+    for module in [*net.modules()]:
+        if isinstance(module, torch.nn.Conv2d) or module is net.attention:
+            module.register_forward_hook(count)
+    x = torch.zeros(1, 5, 24, 32)
+    net(x, net.first_state(x))
+    assert counted / (24 * 32) == net.macs_per_pixel
+
+
+@pytest.mark.parametrize(("scale", "radius"), [(2, 6), (3, 2), (4, 0)])
+def test_onnx_runtime_follows_torch_over_frames(scale: int, radius: int) -> None:
+    torch.manual_seed(scale)
+    net = RecurrentLumaChroma(scale, 16, 4, radius=radius).eval()
+    torch.nn.init.normal_(net.join.weight, std=0.1)
+    model = onnx_of(net)
+    assert [function.name for function in model.functions] == (["LocalAxialAttention"] if radius else [])
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    for n, h, w in ((1, 19, 14), (3, 8, 8)):
+        x_TN5HW = torch.rand(4, n, 5, h, w)
+        x_TN5HW[:, :, 3:] = x_TN5HW[:, :1, 3:, :1, :1]  # the condition of a frame is two numbers
+        state = net.first_state(x_TN5HW[0])
+        given = state[0].numpy()
+        for x in x_TN5HW:
+            with torch.no_grad():
+                made, state = net(x, state)
+            ports = {"luma": x[:, :1].numpy(), "chroma": x[:, 1:3].numpy(), "condition": x[:1, 3:, :1, :1].numpy(), "state_0": given}
+            *got, given = session.run(["luma_hr", "chroma_hr", "state_0_next"], ports)
+            for one, expected in zip((*got, given), (*split(made, scale), *state), strict=True):
+                np.testing.assert_allclose(one, expected.numpy(), atol=1e-5)
 
 
 def test_runs_are_played_with_the_state_and_without_one_all_at_once() -> None:
