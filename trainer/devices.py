@@ -2,6 +2,7 @@
 
 import re
 
+import openvino
 import torch
 
 from trainer.trainer_error import TrainerError
@@ -23,6 +24,13 @@ def find_device(name: str) -> torch.device:
     if kind == "mps" and not torch.backends.mps.is_available():
         raise TrainerError(f"--device {name}: this machine has none. --device cpu trains without.")
     return torch.device(name)
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether it has instructions for bfloat16: without them a processor imitates it, ten times slower than float32."""
+    if device.type == "cpu":
+        return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def lightning_device(name: str, count: int) -> tuple[str, int | list[int]]:

@@ -18,6 +18,7 @@ from torch.nn import functional
 from trainer.checkpoint import read_state, write_state
 from trainer.data.scene_crops import Batches, cut
 from trainer.data.scene_pool import Scene
+from trainer.devices import has_bfloat16
 from trainer.losses.adversary import Adversary
 from trainer.losses.picture_loss import Score, picture_loss, rgb_of
 from trainer.losses.training_loss import charbonnier
@@ -116,7 +117,7 @@ def train(
         batches.rng.bit_generator.state = state["rng"]
         step, seconds = state["step"], state["seconds"]
         print(f"{stage.name}: goes on from step {step}", flush=True)
-    told_at = step
+    told_at, is_half = step, stage.half and has_bfloat16(device)
     began, loss_sum, stopped = time.monotonic() - seconds, torch.zeros((), device=device), []
     handlers = {number: signal.signal(number, lambda *_: stopped.append(True)) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -133,7 +134,7 @@ def train(
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(step, stage)
             x, y = (part.to(device) for part in batches.draw())
-            with torch.autocast(device.type, torch.bfloat16) if stage.half else nullcontext():
+            with torch.autocast(device.type, torch.bfloat16) if is_half else nullcontext():
                 made = played(net, x)
             loss = fidelity(made, y, stage)
             if score is not None and stage.pban_weight:

@@ -37,7 +37,7 @@ class Stage:
     pban_weight: float = 0.0  # of 1 - Efficient-PBAN, on `num_seen` crops of the batch
     num_seen: int = 2
     adversarial_weight: float = 0.0  # of a critic that learns beside the network (trainer.losses.adversary)
-    half: bool = False  # convolutions in bfloat16, with sums and weights in float32
+    half: bool = False  # convolutions in bfloat16 where the device has it, with sums and weights in float32
     quantised: bool = False  # with the arithmetic of the int8 file
     seed: int = 1
 

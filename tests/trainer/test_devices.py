@@ -4,10 +4,11 @@ import pathlib
 import subprocess
 import sys
 
+import openvino
 import pytest
 import torch
 
-from trainer.devices import find_device, lightning_device
+from trainer.devices import find_device, has_bfloat16, lightning_device
 from trainer.ship import ShipOptions, ship
 from trainer.trainer_error import TrainerError
 
@@ -27,6 +28,12 @@ def test_a_device_that_is_not_here_is_one_line_with_a_way_out(tmp_path: pathlib.
     with pytest.raises(TrainerError, match="--device cuda:0"):  # before any pair is made
         ship(["lite_x2"], ShipOptions(tmp_path, tmp_path / "runs", tmp_path / "scenes", tmp_path / "out", device="cuda:0"))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("capabilities", "has"), [(["FP32", "INT8", "BIN"], False), (["FP32", "BF16", "INT8"], True)])
+def test_bfloat16_only_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch, capabilities: list[str], *, has: bool) -> None:
+    monkeypatch.setattr(openvino.Core, "get_property", lambda *_: capabilities)
+    assert has_bfloat16(torch.device("cpu")) == has
 
 
 def test_one_gpu_of_several_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

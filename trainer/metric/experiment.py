@@ -142,8 +142,12 @@ def study(folder: pathlib.Path, table: pathlib.Path, images: pathlib.Path, recip
 
 
 def metric_named(name: str) -> MetricEnsemble:
-    """"shipped", or a path of `load_metric`. Raises TrainerError."""
-    return load_metric(shipped_file() if name == "shipped" else pathlib.Path(name))
+    """"shipped", "distances" for its distances without the networks' opinion, or a path of `load_metric`. Raises TrainerError."""
+    jury = load_metric(shipped_file() if name in ("shipped", "distances") else pathlib.Path(name))
+    if name == "distances":
+        for juror in jury.jurors:
+            juror.reach = 0.0  # type: ignore[assignment]
+    return jury
 
 
 def load_metric(run: pathlib.Path) -> MetricEnsemble:

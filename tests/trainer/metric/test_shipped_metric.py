@@ -11,7 +11,7 @@ import torch
 
 from trainer.metric import EfficientPBAN
 from trainer.metric.ensemble import MetricEnsemble
-from trainer.metric.experiment import load_metric
+from trainer.metric.experiment import load_metric, metric_named
 from trainer.metric.metric_export import score_error
 from trainer.metric.shipped_metric import open_shipped
 from trainer.trainer_error import TrainerError
@@ -38,6 +38,17 @@ def test_it_is_a_loss(metric: MetricEnsemble) -> None:
     assert torch.isfinite(sr.grad).all()
     assert sr.grad.abs().max() > 0
     assert not any(value.requires_grad for value in metric.parameters())
+
+
+def test_its_distances_alone_hear_no_opinion(metric: MetricEnsemble) -> None:
+    hr = torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    sr, distances = hr.roll(1, -1), metric_named("distances")
+    assert torch.equal(metric_named("shipped")(sr, hr), metric(sr, hr))
+    with_opinion, without = metric.energy(sr, hr), distances.energy(sr, hr)
+    assert not torch.allclose(without, with_opinion)
+    for juror in distances.jurors:
+        torch.nn.init.constant_(juror.network.judge.bias, 5.0)  # type: ignore[union-attr, arg-type]
+    assert torch.equal(distances.energy(sr, hr), without)
 
 
 def test_another_file_is_refused(tmp_path: pathlib.Path) -> None:
