@@ -70,7 +70,7 @@ def test_the_int8_file_computes_what_the_network_does(scale: int, tail: int) -> 
     with torch.no_grad():
         expected = net(x).numpy()
     got = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(["luma_hr"], {"luma": x.numpy()})[0]
-    assert np.abs(got - expected).mean() * 255 < 0.02  # a sum may round the other way now and then
+    assert np.abs(got - expected).mean() * 255 < 0.03  # a sum may round the other way now and then
     assert np.abs(got - expected).max() * 255 < 2
 
 
