@@ -245,8 +245,8 @@ class Ship:
     pban_weight: float = 0.0  # of 1 - Efficient-PBAN in the loss of natural stages, such as 0.15; a step then takes eight times as long
     adversarial_weight: float = 0.0  # of a critic that learns beside the network, in the loss of natural stages, such as 0.003
     steadiness: float = 0.0  # weight of changes from frame to frame, such as 0.5: less boiling; learns from runs of frames
-    metric: str = "distances"  # whose score that is: of the shipped metric's distances, which is harder to game and takes half the time;
-    # "shipped" of all of it; or a run folder of `metric`, metric.pt or efficient_pban.onnx
+    metric: str = "shipped"  # whose score that is: "distances" of its distances alone, in half the time; or a run folder of `metric`,
+    # metric.pt or efficient_pban.onnx
     seed_from: pathlib.Path | None = pathlib.Path("streamsr/weights")  # exported models that a stage without a run starts from
     no_attention: bool = False  # of the stages named: the same network without it, in a run of its own, to compare; give another --out
     trained_on: str = "photographs of the trainer's user"  # data sets and licences, for the descriptions

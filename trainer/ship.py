@@ -35,7 +35,7 @@ class ShipOptions:
     threads: int = 1
     device: str = "cpu"  # see trainer.devices
     extend: float = 1.0  # factor on the steps of every stage
-    metric: str = "distances"  # see trainer.metric.experiment.metric_named
+    metric: str = "shipped"  # see trainer.metric.experiment.metric_named
     pban_weight: float = 0.0  # of 1 - its score in the loss of natural stages
     adversarial_weight: float = 0.0  # of a critic that learns beside them in the loss of natural stages
     steadiness: float = 0.0  # weight of changes from frame to frame in every stage; 0: as the stage has it
