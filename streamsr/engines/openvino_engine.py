@@ -106,7 +106,7 @@ class OpenVinoEngine:
             return "int8", f"int8: the model has it and {self.device} runs it fast"
         if "BF16" in capabilities:
             return "bf16", f"bf16: {self.device} has it and the model has {'int8 for live streams alone' if finer else 'no int8'}"
-        return "f32", f"f32: {self.device} has neither int8 nor bf16"
+        return "f32", f"f32: {self.device} has no bf16 and {'no int8' if spec.int8_path is not None else 'the model has no int8'}"
 
     def prepare(self, height: int, width: int) -> None:
         """Compile for this size, or find it compiled."""
