@@ -27,7 +27,7 @@ def find_device(name: str) -> torch.device:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether it has instructions for bfloat16: without them a processor imitates it, ten times slower than float32."""
+    """Whether it has instructions for bfloat16: without them a processor imitates it, seven to ten times slower than float32."""
     if device.type == "cpu":
         return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)

@@ -52,7 +52,7 @@ class OnnxRuntimeEngine:
         options.intra_op_num_threads = max(threads // self.concurrency, 1)
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        # without AVX-512 VNNI, sums of two products of int8 would overflow 16 bits and be clipped: 4 codes off instead of one
+        # without AVX-512 VNNI, sums of two products of int8 would overflow 16 bits and be clipped, up to 4 codes off
         options.add_session_config_entry("session.x64quantprecision", "1")
         options.enable_cpu_mem_arena = False  # the arena keeps the largest frame's memory for each thread
         try:
