@@ -248,7 +248,7 @@ class Ship:
     metric: str = "shipped"  # whose score that is: "distances" of its distances alone, in half the time; or a run folder of `metric`,
     # metric.pt or efficient_pban.onnx
     seed_from: pathlib.Path | None = pathlib.Path("streamsr/weights")  # exported models that a stage without a run starts from
-    no_attention: bool = False  # of the stages named: the same network without it, in a run of its own, to compare; give another --out
+    attention: bool = False  # of the stages named: the same network with it, in a run of its own, to compare; give another --out
     trained_on: str = "photographs of the trainer's user"  # data sets and licences, for the descriptions
     hardware: str = "CPU"
 
@@ -258,7 +258,7 @@ class Ship:
         facts = (("trained_on", self.trained_on), ("hardware", self.hardware))
         options = ShipOptions(
             self.data, self.runs, self.scenes, self.out, self.rounds, self.threads, self.device, self.extend,
-            self.metric, self.pban_weight, self.adversarial_weight, self.steadiness, self.seed_from, self.no_attention, facts,
+            self.metric, self.pban_weight, self.adversarial_weight, self.steadiness, self.seed_from, self.attention, facts,
         )  # fmt: skip
         self.out.mkdir(parents=True, exist_ok=True)
         ship(self.stages, options)

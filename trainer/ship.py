@@ -17,7 +17,7 @@ from trainer.export.onnx_luma_chroma import weights_of_onnx
 from trainer.losses.picture_loss import SIDE
 from trainer.metric.experiment import metric_named
 from trainer.stage_loop import train
-from trainer.stages import STAGES, Stage, stage_named, steadied, without_attention
+from trainer.stages import STAGES, Stage, stage_named, steadied, with_attention
 from trainer.trainer_error import TrainerError
 
 ESTIMATOR = "condition.npz"
@@ -40,7 +40,7 @@ class ShipOptions:
     adversarial_weight: float = 0.0  # of a critic that learns beside them in the loss of natural stages
     steadiness: float = 0.0  # weight of changes from frame to frame in every stage; 0: as the stage has it
     seed_from: pathlib.Path | None = None  # exported models that a stage without a run starts from, where it holds one
-    no_attention: bool = False  # leave it out of the stages that have it
+    attention: bool = False  # of the stages with a state: with attention to it
     facts: tuple[tuple[str, Any], ...] = ()  # further entries of the descriptions, such as what they were trained on
 
 
@@ -51,8 +51,8 @@ def ship(names: Sequence[str], options: ShipOptions) -> None:
     for name in names or STAGES:
         stage = stage_named(name)
         stage = replace(stage, steps=round(stage.steps * options.extend))
-        if options.no_attention:
-            stage = without_attention(stage)
+        if options.attention:
+            stage = with_attention(stage)
         if options.pban_weight and stage.look == "natural":
             stage = replace(stage, pban_weight=options.pban_weight, crop=max(stage.crop, -(-SIDE // stage.scale)))
         if stage.look == "natural":
@@ -74,18 +74,30 @@ def ship(names: Sequence[str], options: ShipOptions) -> None:
 
 
 def _first_weights(stage: Stage, options: ShipOptions) -> dict[str, torch.Tensor] | None:
-    """Those of the run of the stage that it is seeded from, or of an earlier export, of that stage or its own; None: it starts from chance.
+    """Of its own earlier export; else, of a stage that another seeds, those of that one's run or export; None: it starts from chance.
 
-    Raises TrainerError where a stage that needs another finds neither. The int8 file needs the run: both are exported together.
+    Raises TrainerError where a stage that needs another finds none. The int8 file needs the run: both are exported together.
     """
-    seed = stage_named(stage.seed_from or stage.name)
-    if stage.seed_from and (options.runs / seed.name / "last.ckpt").is_file():
-        return load_stage(options.runs / seed.name)[1].state_dict()
-    file = None if options.seed_from is None or stage.quantised else options.seed_from / f"{file_stem(seed)}.onnx"
-    if file is None or not file.is_file() or not load_spec(file.with_suffix(".json")).has_chroma:
-        if stage.seed_from:
-            raise TrainerError(f"{stage.name} starts from {seed.name}, which has no run in {str(options.runs)!r}. Train it first.")
+    own, seed = _exported(stage, options), stage_named(stage.seed_from) if stage.seed_from else None
+    if not stage.quantised and own:
+        return _weights_of(stage, own)
+    if seed is None:
         return None
+    if (options.runs / seed.name / "last.ckpt").is_file():
+        return load_stage(options.runs / seed.name)[1].state_dict()
+    other = _exported(seed, options)
+    if stage.quantised or not other:
+        raise TrainerError(f"{stage.name} starts from {seed.name}, which has no run in {str(options.runs)!r}. Train it first.")
+    return _weights_of(stage, other)
+
+
+def _exported(stage: Stage, options: ShipOptions) -> pathlib.Path | None:
+    """Its model among earlier exports, where that is one of luma and chroma."""
+    file = None if options.seed_from is None else options.seed_from / f"{file_stem(stage)}.onnx"
+    return file if file and file.is_file() and load_spec(file.with_suffix(".json")).has_chroma else None
+
+
+def _weights_of(stage: Stage, file: pathlib.Path) -> dict[str, torch.Tensor]:
     print(f"{stage.name}: starts from {file}", flush=True)
     return weights_of_onnx(file)
 

@@ -7,6 +7,7 @@ from trainer.trainer_error import TrainerError
 
 Look = Literal["natural", "faithful"]
 STEADY_FRAMES = 3  # in a row, of a network without a state: two changes
+REACH = 6  # input pixels along a row or column, of attention
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def _faithful(stage: Stage, *, steps: int) -> Stage:
 _LITE = Stage("lite_x2", "lite", 2, "natural", steps=300_000)
 _BASE = Stage("base_x2", "base", 2, "natural", steps=120_000, channels=32, layers=6, residual=True, lr=2e-3)
 _MAX = Stage(
-    "max_x2", "max", 2, "natural", steps=120_000, channels=48, layers=12, residual=True, recurrent=True, radius=6, seed_from="base_x2",
+    "max_x2", "max", 2, "natural", steps=120_000, channels=48, layers=12, residual=True, recurrent=True, seed_from="base_x2",
     frames=5, steadiness=0.5, batch=4, crop=32, lr=4e-4, half=True,
 )  # fmt: skip
 _WHOLE = (
@@ -77,15 +78,15 @@ STAGES: dict[str, Stage] = {
 } | {_MAX.name: _MAX}
 
 
-def without_attention(stage: Stage) -> Stage:
-    """The same with a state that is read at the same place alone, in a run of its own: what attention is worth.
+def with_attention(stage: Stage) -> Stage:
+    """The same with attention between frame and state, in a run of its own: what it is worth.
 
-    Raises TrainerError for a stage without attention.
+    Raises TrainerError for a stage without a state.
     """
-    if not stage.radius:
-        attending = ", ".join(other.name for other in STAGES.values() if other.radius)
-        raise TrainerError(f"{stage.name} has no attention to leave out. Stages that have: {attending}.")
-    return replace(stage, name=f"{stage.name}_no_attention", radius=0)
+    if not stage.recurrent:
+        remembering = ", ".join(other.name for other in STAGES.values() if other.recurrent)
+        raise TrainerError(f"{stage.name} has no state to attend to. Stages that have: {remembering}.")
+    return replace(stage, name=f"{stage.name}_attention", radius=REACH)
 
 
 def steadied(stage: Stage, weight: float) -> Stage:

@@ -24,6 +24,16 @@ except ImportError as error:
     raise EngineError(f"Engine 'onnxruntime' needs {error.name}.", hint="pip install 'streamsr[ort]'") from error
 
 
+def exact_options() -> ort.SessionOptions:
+    """Options of a session whose int8 sums are exact on every CPU.
+
+    Without AVX-512 VNNI, sums of two products of int8 would overflow 16 bits and be clipped, up to 4 codes off.
+    """
+    options = ort.SessionOptions()
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    return options
+
+
 class OnnxRuntimeEngine:
     """Implements `streamsr.engines.Engine`: one session for planes of all sizes."""
 
@@ -47,13 +57,11 @@ class OnnxRuntimeEngine:
             self.reason = "f32: the model has no int8" if bits == 8 else f"f32: {bits}-bit video keeps its precision"
         data = spec.read(int8=self.precision == "int8")
         self.concurrency = 1 if hint == "latency" else min(threads, MAX_STREAMS)
-        options = ort.SessionOptions()
+        options = exact_options()
         # with one thread a call, a session runs in the thread that calls it: several calls, several cores
         options.intra_op_num_threads = max(threads // self.concurrency, 1)
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        # without AVX-512 VNNI, sums of two products of int8 would overflow 16 bits and be clipped, up to 4 codes off
-        options.add_session_config_entry("session.x64quantprecision", "1")
         options.enable_cpu_mem_arena = False  # the arena keeps the largest frame's memory for each thread
         try:
             loaded = onnx.load_from_string(data)

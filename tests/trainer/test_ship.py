@@ -12,6 +12,7 @@ from trainer import stage_loop
 from trainer.export.export_stage import export_stage, load_stage
 from trainer.ship import ESTIMATOR, ShipOptions, ship
 from trainer.stage_loop import train
+from trainer.stages import REACH
 from trainer.trainer_error import TrainerError
 
 SEED = dataclasses.replace(STAGE, name="tinybase_x2", model="tinybase", channels=4, residual=True, steps=1)
@@ -52,10 +53,20 @@ def test_a_network_of_runs_starts_from_the_narrower_one_trained_or_exported(opti
     assert (options.out / "tinymax_x2.onnx").is_file()
 
 
-def test_without_attention_it_goes_into_a_run_of_its_own(options: ShipOptions) -> None:
+def test_a_stage_goes_on_from_its_own_export_whatever_seeds_it(options: ShipOptions) -> None:
+    assert options.seed_from is not None
+    net = train(dataclasses.replace(STAGE_OF_RUNS, seed_from=""), RUNS, RUNS, options.runs / "earlier")
+    export_stage(options.runs / "earlier", None, options.seed_from, {})
     train(SEED, SCENES, SCENES, options.runs / SEED.name)
-    ship([STAGE_OF_RUNS.name], dataclasses.replace(options, no_attention=True))
-    assert load_stage(options.runs / f"{STAGE_OF_RUNS.name}_no_attention")[0].radius == 0
+    ship([STAGE_OF_RUNS.name], options)
+    grown = load_stage(options.runs / STAGE_OF_RUNS.name)[1]
+    torch.testing.assert_close(grown.state_dict(), net.state_dict(), rtol=0, atol=1e-6)
+
+
+def test_with_attention_it_goes_into_a_run_of_its_own(options: ShipOptions) -> None:
+    train(SEED, SCENES, SCENES, options.runs / SEED.name)
+    ship([STAGE_OF_RUNS.name], dataclasses.replace(options, attention=True))
+    assert load_stage(options.runs / f"{STAGE_OF_RUNS.name}_attention")[0].radius == REACH
     assert not (options.runs / STAGE_OF_RUNS.name).exists()
 
 

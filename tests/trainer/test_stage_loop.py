@@ -23,7 +23,7 @@ from trainer.nets.luma_chroma import LumaChroma, split
 from trainer.nets.quantised_luma_chroma import LumaChromaInt8
 from trainer.nets.recurrent_luma_chroma import RecurrentLumaChroma
 from trainer.stage_loop import learning_rate, train
-from trainer.stages import STAGES, Look, Stage, stage_named, without_attention
+from trainer.stages import REACH, STAGES, Look, Stage, stage_named, with_attention
 from trainer.trainer_error import TrainerError
 
 STAGE = Stage("tiny_x2", "tiny", 2, "natural", steps=12, channels=16, layers=2, batch=2, crop=16, warmup=2)
@@ -214,11 +214,12 @@ def test_stages_are_seeded_by_earlier_ones() -> None:
         stage_named("x")
 
 
-def test_attention_can_be_left_out_where_there_is_some() -> None:
+def test_attention_is_added_where_there_is_a_state() -> None:
     stage = stage_named("max_x2")
-    assert without_attention(stage) == dataclasses.replace(stage, name="max_x2_no_attention", radius=0)
-    with pytest.raises(TrainerError, match=r"base_x2 has no attention to leave out\. Stages that have: max_x2"):
-        without_attention(stage_named("base_x2"))
+    assert not stage.radius
+    assert with_attention(stage) == dataclasses.replace(stage, name="max_x2_attention", radius=REACH)
+    with pytest.raises(TrainerError, match=r"base_x2 has no state to attend to\. Stages that have: max_x2"):
+        with_attention(stage_named("base_x2"))
 
 
 def test_a_foreign_checkpoint_is_a_clear_error(tmp_path: pathlib.Path) -> None:

@@ -70,12 +70,14 @@ def open_network(weights: pathlib.Path) -> tuple[Upscale, int]:
 def _open_onnx(path: pathlib.Path) -> tuple[Upscale, int]:
     import onnxruntime
 
+    from streamsr.engines.onnxruntime_engine import exact_options
+
     if not path.is_file():
         raise TrainerError(f"No model at {str(path)!r}. Give --weights an .onnx file, a run folder or a checkpoint.")
     try:
         # a description, where there is one, says whether the file is whole
         data = find_models(path)[0].read() if path.with_suffix(".json").is_file() else path.read_bytes()
-        session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(data, exact_options(), providers=["CPUExecutionProvider"])
     except StreamsrError as error:
         raise TrainerError(str(error)) from error
     except Exception as error:  # ONNX Runtime has an exception for each way in which a file can be wrong

@@ -14,6 +14,7 @@ import openvino
 import torch
 from numpy.typing import NDArray
 
+from streamsr.engines.onnxruntime_engine import exact_options
 from trainer.checkpoint import ema_network, load_checkpoint, recipe_of
 from trainer.evaluation.evaluate import evaluate, summary
 from trainer.export.onnx_int8 import onnx_int8_of
@@ -153,7 +154,7 @@ def write_quantised(run: pathlib.Path, net: Lite, file: pathlib.Path, props: dic
     if not isinstance(trained, QuantisedLite) or trained.macs_per_pixel != net.macs_per_pixel:
         raise TrainerError(f"{str(run)!r} is no run with --quantised of a network like {type(net).__name__} at x{net.scale}.")
     onnx.save(onnx_int8_of(trained, props), file)
-    literal = onnxruntime.SessionOptions()  # integer kernels round sums in their own ways: up to 0.1 codes on average
+    literal = exact_options()  # integer kernels round sums in their own ways: up to 0.1 codes on average
     literal.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(str(file), literal, providers=["CPUExecutionProvider"])
     x = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 1, 65, 97))).float() / 255
@@ -188,7 +189,7 @@ def float_errors(net: Lite, file: pathlib.Path) -> dict[str, float]:
 
 def int8_error(full: pathlib.Path, small: pathlib.Path, samples: list[NDArray[np.float32]]) -> dict[str, float]:
     """Absolute difference of the two files on `samples`, in codes of 255: mean, 99.9th percentile, maximum."""
-    sessions = [onnxruntime.InferenceSession(str(f), providers=["CPUExecutionProvider"]) for f in (full, small)]
+    sessions = [onnxruntime.InferenceSession(str(f), exact_options(), providers=["CPUExecutionProvider"]) for f in (full, small)]
     gaps = [np.abs(sessions[0].run(None, {"luma": x})[0] - sessions[1].run(None, {"luma": x})[0]) * 255 for x in samples[:64]]
     gap = np.concatenate([g.ravel() for g in gaps])
     return {"mean": float(gap.mean()), "p99.9": float(np.percentile(gap, 99.9)), "max": float(gap.max())}

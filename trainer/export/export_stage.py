@@ -11,6 +11,7 @@ import onnxruntime
 import openvino
 import torch
 
+from streamsr.engines.onnxruntime_engine import exact_options
 from streamsr.engines.openvino_attention import ATTENTION
 from trainer.checkpoint import read_state
 from trainer.export.export_run import sha256_of
@@ -97,7 +98,7 @@ def _write(net: LumaChroma, file: pathlib.Path, tolerance: float) -> float:
     rng = np.random.default_rng(0)
     worst = 0.0
     quantised = hasattr(net, "log_step")
-    literal = onnxruntime.SessionOptions()  # integer kernels round sums in their own ways
+    literal = exact_options()  # integer kernels round sums in their own ways
     if quantised:
         literal.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(str(file), literal, providers=["CPUExecutionProvider"])
