@@ -21,7 +21,7 @@ from trainer.data.scene_pool import Scene
 from trainer.devices import has_bfloat16
 from trainer.losses.adversary import Adversary
 from trainer.losses.picture_loss import Score, picture_loss, rgb_of
-from trainer.losses.training_loss import charbonnier
+from trainer.losses.training_loss import charbonnier, sharpened
 from trainer.nets.luma_chroma import LumaChroma, split
 from trainer.nets.quantised_luma_chroma import LumaChromaInt8
 from trainer.nets.recurrent_luma_chroma import RecurrentLumaChroma, played, widened
@@ -66,6 +66,15 @@ def seed(net: LumaChroma, weights: dict[str, Tensor], batches: Batches) -> None:
     net.load_state_dict(fitting, strict=False)
     if isinstance(net, LumaChromaInt8):
         net.measure(batches.draw()[0].flatten(0, 1))
+
+
+def aimed(target: Tensor, stage: Stage) -> Tensor:
+    """What a network comes closest to: the original, its luma sharpened where the stage says so. (T, N, C, H, W)."""
+    if not stage.gain:
+        return target
+    luma, chroma = split(target.flatten(0, 1), stage.scale)
+    phases = functional.pixel_unshuffle(sharpened(luma, stage.gain), stage.scale)
+    return torch.cat([phases, chroma], 1).view_as(target)
 
 
 def fidelity(made: Tensor, target: Tensor, stage: Stage) -> Tensor:
@@ -136,7 +145,7 @@ def train(
             x, y = (part.to(device) for part in batches.draw())
             with torch.autocast(device.type, torch.bfloat16) if is_half else nullcontext():
                 made = played(net, x)
-            loss = fidelity(made, y, stage)
+            loss = fidelity(made, aimed(y, stage), stage)
             if score is not None and stage.pban_weight:
                 views = random.Random(f"{stage.seed} {step}")
                 some = made[-1, : stage.num_seen], y[-1, : stage.num_seen]  # a state has learned most at the end of a run

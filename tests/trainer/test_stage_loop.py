@@ -167,6 +167,24 @@ def test_a_wrong_file_is_not_written(tmp_path: pathlib.Path, monkeypatch: pytest
     assert not list(tmp_path.glob("*.onnx"))
 
 
+@pytest.mark.parametrize("scale", [2, 3])
+def test_natural_networks_aim_at_more_contrast_of_edges_and_nothing_else(scale: int) -> None:
+    luma = torch.full((1, 1, 6 * scale, 8 * scale), 0.25)
+    luma[..., 4 * scale :] = 0.75
+    target = torch.cat([torch.nn.functional.pixel_unshuffle(luma, scale), torch.rand(1, 2, 6, 8)], 1)[None]
+    aim = stage_loop.aimed(target, dataclasses.replace(STAGE, scale=scale, gain=0.4))
+    made, chroma = split(aim[0], scale)
+    assert torch.equal(chroma, target[0, :, -2:])
+    taps = torch.exp(-0.5 * torch.arange(-2.0, 3.0) ** 2)
+    taps /= taps.sum()
+    row = luma[0, 0, 0]
+    for column in (4 * scale - 2, 4 * scale - 1, 4 * scale, 4 * scale + 1, 2):
+        smooth = (row[column - 2 : column + 3] * taps).sum()
+        torch.testing.assert_close(made[0, 0, :, column], (row[column] + 0.4 * (row[column] - smooth)).expand(6 * scale))
+    assert stage_loop.aimed(target, STAGE) is target
+    assert {stage.name for stage in STAGES.values() if stage.gain} == {stage.name for stage in STAGES.values() if stage.look == "natural"}
+
+
 def test_boiling_costs_and_motion_does_not() -> None:
     stage = dataclasses.replace(MAX, eps=1e-6, chroma_weight=0.0)
     target = torch.linspace(0, 1, 4).view(4, 1, 1, 1, 1).expand(4, 1, 6, 8, 8)

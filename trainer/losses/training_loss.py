@@ -36,9 +36,8 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 
 
 def sharpened(hr: Tensor, gain: float) -> Tensor:
-    """Targets with an unsharp gain on their 3x3 detail."""
-    blur = functional.avg_pool2d(functional.pad(hr, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    return hr + gain * (hr - blur)
+    """Targets (N, 1, H, W) with an unsharp gain on their finest detail: a Gaussian of one pixel is what is not detail."""
+    return hr + gain * (hr - blur(functional.pad(hr, (2, 2, 2, 2), mode="replicate"), 5, 1.0))
 
 
 def training_loss(sr: Tensor, hr: Tensor, recipe: Recipe, perception: Perception | None = None) -> Tensor:

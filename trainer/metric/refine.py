@@ -43,6 +43,8 @@ def refine(
     attacks, Note [Worse]. encoder: put the networks behind this one; judges then begin at zero, and the row `as it was` is the distance
     alone. Raises TrainerError.
     """
+    if init_from == "distances":
+        raise TrainerError("'distances' has no opinion to refine. Give shipped, a run folder, metric.pt or efficient_pban.onnx.")
     opinions = read_opinions(table, images)
     attacks = [read_opinions(run / "pairs.csv", run / "images") for run in worse]
     jury = metric_named(init_from)

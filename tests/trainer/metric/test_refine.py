@@ -103,3 +103,5 @@ def test_what_cannot_be_refined_is_said(folder: pathlib.Path, tmp_path: pathlib.
         refine(str(tmp_path / "none"), folder / "votes.csv", folder, tmp_path, tmp_path)
     with pytest.raises(TrainerError, match="does not exist"):
         refine("shipped", folder / "votes.csv", tmp_path / "none", tmp_path, tmp_path)
+    with pytest.raises(TrainerError, match="'distances' has no opinion to refine"):
+        refine("distances", folder / "votes.csv", folder, tmp_path, tmp_path)
