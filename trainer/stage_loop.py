@@ -21,7 +21,7 @@ from trainer.data.scene_pool import Scene
 from trainer.devices import has_bfloat16
 from trainer.losses.adversary import Adversary
 from trainer.losses.picture_loss import Score, picture_loss, rgb_of
-from trainer.losses.training_loss import charbonnier, sharpened
+from trainer.losses.training_loss import charbonnier, pattern, sharpened
 from trainer.nets.luma_chroma import LumaChroma, split
 from trainer.nets.quantised_luma_chroma import LumaChromaInt8
 from trainer.nets.recurrent_luma_chroma import RecurrentLumaChroma, played, widened
@@ -78,21 +78,22 @@ def aimed(target: Tensor, stage: Stage) -> Tensor:
 
 
 def fidelity(made: Tensor, target: Tensor, stage: Stage) -> Tensor:
-    """Charbonnier of luma and chroma, and of runs that of their changes from frame to frame: boiling costs, motion does not.
+    """Distance of luma and chroma, and of runs that of their changes from frame to frame: boiling costs, motion does not.
 
     Both (T, N, C, H, W).
     """
-    loss = _charbonnier(made, target, stage)
+    loss = _distance(made, target, stage)
     if stage.steadiness and len(made) > 1:
-        loss = loss + stage.steadiness * _charbonnier(made.diff(dim=0), target.diff(dim=0), stage)
+        loss = loss + stage.steadiness * _distance(made.diff(dim=0), target.diff(dim=0), stage)
     return loss
 
 
-def _charbonnier(made: Tensor, target: Tensor, stage: Stage) -> Tensor:
-    """Of luma, and of chroma by its weight."""
+def _distance(made: Tensor, target: Tensor, stage: Stage) -> Tensor:
+    """Charbonnier of luma and chroma, and a regular pattern in luma, each by its weight."""
     phases = stage.scale**2
     luma, chroma = (charbonnier(made[:, :, part], target[:, :, part], stage.eps) for part in (slice(phases), slice(phases, None)))
-    return luma + stage.chroma_weight * chroma
+    grid = pattern((made - target)[:, :, :phases].flatten(0, 1))
+    return luma + stage.chroma_weight * chroma + stage.pattern_weight * grid
 
 
 def train(

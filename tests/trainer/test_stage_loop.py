@@ -19,6 +19,7 @@ from trainer.data.scenes import NUM_FRAMES
 from trainer.export import export_stage as export_module
 from trainer.export.export_stage import export_stage, load_stage
 from trainer.export.onnx_luma_chroma import weights_of_onnx
+from trainer.losses.training_loss import pattern
 from trainer.nets.luma_chroma import LumaChroma, split
 from trainer.nets.quantised_luma_chroma import LumaChromaInt8
 from trainer.nets.recurrent_luma_chroma import RecurrentLumaChroma
@@ -183,6 +184,15 @@ def test_natural_networks_aim_at_more_contrast_of_edges_and_nothing_else(scale: 
         torch.testing.assert_close(made[0, 0, :, column], (row[column] + 0.4 * (row[column] - smooth)).expand(6 * scale))
     assert stage_loop.aimed(target, STAGE) is target
     assert {stage.name for stage in STAGES.values() if stage.gain} == {stage.name for stage in STAGES.values() if stage.look == "natural"}
+
+
+def test_a_regular_pattern_costs_and_detail_does_not() -> None:
+    grid = torch.zeros(1, 4, 32, 48)
+    grid[:, 1] = 0.1  # one pixel of every four
+    assert float(pattern(grid)) == pytest.approx(0.1 * 2 * (3 / 4) * (1 / 4), rel=1e-5)  # mean distance from the mean of the four
+    assert float(pattern(torch.full((1, 4, 32, 48), 0.1))) == pytest.approx(0, abs=1e-7)
+    detail = 0.1 * torch.randn(8, 4, 32, 48, generator=torch.Generator().manual_seed(0))
+    assert float(pattern(detail)) < 0.1 / 16
 
 
 def test_boiling_costs_and_motion_does_not() -> None:
