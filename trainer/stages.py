@@ -36,7 +36,6 @@ class Stage:
     ema: float = 0.999
     eps: float = 1e-3  # of the Charbonnier loss, in units of the [0, 1] range
     chroma_weight: float = 2.0
-    pattern_weight: float = 4.0  # of a regular pattern that the phases of luma draw (trainer.losses.training_loss.pattern)
     gain: float = 0.0  # unsharp gain on the luma of the targets (trainer.losses.training_loss.sharpened)
     pban_weight: float = 0.0  # of 1 - Efficient-PBAN, on `num_seen` crops of the batch
     num_seen: int = 2

@@ -14,12 +14,12 @@ from drawn_scenes import draw_scene
 from streamsr.models import StateShape, load_spec
 from trainer import stage_loop
 from trainer.data import scene_pool
+from trainer.data.scene_crops import Batches
 from trainer.data.scene_pool import Scene
 from trainer.data.scenes import NUM_FRAMES
 from trainer.export import export_stage as export_module
 from trainer.export.export_stage import export_stage, load_stage
 from trainer.export.onnx_luma_chroma import weights_of_onnx
-from trainer.losses.training_loss import pattern
 from trainer.nets.luma_chroma import LumaChroma, split
 from trainer.nets.quantised_luma_chroma import LumaChromaInt8
 from trainer.nets.recurrent_luma_chroma import RecurrentLumaChroma
@@ -186,15 +186,6 @@ def test_natural_networks_aim_at_more_contrast_of_edges_and_nothing_else(scale: 
     assert {stage.name for stage in STAGES.values() if stage.gain} == {stage.name for stage in STAGES.values() if stage.look == "natural"}
 
 
-def test_a_regular_pattern_costs_and_detail_does_not() -> None:
-    grid = torch.zeros(1, 4, 32, 48)
-    grid[:, 1] = 0.1  # one pixel of every four
-    assert float(pattern(grid)) == pytest.approx(0.1 * 2 * (3 / 4) * (1 / 4), rel=1e-5)  # mean distance from the mean of the four
-    assert float(pattern(torch.full((1, 4, 32, 48), 0.1))) == pytest.approx(0, abs=1e-7)
-    detail = 0.1 * torch.randn(8, 4, 32, 48, generator=torch.Generator().manual_seed(0))
-    assert float(pattern(detail)) < 0.1 / 16
-
-
 def test_boiling_costs_and_motion_does_not() -> None:
     stage = dataclasses.replace(MAX, eps=1e-6, chroma_weight=0.0)
     target = torch.linspace(0, 1, 4).view(4, 1, 1, 1, 1).expand(4, 1, 6, 8, 8)
@@ -232,6 +223,27 @@ def test_rounded_arithmetic_is_near_the_float_one() -> None:
     with torch.no_grad():
         error = (whole(x) - small(x)).abs().mean() * 255
     assert 0 < float(error) < 2
+
+
+@pytest.mark.parametrize("gain", [0.0, 0.4])
+def test_int8_ends_without_a_shift_of_its_planes(gain: float) -> None:
+    torch.manual_seed(0)
+    stage, net = dataclasses.replace(STAGE, quantised=True, gain=gain), LumaChromaInt8(2, 16, 2)
+    batches = Batches(SCENES, scale=2, batch=2, crop=32, seed=1)
+    net.measure(batches.draw()[0].flatten(0, 1))
+    with torch.no_grad():
+        net.tail.bias += torch.linspace(-0.04, 0.04, 6)  # type: ignore[operator]
+
+    def shifts() -> torch.Tensor:  # of another draw of batches, in codes
+        others = Batches(SCENES, scale=2, batch=2, crop=32, seed=2)
+        drawn = [others.draw() for _ in range(200)]
+        with torch.no_grad():
+            return torch.stack([(net(x[0]) - stage_loop.aimed(y, stage)[0]).mean((0, 2, 3)) for x, y in drawn]).mean(0).abs() * 255
+
+    before = shifts()
+    stage_loop.centre(net, batches, stage)
+    assert before.max() > 2
+    assert shifts().max() < 0.3
 
 
 def test_stages_are_seeded_by_earlier_ones() -> None:

@@ -14,9 +14,6 @@ from trainer.recipes import Recipe
 if TYPE_CHECKING:
     from trainer.losses.perception import Perception
 
-WINDOW = 16  # input pixels a side, half overlapping
-
-
 def charbonnier(sr: Tensor, hr: Tensor, eps: float) -> Tensor:
     """Smooth L1: sqrt(d^2 + eps^2), mean. Source: Lai et al., LapSRN, arXiv:1710.01992."""
     return torch.sqrt((sr - hr) ** 2 + eps * eps).mean()
@@ -35,16 +32,6 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     var_a, var_b, cov = aa - mu_a**2, bb - mu_b**2, ab - mu_a * mu_b
     c1, c2 = 0.01**2, 0.03**2
     return (((2 * mu_a * mu_b + c1) * (2 * cov + c2)) / ((mu_a**2 + mu_b**2 + c1) * (var_a + var_b + c2))).mean()
-
-
-def pattern(errors: Tensor) -> Tensor:
-    """A regular pattern of s pixels, s the scale: how far the phases of luma lie apart on average in windows of 16 input pixels.
-
-    errors: (N, s * s, H, W), phases of result minus original. What a picture shows cancels, a grid does not.
-    """
-    window = min(WINDOW, *errors.shape[-2:])
-    means = functional.avg_pool2d(errors, window, window // 2)
-    return (means - means.mean(1, keepdim=True)).abs().mean()
 
 
 def sharpened(hr: Tensor, gain: float) -> Tensor:
