@@ -89,6 +89,13 @@ def fidelity(made: Tensor, target: Tensor, stage: Stage) -> Tensor:
     return loss
 
 
+def _charbonnier(made: Tensor, target: Tensor, stage: Stage) -> Tensor:
+    """Of luma, and of chroma by its weight."""
+    phases = stage.scale**2
+    luma, chroma = (charbonnier(made[:, :, part], target[:, :, part], stage.eps) for part in (slice(phases), slice(phases, None)))
+    return luma + stage.chroma_weight * chroma
+
+
 @torch.no_grad()
 def centre(net: LumaChroma, batches: Batches, stage: Stage) -> None:
     """Take the mean error of each output plane from the last biases.
@@ -105,13 +112,6 @@ def centre(net: LumaChroma, batches: Batches, stage: Stage) -> None:
     phases = stage.scale**2
     assert net.tail.bias is not None
     net.tail.bias -= error * torch.cat([torch.ones_like(error[:phases]), torch.full_like(error[phases:], CHROMA_GAIN)])
-
-
-def _charbonnier(made: Tensor, target: Tensor, stage: Stage) -> Tensor:
-    """Of luma, and of chroma by its weight."""
-    phases = stage.scale**2
-    luma, chroma = (charbonnier(made[:, :, part], target[:, :, part], stage.eps) for part in (slice(phases), slice(phases, None)))
-    return luma + stage.chroma_weight * chroma
 
 
 def train(

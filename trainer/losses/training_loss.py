@@ -14,6 +14,7 @@ from trainer.recipes import Recipe
 if TYPE_CHECKING:
     from trainer.losses.perception import Perception
 
+
 def charbonnier(sr: Tensor, hr: Tensor, eps: float) -> Tensor:
     """Smooth L1: sqrt(d^2 + eps^2), mean. Source: Lai et al., LapSRN, arXiv:1710.01992."""
     return torch.sqrt((sr - hr) ** 2 + eps * eps).mean()
