@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from trainer.checkpoint import read_state, write_state
 from trainer.data.scene_crops import Batches, cut
-from trainer.data.scene_pool import Scene
+from trainer.data.scene_pool import CLEAN, Scene
 from trainer.devices import has_bfloat16
 from trainer.losses.adversary import Adversary
 from trainer.losses.picture_loss import Score, picture_loss, rgb_of
@@ -69,13 +69,17 @@ def seed(net: LumaChroma, weights: dict[str, Tensor], batches: Batches) -> None:
         net.measure(batches.draw()[0].flatten(0, 1))
 
 
-def aimed(target: Tensor, stage: Stage) -> Tensor:
-    """What a network comes closest to: the original, its luma sharpened where the stage says so. (T, N, C, H, W)."""
+def aimed(target: Tensor, is_clean: Tensor, stage: Stage) -> Tensor:
+    """What a network comes closest to: the original, its luma sharpened where the stage says so, but not that of clean sources.
+
+    target (T, N, C, H, W), is_clean (N,).
+    """
     if not stage.gain:
         return target
     luma, chroma = split(target.flatten(0, 1), stage.scale)
     phases = functional.pixel_unshuffle(sharpened(luma, stage.gain), stage.scale)
-    return torch.cat([phases, chroma], 1).view_as(target)
+    sharp = torch.cat([phases, chroma], 1).view_as(target)
+    return torch.where(is_clean.view(1, -1, 1, 1, 1), target, sharp)
 
 
 def fidelity(made: Tensor, target: Tensor, stage: Stage) -> Tensor:
@@ -106,8 +110,8 @@ def centre(net: LumaChroma, batches: Batches, stage: Stage) -> None:
     device = next(net.parameters()).device
     errors = []
     for _ in range(NUM_CENTRED):
-        x, y = (part.to(device) for part in batches.draw())
-        errors.append((played(net, x) - aimed(y, stage)).mean((0, 1, 3, 4)))
+        x, y, is_clean = (part.to(device) for part in batches.draw())
+        errors.append((played(net, x) - aimed(y, is_clean, stage)).mean((0, 1, 3, 4)))
     error = torch.stack(errors).mean(0)
     phases = stage.scale**2
     assert net.tail.bias is not None
@@ -161,10 +165,10 @@ def train(
         while step < stage.steps and not stopped:
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(step, stage)
-            x, y = (part.to(device) for part in batches.draw())
+            x, y, is_clean = (part.to(device) for part in batches.draw())
             with torch.autocast(device.type, torch.bfloat16) if is_half else nullcontext():
                 made = played(net, x)
-            loss = fidelity(made, aimed(y, stage), stage)
+            loss = fidelity(made, aimed(y, is_clean, stage), stage)
             if score is not None and stage.pban_weight:
                 views = random.Random(f"{stage.seed} {step}")
                 some = made[-1, : stage.num_seen], y[-1, : stage.num_seen]  # a state has learned most at the end of a run
@@ -223,7 +227,7 @@ def check(net: LumaChroma, scenes: list[Scene], stage: Stage, score: Score | Non
             pairs = [cut(scene, way, frame, stage.scale, top, left, side) for frame in frames]
             x, y = (torch.from_numpy(np.stack(part))[:, None].to(device) for part in zip(*pairs, strict=True))
             made = played(net, x).clamp(0, 1)[-2:]
-            (x, y), kind = (x[-2:, 0], y[-2:, 0]), "clean" if way == 0 else "found"
+            (x, y), kind = (x[-2:, 0], y[-2:, 0]), "clean" if way == CLEAN else "found"
             luma, chroma = split(made[:, 0], stage.scale)
             target_luma, target_chroma = split(y, stage.scale)
             plain = functional.interpolate(x[:, :1], scale_factor=stage.scale, mode="bicubic").clamp(0, 1)

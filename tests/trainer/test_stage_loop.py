@@ -173,8 +173,8 @@ def test_natural_networks_aim_at_more_contrast_of_edges_and_nothing_else(scale: 
     luma = torch.full((1, 1, 6 * scale, 8 * scale), 0.25)
     luma[..., 4 * scale :] = 0.75
     target = torch.cat([torch.nn.functional.pixel_unshuffle(luma, scale), torch.rand(1, 2, 6, 8)], 1)[None]
-    aim = stage_loop.aimed(target, dataclasses.replace(STAGE, scale=scale, gain=0.4))
-    made, chroma = split(aim[0], scale)
+    stage, found = dataclasses.replace(STAGE, scale=scale, gain=0.4), torch.tensor([False])
+    made, chroma = split(stage_loop.aimed(target, found, stage)[0], scale)
     assert torch.equal(chroma, target[0, :, -2:])
     taps = torch.exp(-0.5 * torch.arange(-2.0, 3.0) ** 2)
     taps /= taps.sum()
@@ -182,7 +182,10 @@ def test_natural_networks_aim_at_more_contrast_of_edges_and_nothing_else(scale: 
     for column in (4 * scale - 2, 4 * scale - 1, 4 * scale, 4 * scale + 1, 2):
         smooth = (row[column - 2 : column + 3] * taps).sum()
         torch.testing.assert_close(made[0, 0, :, column], (row[column] + 0.4 * (row[column] - smooth)).expand(6 * scale))
-    assert stage_loop.aimed(target, STAGE) is target
+    assert stage_loop.aimed(target, found, STAGE) is target
+    both = stage_loop.aimed(target.repeat(1, 2, 1, 1, 1), torch.tensor([True, False]), stage)
+    assert torch.equal(both[:, 0], target[:, 0])  # a clean source is not sharpened
+    assert torch.equal(split(both[:, 1], scale)[0], made)
     assert {stage.name for stage in STAGES.values() if stage.gain} == {stage.name for stage in STAGES.values() if stage.look == "natural"}
 
 
@@ -238,7 +241,8 @@ def test_int8_ends_without_a_shift_of_its_planes(gain: float) -> None:
         others = Batches(SCENES, scale=2, batch=2, crop=32, seed=2)
         drawn = [others.draw() for _ in range(200)]
         with torch.no_grad():
-            return torch.stack([(net(x[0]) - stage_loop.aimed(y, stage)[0]).mean((0, 2, 3)) for x, y in drawn]).mean(0).abs() * 255
+            errors = [net(x[0]) - stage_loop.aimed(y, clean, stage)[0] for x, y, clean in drawn]
+        return torch.stack([error.mean((0, 2, 3)) for error in errors]).mean(0).abs() * 255
 
     before = shifts()
     stage_loop.centre(net, batches, stage)

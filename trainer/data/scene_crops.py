@@ -12,7 +12,7 @@ from torch import Tensor
 
 from trainer.data.as_found import MAX_BLUR
 from trainer.data.crops import oriented
-from trainer.data.scene_pool import Scene
+from trainer.data.scene_pool import CLEAN, Scene
 from trainer.data.scenes import NUM_FRAMES
 from trainer.data.yuv_planes import Site, rounded, to_luma_grid
 from trainer.trainer_error import TrainerError
@@ -32,13 +32,12 @@ class Batches:
             raise TrainerError(f"Runs of {frames} frames cannot be drawn from scenes of {shortest}. Prepare a pool of runs.")
         self.rng = np.random.default_rng(seed)
 
-    def draw(self) -> tuple[Tensor, Tensor]:
-        """(x, y) of places, orientations, levels and, of runs, directions of time at random."""
-        pairs = [self._one() for _ in range(self.batch)]
-        x, y = (torch.from_numpy(np.stack(side, 1)) for side in zip(*pairs, strict=True))
-        return x, y
+    def draw(self) -> tuple[Tensor, Tensor, Tensor]:
+        """x, y and which of them are found clean (N,), of places, orientations, levels and, of runs, directions of time at random."""
+        xs, ys, is_clean = zip(*(self._one() for _ in range(self.batch)), strict=True)
+        return torch.from_numpy(np.stack(xs, 1)), torch.from_numpy(np.stack(ys, 1)), torch.tensor(is_clean)
 
-    def _one(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _one(self) -> tuple[NDArray[np.float32], NDArray[np.float32], bool]:
         rng, crop = self.rng, self.crop
         scene = self.scenes[int(rng.integers(len(self.scenes)))]
         way, first = int(rng.integers(len(scene.ly))), int(rng.integers(scene.ly.shape[1] - self.frames + 1))
@@ -58,7 +57,7 @@ class Batches:
             x[3], x[4] = told
             pairs.append((x, y))
         x, y = (np.stack(side) for side in zip(*pairs, strict=True))
-        return x, y
+        return x, y, way == CLEAN
 
     def _told(self, scene: Scene, way: int) -> NDArray[np.float32]:
         """The true condition, more or less, or what the estimator takes for it."""

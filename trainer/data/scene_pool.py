@@ -20,7 +20,8 @@ from trainer.data.photos import is_validation
 from trainer.data.scenes import NUM_FRAMES, SIDE, open_scene
 from trainer.trainer_error import TrainerError
 
-WAYS = 6  # of which the first is clean
+WAYS = 6  # in which a scene is found
+CLEAN = 0  # the first of them
 DRAWINGS = 12  # drawn scenes for every hundred photographs
 SCENES_OF_VIDEO = 12  # for one of a photograph
 
@@ -77,7 +78,7 @@ def make_scene(path: pathlib.Path | None, *, seed: int, scale: int, runs: bool =
     site = draw_site(rng)
     chosen = list(range(NUM_FRAMES)) if runs else sorted(int(t) for t in rng.choice(NUM_FRAMES, 2, replace=False))
     high = targets([frames[t] for t in chosen], site)
-    ways = [degrade(frames, scale, site, rng, clean=way == 0) for way in range(WAYS)]
+    ways = [degrade(frames, scale, site, rng, clean=way == CLEAN) for way in range(WAYS)]
     return {
         "hy": np.stack([luma for luma, _ in high]),
         "hc": np.stack([chroma for _, chroma in high]),

@@ -128,7 +128,7 @@ def test_a_run_is_one_place_under_one_condition_forwards_or_backwards() -> None:
         scene.hy[frame], scene.ly[:, frame] = level, level
     batches, steps = Batches([scene], scale=2, batch=8, crop=16, seed=3, frames=4), set()
     for _ in range(4):
-        x, y = batches.draw()
+        x, y, _ = batches.draw()
         assert x.shape == (4, 8, 5, 16, 16)
         assert torch.equal(x[:, :, 3:], x[:1, :, 3:].expand(4, 8, 2, 16, 16))
         luma = x[:, :, 0].mean((2, 3))
@@ -177,14 +177,18 @@ def test_batches_go_on_where_they_were(photo: pathlib.Path, monkeypatch: pytest.
     arrays = make_scene(photo, seed=1, scale=2)
     site = arrays.pop("site")
     scene = scene_pool.Scene(**arrays, site=(float(site[0]), float(site[1])))
-    batches = Batches([scene], scale=2, batch=3, crop=32, seed=7)
+    scene.ly[1] = 0  # found otherwise than clean
+    batches = Batches([scene], scale=2, batch=5, crop=32, seed=7)
     batches.draw()
     state = batches.rng.bit_generator.state
-    x, y = batches.draw()
+    x, y, is_clean = batches.draw()
     batches.rng.bit_generator.state = state
-    again, y_again = batches.draw()
+    again, y_again, clean_again = batches.draw()
     assert torch.equal(x, again)
     assert torch.equal(y, y_again)
-    assert x.shape == (1, 3, 5, 32, 32)
-    assert y.shape == (1, 3, 6, 32, 32)
+    assert torch.equal(is_clean, clean_again)
+    assert set(is_clean.tolist()) == {True, False}
+    assert torch.equal(is_clean, x[0, :, 0].amax((1, 2)) > 0)
+    assert x.shape == (1, 5, 5, 32, 32)
+    assert y.shape == (1, 5, 6, 32, 32)
     assert 0 <= float(x.min()) <= float(x.max()) <= 1
