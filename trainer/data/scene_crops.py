@@ -14,7 +14,7 @@ from trainer.data.as_found import MAX_BLUR
 from trainer.data.crops import oriented
 from trainer.data.scene_pool import CLEAN, Scene
 from trainer.data.scenes import NUM_FRAMES
-from trainer.data.yuv_planes import Site, rounded, to_luma_grid
+from trainer.data.yuv_planes import REACH, Site, rounded, to_luma_grid
 from trainer.trainer_error import TrainerError
 
 # standard deviations of what a network is told wrongly: an estimate of a source is no better, and people set what they like
@@ -72,8 +72,9 @@ class Batches:
 def cut(scene: Scene, way: int, frame: int, scale: int, top: int, left: int, crop: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """(x (5, H, W), y (s * s + 2, H, W)) of one square of `crop` small pixels; top, left and crop are even."""
     rows, columns = slice(top, top + crop), slice(left, left + crop)
-    margin_top, margin_left = min(top // 2, 2), min(left // 2, 2)
-    some = scene.lc[way, frame][:, top // 2 - margin_top : (top + crop) // 2 + 2, left // 2 - margin_left : (left + crop) // 2 + 2]
+    margin_top, margin_left = min(top // 2, REACH), min(left // 2, REACH)
+    sides = ((first // 2 - margin, (first + crop) // 2 + REACH) for first, margin in ((top, margin_top), (left, margin_left)))
+    some = scene.lc[way, frame][(slice(None), *(slice(*side) for side in sides))]
     chroma = rounded(to_luma_grid(some, scene.site, scale))
     chroma = chroma[:, 2 * margin_top : 2 * margin_top + crop, 2 * margin_left : 2 * margin_left + crop]
     x = np.empty((5, crop, crop), np.float32)

@@ -3,11 +3,14 @@
 Note [Chroma grid]
     A network reads chroma where it has to write it. At x2 the chroma of a 4:2:0 result has as many samples as the input has luma, so
     chroma is brought to places on the input's luma grid, moved by `offset`: sample k lies at luma column k + offset. For chroma sited
-    left, offset is -1/4: column 2k of the result is column k - 1/4 of the input. For chroma sited in the middle it is 0. Between two
-    samples the input is interpolated linearly; the network does the rest.
+    left, offset is -1/4: column 2k of the result is column k - 1/4 of the input. For chroma sited in the middle it is 0. Lanczos brings
+    the input's samples there, as swscale does when a video is upscaled; the network does the rest. (Linear interpolation loses 0.4 dB of
+    PSNR in damaged scenes at x2 and 1.4 dB in clean ones, which small networks never made up for.)
 
 Axes: H rows, W columns; a leading axis of 3 is luma, Cb, Cr and one of 2 is Cb, Cr.
 """
+
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +20,7 @@ Site = tuple[float, float]  # (vertical, horizontal) place of the first chroma s
 LEFT: Site = (0.5, 0.0)
 CENTRE: Site = (0.5, 0.5)
 TOP_LEFT: Site = (0.0, 0.0)
+REACH = 3  # samples on each side, of Lanczos
 SITES: tuple[Site, ...] = (LEFT, CENTRE, TOP_LEFT)
 
 # ITU-R BT.709-6 item 3: rows Y', Cb, Cr of R'G'B'; studio codes are 16 + 219 Y' and 128 + 224 C (ITU-R BT.709-6 item 5)
@@ -57,13 +61,18 @@ def offset_of(place: float, scale: int) -> float:
 
 
 def to_luma_grid(chroma_CHW: NDArray, site: Site, scale: int) -> NDArray:
-    """Chroma (2, H, W) at `site` -> (2, 2 H, 2 W) on the network's chroma grid, linearly interpolated, edges repeated."""
-    large = chroma_CHW.astype(np.float32)
-    for axis, place in zip((1, 2), site, strict=True):
-        size = large.shape[axis]
-        at = np.clip((np.arange(2 * size) + offset_of(place, scale) - place) / 2, 0, size - 1)
-        low = np.minimum(np.floor(at).astype(int), max(size - 2, 0))
-        part = (at - low).astype(np.float32)
-        part = part[:, None] if axis == 1 else part
-        large = np.take(large, low, axis) * (1 - part) + np.take(large, np.minimum(low + 1, size - 1), axis) * part
-    return large
+    """Chroma (2, H, W) at `site` -> (2, 2 H, 2 W) on the network's chroma grid, by Lanczos, edges repeated."""
+    down, across = (_lanczos(size, (offset_of(place, scale) - place) / 2) for size, place in zip(chroma_CHW.shape[1:], site, strict=True))
+    return down @ chroma_CHW.astype(np.float32) @ across.T
+
+
+@lru_cache(maxsize=64)
+def _lanczos(size: int, first: float) -> NDArray[np.float32]:
+    """(2 size, size): the weights of samples that bring them to `first`, `first` + 1/2 and so on, in samples."""
+    at = first + np.arange(2 * size) / 2
+    taps = np.floor(at).astype(int)[:, None] + np.arange(1 - REACH, 1 + REACH)
+    distance = at[:, None] - taps
+    weights = np.sinc(distance) * np.sinc(distance / REACH)
+    matrix = np.zeros((2 * size, size), np.float32)
+    np.add.at(matrix, (np.arange(2 * size)[:, None], np.clip(taps, 0, size - 1)), weights / weights.sum(1, keepdims=True))
+    return matrix
