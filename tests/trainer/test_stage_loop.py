@@ -140,7 +140,7 @@ def test_exported_files_are_the_trained_networks(tmp_path: pathlib.Path, residua
 @pytest.mark.parametrize("radius", [0, 2])
 def test_an_exported_network_with_a_state_is_the_trained_one(tmp_path: pathlib.Path, radius: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage_loop, "CHECKED_SIDE_OF_RUNS", 16)
-    train(dataclasses.replace(MAX, radius=radius, steps=4), RUNS, RUNS, tmp_path)
+    net = train(dataclasses.replace(MAX, radius=radius, steps=4), RUNS, RUNS, tmp_path)
     card = export_stage(tmp_path, None, tmp_path, {})
     assert card["onnx_max_abs_error"] < 2e-5
     spec = load_spec(tmp_path / "tinymax_x2.json")
@@ -148,6 +148,9 @@ def test_an_exported_network_with_a_state_is_the_trained_one(tmp_path: pathlib.P
     model = onnx.load(spec.path)
     assert {function.name for function in model.functions} == ({"LocalAxialAttention"} if radius else set())
     assert sorted(given.name for given in model.graph.input) == ["chroma", "condition", "luma", "state_0"]
+    weights = weights_of_onnx(spec.path)
+    assert weights.keys() == net.state_dict().keys()
+    assert all(torch.allclose(weights[name], value, atol=1e-7) for name, value in net.state_dict().items())
 
 
 def test_a_wrong_file_is_not_written(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:

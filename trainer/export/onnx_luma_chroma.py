@@ -157,4 +157,5 @@ def weights_of_onnx(file: pathlib.Path) -> dict[str, torch.Tensor]:
             weights[f"tail.{part}"] = torch.cat([stored[f"tail.{part}"], stored[f"chroma_tail.{part}"] * CHROMA_GAIN])
     except Exception as error:  # whatever protobuf says of a foreign file
         raise TrainerError(f"{str(file)!r} is not an exported network of luma and chroma: {error}") from error
-    return weights | {re.sub(r"^body(\d+)", r"body.\1", name): value for name, value in stored.items() if name.startswith("body")}
+    others = ((re.sub(r"^body(\d+)", r"body.\1", re.sub(r"^of_", "attention.of_", name)), value) for name, value in stored.items())
+    return weights | {name: value for name, value in others if name.startswith(("body", "join", "update", "attention.of_"))}
