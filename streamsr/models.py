@@ -65,8 +65,7 @@ class ModelSpec:
     input: str = "luma"
     output: str = "luma_hr"
     has_chroma: bool = False  # takes and gives chroma, and is told the source's condition
-    # what takes its place for sources that have hardly been compressed: another model, or "faithful" for its own look of that name
-    clean_form: str | None = None
+    clean_form: str | None = None  # name of the model that takes its place for sources that have hardly been compressed
     picture_form: str | None = None  # name of the model that takes its place for single pictures
     look: Look = "natural"
     states: tuple[StateShape, ...] = ()  # what a recurrent model carries from frame to frame

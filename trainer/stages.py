@@ -53,19 +53,27 @@ def _quantised(stage: Stage, *, steps: int) -> Stage:
 
 def _larger(stage: Stage, scale: int) -> Stage:
     """The same network for a larger scale, from that for x2: all but its last convolution fits."""
-    return replace(stage, name=f"{stage.model}_x{scale}", scale=scale, seed_from=stage.name, crop=32, steps=stage.steps // 4)
+    single = _of_single_frames(stage)
+    return replace(single, name=f"{stage.model}_x{scale}", scale=scale, seed_from=stage.name, crop=32, steps=stage.steps // 4)
 
 
 def _faithful(stage: Stage, *, steps: int) -> Stage:
     """The same network with a loss that is nearly a squared error: as close to the original as can be known."""
     stem, size = stage.name.rsplit("_", 1)
     return replace(
-        stage, name=f"{stem}_faithful_{size}", look="faithful", seed_from=stage.name, steps=steps, lr=stage.lr / 2, decay=0.6,
-        eps=0.02, gain=0.0,
+        _of_single_frames(stage), name=f"{stem}_faithful_{size}", look="faithful", seed_from=stage.name, steps=steps, lr=stage.lr / 2,
+        decay=0.6, eps=0.02, gain=0.0,
     )
 
 
-_LITE = Stage("lite_x2", "lite", 2, "natural", steps=300_000, gain=GAIN)
+def _of_single_frames(stage: Stage) -> Stage:
+    """The same without steadiness, which does not come for nothing: for looks and scales that have no sharpness to spare."""
+    return replace(stage, steadiness=0.0, frames=1, batch=8)
+
+
+_LITE = Stage(
+    "lite_x2", "lite", 2, "natural", steps=300_000, chroma_weight=4.0, steadiness=0.35, frames=STEADY_FRAMES, batch=4, gain=GAIN,
+)  # fmt: skip
 _BASE = Stage("base_x2", "base", 2, "natural", steps=120_000, channels=32, layers=6, residual=True, lr=2e-3, gain=GAIN)
 _MAX = Stage(
     "max_x2", "max", 2, "natural", steps=120_000, channels=48, layers=12, residual=True, recurrent=True, seed_from="base_x2",

@@ -48,6 +48,5 @@ def specs_for(specs: list[ModelSpec], needed: float, form: Form | None) -> list[
     names = {spec.clean_form if form == "clean" else spec.picture_form for spec in specs if spec.scale in passes}
     if len(names) != 1 or None in names:
         return specs
-    name = names.pop() or ""
-    found = find_models(specs[0].name, look="faithful") if name == "faithful" else find_models(name)
+    found = find_models(names.pop() or "")
     return found if plan_passes([spec.scale for spec in found], needed) == passes else specs

@@ -12,9 +12,7 @@ from make_model import make_network, write_model
 
 from streamsr.errors import UsageError
 from streamsr.frame import Frame, find_layout
-from streamsr.models import find_models
 from streamsr.upscaling.chroma_grid import ChromaResampler, grid_of, network_grid
-from streamsr.upscaling.scale_plan import specs_for
 from streamsr.upscaling.source_condition import Condition
 from streamsr.upscaling.upscaler import Upscaler
 
@@ -123,10 +121,3 @@ def test_what_a_network_is_told(tmp_path: Path) -> None:
             upscaler.turn_to(2, form="clean", condition=known)
             assert upscaler.condition_of(luma, 8) == Condition(options.get("strength", 0.0), options.get("damage", 0.0))
     assert [(round(one.blur, 3), one.damage) for one in told] == [(0.44, 0.3), (0.4, 0.3), (0.7, 0.3), (0.44, 0.9)]
-
-
-def test_base_takes_its_faithful_look_for_a_clean_source() -> None:
-    specs = find_models("base")
-    assert [(spec.name, spec.look) for spec in specs_for(specs, 2, "clean")] == [("base", "faithful")]
-    assert specs_for(specs, 2, "picture") == specs
-    assert specs_for(specs, 4, "clean") == specs
