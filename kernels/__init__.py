@@ -5,6 +5,7 @@ for. Each kernel has a NumPy reference beside it and runs in the tests without a
 """
 
 from .axial_attention import axial_attention
+from .filters import Filter
 from .launch_device import Tables
 from .local_attention import local_axial_attention
 from .plane_resample import chroma_site, resample
@@ -12,6 +13,7 @@ from .planes import pack, unpack
 from .samples import compare_planes, join_surface, split_surface
 
 __all__ = [
+    "Filter",
     "Tables",
     "axial_attention",
     "chroma_site",

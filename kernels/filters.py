@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 
-NUM_TAPS = 6  # at the scale of the coarser side
+Filter = Literal["lanczos", "linear"]
+NUM_TAPS = {"lanczos": 6, "linear": 2}  # at the scale of the coarser side
 CUTOFF = 0.002
 ONE_ACROSS, ONE_DOWN = 1 << 14, 1 << 12
 
@@ -40,9 +42,9 @@ class Taps:
 
 @lru_cache(maxsize=64)
 def make_taps(
-    source: int, target: int, length: int, one: int, site: tuple[float, float] = (0.5, 0.5), added: int = 0
+    source: int, target: int, length: int, one: int, name: Filter = "lanczos", site: tuple[float, float] = (0.5, 0.5), added: int = 0
 ) -> Taps:  # fmt: skip
-    """By Lanczos, the first `length` results of bringing `source` samples, and `added` more that are like the last one, to `target`.
+    """The first `length` results of bringing `source` samples, and `added` more that are like the last one, to `target`.
 
     site: sample position in its cell, before and after: 0.5 in its middle; "left" chroma of 4:2:0 is at 0.25 (`chroma_site`).
     """
@@ -51,19 +53,26 @@ def make_taps(
     step = ((source << 16) + target // 2) // target  # in 1/65536 sample
     if abs(step - 65536) < 10 and site_in == site_out and length <= available:
         return Taps(np.arange(length, dtype=np.int32), np.full((length, 1), one, np.int16))
-    width = 1 + (NUM_TAPS if step <= 65536 else -(-NUM_TAPS * source // target))
+    width = 1 + (NUM_TAPS[name] if step <= 65536 else -(-NUM_TAPS[name] * source // target))
     width = max(min(width, source - 2), 1)
     centre = ((site_out * step) >> 7) - (site_in << 9) + 2 * step * np.arange(target, dtype=np.int64)  # in 2^-17 sample
     first = np.trunc((centre - (width - 2) * 65536) / 131072).astype(np.int64)  # towards 0
     positions = first[:, None] + np.arange(width)
     distance = np.abs(positions - centre[:, None] / 131072) * (target / source if step > 65536 else 1.0)
-    first, weights = _trimmed(first, _lanczos(distance))
+    first, weights = _trimmed(first, _KERNELS[name](distance))
     first, weights = _inside(first, weights, available)
     return Taps(first[:length].astype(np.int32), _quantised(weights[:length], one).astype(np.int16))
 
 
 def _lanczos(distance: np.ndarray) -> np.ndarray:
     return np.where(distance > 3, 0.0, np.sinc(distance) * np.sinc(distance / 3))
+
+
+def _linear(distance: np.ndarray) -> np.ndarray:
+    return np.maximum(1 - distance, 0.0)
+
+
+_KERNELS = {"linear": _linear, "lanczos": _lanczos}
 
 
 def _trimmed(first: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Planes of codes to another size, for chroma and for exact target sizes: separable Lanczos.
+"""Planes of codes to another size, for chroma and for exact target sizes: separable Lanczos or linear.
 
 The same integers as FFmpeg's swscale with `accurate_rnd` and `bitexact` (Note [Agreement with swscale] of filters.py), so a picture
 does not depend on where it was resampled. Reference: resample_reference.py. Layout: Note [Resampling] of resample.cu.
@@ -12,7 +12,7 @@ import numpy as np
 
 from . import launch_device as devices
 from .chroma_sites import FIRST_CHROMA_SAMPLE
-from .filters import ONE_ACROSS, ONE_DOWN, make_taps
+from .filters import NUM_TAPS, ONE_ACROSS, ONE_DOWN, Filter, make_taps
 from .kernel_source import Kernel
 from .launch_device import DEFAULT_SHARED_BYTES, Device, Tables, View
 
@@ -20,7 +20,7 @@ SAMPLES = {np.dtype(np.uint8): "u8", np.dtype(np.uint16): "u16"}
 DEPTHS = (8, 9, 10, 12, 14, 16)
 MAX_SIDE = 32768  # samples
 TILE_WIDTH, TILE_HEIGHTS, BLOCK = 32, (32, 16, 8, 4, 2, 1), (32, 8)
-Line = tuple[int, int, int, int, tuple[float, float], int]  # what make_taps is asked
+Line = tuple[int, int, int, int, Filter, tuple[float, float], int]  # what make_taps is asked
 
 
 def chroma_site(location: str, log2_chroma: tuple[int, int]) -> tuple[float, float]:
@@ -40,6 +40,7 @@ def resample(
     out: Any,
     *,
     bits: int,
+    kernel: Filter = "lanczos",
     site: tuple[float, float] = (0.5, 0.5),
     out_site: tuple[float, float] | None = None,
     extent: tuple[int, int] | None = None,
@@ -62,7 +63,7 @@ def resample(
     """
     with devices.open_device(stream) as device:
         source, target = device.view("samples", samples), device.view("out", out)
-        _check(source, target, bits)
+        _check(source, target, bits, kernel)
         height, width = target.shape
         full = (width, height) if extent is None else extent
         if full[0] < width or full[1] < height:
@@ -70,13 +71,13 @@ def resample(
         if max(*source.shape, *full) > MAX_SIDE:
             raise ValueError(f"{source.shape[1]}x{source.shape[0]} samples to {full[0]}x{full[1]}; a side has at most {MAX_SIDE}.")
         after = site if out_site is None else out_site
-        across = (source.shape[1], full[0], width, ONE_ACROSS, (site[0], after[0]), added[0])
-        down = (source.shape[0], full[1], height, ONE_DOWN, (site[1], after[1]), added[1])
+        across = (source.shape[1], full[0], width, ONE_ACROSS, kernel, (site[0], after[0]), added[0])
+        down = (source.shape[0], full[1], height, ONE_DOWN, kernel, (site[1], after[1]), added[1])
         _launch(device, source, target, across, down, bits=bits, tables=tables)
     return out
 
 
-def _check(source: View, target: View, bits: int) -> None:
+def _check(source: View, target: View, bits: int, kernel: str) -> None:
     if bits not in DEPTHS:
         raise ValueError(f"bits is {bits}; codes have {', '.join(map(str, DEPTHS))} bits.")
     dtype = np.dtype(np.uint8 if bits == 8 else np.uint16)
@@ -89,6 +90,8 @@ def _check(source: View, target: View, bits: int) -> None:
             raise ValueError(f"{view.name} has strides {view.strides}; the samples of a row have to lie side by side.")
     if source.pointer == target.pointer:
         raise ValueError("out is samples itself; a result needs memory of its own.")
+    if kernel not in NUM_TAPS:
+        raise ValueError(f"Unknown kernel {kernel!r}. Kernels: {', '.join(NUM_TAPS)}.")
 
 
 def _launch(device: Device, source: View, target: View, x: Line, y: Line, *, bits: int, tables: Tables | None) -> None:

@@ -49,16 +49,16 @@ class CupyKernels:
                 resample(plane, target, bits=bits, site=site, extent=chroma.extent, tables=tables, stream=stream)
 
     def regrid_chroma(
-        self, planes: Sequence[DeviceArray], out: Sequence[DeviceArray], source: Grid, target: Grid, *, bits: int, tables: Tables,
-        stream: Any,
+        self, planes: Sequence[DeviceArray], out: Sequence[DeviceArray], source: Grid, target: Grid, *, is_linear: bool, bits: int,
+        tables: Tables, stream: Any,
     ) -> None:  # fmt: skip
         down, across = (place_on(source[axis], target[axis], planes[0].shape[axis], out[0].shape[axis]) for axis in (0, 1))
         site = (across[0] + 128) / 256, (down[0] + 128) / 256
         with self._on:
             for plane, made in zip(planes, out, strict=True):
                 resample(
-                    plane, made, bits=bits, out_site=site, extent=(across[1], down[1]), added=(across[2], down[2]), tables=tables,
-                    stream=stream,
+                    plane, made, bits=bits, kernel="linear" if is_linear else "lanczos", out_site=site,
+                    extent=(across[1], down[1]), added=(across[2], down[2]), tables=tables, stream=stream,
                 )  # fmt: skip
 
     def look(

@@ -67,10 +67,10 @@ class Kernels(Protocol):
         """Lanczos with the chroma sample positions given by `chroma`. Agrees with `streamsr.resample.Resampler` within one code."""
 
     def regrid_chroma(
-        self, planes: Sequence[DeviceArray], out: Sequence[DeviceArray], source: Grid, target: Grid, *, bits: int, tables: Tables,
-        stream: Stream,
+        self, planes: Sequence[DeviceArray], out: Sequence[DeviceArray], source: Grid, target: Grid, *, is_linear: bool, bits: int,
+        tables: Tables, stream: Stream,
     ) -> None:  # fmt: skip
-        """Cb and Cr from one grid to another, by Lanczos.
+        """Cb and Cr from one grid to another, by linear interpolation or by Lanczos.
 
         Agrees with `streamsr.upscaling.chroma_grid.ChromaResampler` within one code.
         """

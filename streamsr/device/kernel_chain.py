@@ -97,7 +97,7 @@ class Chain:
                 if pair is not target:
                     source, wanted = picture.grids
                     device.kernels.regrid_chroma(
-                        pair, target, source, wanted, bits=picture.bits, tables=self.tables, stream=stream
+                        pair, target, source, wanted, is_linear=False, bits=picture.bits, tables=self.tables, stream=stream
                     )
         elif picture.chroma is not None:
             for planes, result in zip(sources, results, strict=True):
@@ -172,7 +172,7 @@ class _Step:
             return planes
         assert self._grids is not None
         for given, made in zip(planes, self._gridded, strict=True):
-            self._device.kernels.regrid_chroma(given, made, *self._grids, bits=self._bits, tables=tables, stream=stream)
+            self._device.kernels.regrid_chroma(given, made, *self._grids, is_linear=True, bits=self._bits, tables=tables, stream=stream)
         return self._gridded
 
     @property

@@ -4,8 +4,8 @@ Note [Chroma grid]
     A network reads chroma where it has to write it: one sample of Cb and Cr for each luma sample of the input. At x2 the chroma of a
     4:2:0 result has just as many, so the grid is at their positions: for chroma sited left, a quarter of an input pixel left of the
     luma samples; for chroma between luma samples, on them. So the network's chroma is the result's, and nothing is resampled twice. Along
-    an axis without subsampling, and at other scales, the grid is that of the input's luma, and a second resample brings the network's
-    chroma to the result. Lanczos makes both, and the first is what networks are trained on.
+    an axis without subsampling, and at other scales, the grid is that of the input's luma, and an exact resample (Lanczos) brings the
+    network's chroma to the result. Chroma comes to the grid by linear interpolation, which is what networks are trained on.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from streamsr.frame import Frame, Layout
 from streamsr.resample import FLAGS, ChainPool, FilterChain, GraphKey
 from streamsr.upscaling.scale_plan import repeat_edges
 
+LINEAR = "bilinear+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 MAX_PADDING = 3  # samples added for a ratio of whole numbers
 
 
@@ -59,9 +60,13 @@ def network_grid(chroma: Grid, scale: int) -> Grid:
 
 
 class ChromaResampler:
-    """Brings pairs of chroma planes from one grid to another, by Lanczos. Safe to call from many threads."""
+    """Brings pairs of chroma planes from one grid to another. Safe to call from many threads.
 
-    def __init__(self) -> None:
+    flags: of swscale, for the kernel.
+    """
+
+    def __init__(self, flags: str = FLAGS) -> None:
+        self._flags = flags
         self._pools: dict[tuple[object, ...], ChainPool] = {}
         self._lock = threading.Lock()
 
@@ -81,7 +86,7 @@ class ChromaResampler:
         frame = av.VideoFrame(width, height, "yuv444p" if bits == 8 else f"yuv444p{bits}le")
         for plane, samples in zip(Frame(frame).planes[1:], planes, strict=True):
             plane[:] = samples
-        options = {"w": str(whole[1]), "h": str(whole[0]), "flags": FLAGS, **options}
+        options = {"w": str(whole[1]), "h": str(whole[0]), "flags": self._flags, **options}
         made = Frame(self._pool(options)(frame)).planes
         return np.stack([plane[: size[0], : size[1]] for plane in made[1:]])
 

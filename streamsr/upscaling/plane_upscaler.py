@@ -11,7 +11,7 @@ from streamsr.engines import Chroma, State, zero_state
 from streamsr.engines.tiling import infer_tiled, max_pixels
 from streamsr.models import ModelSpec
 from streamsr.resample import Resampler, resized_plane
-from streamsr.upscaling.chroma_grid import ChromaResampler, network_grid
+from streamsr.upscaling.chroma_grid import LINEAR, ChromaResampler, network_grid
 from streamsr.upscaling.engine_cache import EngineCache
 from streamsr.upscaling.recurrence import Enlarged, SourceChroma
 from streamsr.upscaling.scale_plan import padded_shape, repeat_edges
@@ -22,7 +22,7 @@ class PlaneUpscaler:
 
     def __init__(self, cache: EngineCache) -> None:
         self._cache = cache
-        self._to_network = ChromaResampler()
+        self._to_network = ChromaResampler(LINEAR)
         self._last_step = Resampler()  # to the exact target size
         self._lock = threading.Lock()
         self.busy_s = 0.0  # time inside the engines, summed over threads

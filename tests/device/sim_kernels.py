@@ -13,7 +13,7 @@ from streamsr.device.frame_plan import ChromaMap
 from streamsr.frame import Frame
 from streamsr.libav import picture_of
 from streamsr.resample import Resampler, resize_plane
-from streamsr.upscaling.chroma_grid import ChromaResampler, Grid
+from streamsr.upscaling.chroma_grid import LINEAR, ChromaResampler, Grid
 
 if TYPE_CHECKING:
     from simulation import SimDevice, SimStream
@@ -88,13 +88,14 @@ class CpuKernels:
         self._device.put(stream, "resample chroma", run, reads=planes, writes=out)
 
     def regrid_chroma(
-        self, planes: Sequence[np.ndarray], out: Sequence[np.ndarray], source: Grid, target: Grid, *, bits: int, tables: Any,
-        stream: SimStream,
+        self, planes: Sequence[np.ndarray], out: Sequence[np.ndarray], source: Grid, target: Grid, *, is_linear: bool, bits: int,
+        tables: Any, stream: SimStream,
     ) -> None:  # fmt: skip
         given, made = [bare(plane) for plane in planes], [bare(plane) for plane in out]
 
         def run() -> None:
-            for plane, samples in zip(made, ChromaResampler()(np.stack(given), source, target, made[0].shape, bits=bits), strict=True):
+            resampler = ChromaResampler(LINEAR) if is_linear else ChromaResampler()
+            for plane, samples in zip(made, resampler(np.stack(given), source, target, made[0].shape, bits=bits), strict=True):
                 plane[:] = samples
 
         self._device.put(stream, "regrid chroma", run, reads=planes, writes=out)

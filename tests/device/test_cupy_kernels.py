@@ -20,20 +20,21 @@ from test_device_upscaler import assert_same, make_frames, on_cpu, on_device
 
 from streamsr.device import cupy_kernels
 from streamsr.frame import Frame, reformat
-from streamsr.upscaling.chroma_grid import Axis, ChromaResampler, grid_of, network_grid
+from streamsr.upscaling.chroma_grid import LINEAR, Axis, ChromaResampler, grid_of, network_grid
 
 
 def reference_resample(
     samples: np.ndarray, out: np.ndarray, *, bits: int, site: tuple[float, float] = (0.5, 0.5), extent: tuple[int, int] | None = None,
-    out_site: tuple[float, float] | None = None, added: tuple[int, int] = (0, 0), tables: Any, stream: Any = None,
+    out_site: tuple[float, float] | None = None, kernel: Any = "lanczos", added: tuple[int, int] = (0, 0),
+    tables: Any, stream: Any = None,
 ) -> None:  # fmt: skip
     height, width = out.shape
     full = extent or (width, height)
     assert full[0] >= width
     assert full[1] >= height
     after = site if out_site is None else out_site
-    across = make_taps(samples.shape[1], full[0], width, ONE_ACROSS, (site[0], after[0]), added[0])
-    down = make_taps(samples.shape[0], full[1], height, ONE_DOWN, (site[1], after[1]), added[1])
+    across = make_taps(samples.shape[1], full[0], width, ONE_ACROSS, kernel, (site[0], after[0]), added[0])
+    down = make_taps(samples.shape[0], full[1], height, ONE_DOWN, kernel, (site[1], after[1]), added[1])
     out[:] = resample_reference.resample(samples, across, down, bits=bits)
 
 
@@ -157,12 +158,16 @@ def test_chroma_goes_to_the_grids_that_the_cpu_puts_it_on(sim: SimDevice, pix_fm
     target = (wanted[0].enlarged(scale), wanted[1].enlarged(scale))
     stream, height, width = sim.open_stream(), size[1], size[0]
     result = layout.plane_size(1, width * scale, height * scale)[::-1]
-    for given, source, to, shape in ((planes, own, wanted, (height, width)), (None, target, grid_of(layout, location), result)):
+    for given, source, to, shape, is_linear in (
+        (planes, own, wanted, (height, width), True), (None, target, grid_of(layout, location), result, False),
+    ):  # fmt: skip
         if given is None:
             given = made  # noqa: F821  # of the first round
-        expected = ChromaResampler()(given, source, to, shape, bits=layout.bits)
+        expected = (ChromaResampler(LINEAR) if is_linear else ChromaResampler())(given, source, to, shape, bits=layout.bits)
         made = np.zeros((2, *shape), given.dtype)
-        sim.kernels.regrid_chroma(list(given), list(made), source, to, bits=layout.bits, tables={}, stream=stream)
+        sim.kernels.regrid_chroma(
+            list(given), list(made), source, to, is_linear=is_linear, bits=layout.bits, tables={}, stream=stream
+        )
         sim.synchronise(sim.record(stream))
         assert np.abs(made.astype(int) - expected).max() <= 1
         assert (made == expected).mean() > 0.99

@@ -73,19 +73,20 @@ def difference(ours: np.ndarray, theirs: np.ndarray) -> int:
     return int(np.abs(ours.astype(int) - theirs.astype(int)).max())
 
 
-def reference(plane: np.ndarray, size: tuple[int, int], *, bits: int, **options: Any) -> np.ndarray:
+def reference(plane: np.ndarray, size: tuple[int, int], *, bits: int, kernel: Any = "lanczos", **options: Any) -> np.ndarray:
     width, height = size
-    across = make_taps(plane.shape[1], width, width, ONE_ACROSS, **options)
-    down = make_taps(plane.shape[0], height, height, ONE_DOWN, **options)
+    across = make_taps(plane.shape[1], width, width, ONE_ACROSS, kernel, **options)
+    down = make_taps(plane.shape[0], height, height, ONE_DOWN, kernel, **options)
     return resample_reference.resample(plane, across, down, bits=bits)
 
 
+@pytest.mark.parametrize("kernel", ["lanczos", "linear"])
 @pytest.mark.parametrize("bits", GRAY)
 @pytest.mark.parametrize(("source", "target"), SIZES)
-def test_reference_agrees_with_swscale(source: tuple[int, int], target: tuple[int, int], bits: int) -> None:
+def test_reference_agrees_with_swscale(source: tuple[int, int], target: tuple[int, int], bits: int, kernel: Any) -> None:
     plane = picture(*source, bits)
-    (theirs,) = swscale([plane], GRAY[bits], target, "lanczos")
-    assert difference(reference(plane, target, bits=bits), theirs) <= SWSCALE_CODES
+    (theirs,) = swscale([plane], GRAY[bits], target, {"linear": "bilinear"}.get(kernel, kernel))
+    assert difference(reference(plane, target, bits=bits, kernel=kernel), theirs) <= SWSCALE_CODES
 
 
 @pytest.mark.parametrize("location", FIRST_CHROMA_SAMPLE)
@@ -143,6 +144,7 @@ def test_odd_sizes_are_those_of_the_carrier(size: tuple[int, int], location: str
     target=st.tuples(st.integers(1, 90), st.integers(1, 70)),
     more=st.tuples(st.integers(0, 3), st.integers(0, 3)),
     bits=st.sampled_from(list(GRAY)),
+    kernel=st.sampled_from(["lanczos", "linear"]),
     site=st.sampled_from([0.25, 0.5, 0.75]),
 )
 @settings(max_examples=60)
@@ -152,6 +154,7 @@ def test_kernel_is_the_reference(
     target: tuple[int, int],
     more: tuple[int, int],
     bits: int,
+    kernel: Any,
     site: float,
 ) -> None:
     (width, height), (to_width, to_height) = source, target
@@ -160,9 +163,9 @@ def test_kernel_is_the_reference(
     padded[:, 2 : width + 2] = plane
     around = np.full((to_height + 1, to_width + 3), 99, plane.dtype)
     out, extent = around[:to_height, 1 : to_width + 1], (to_width + more[0], to_height + more[1])
-    resample(padded[:, 2 : width + 2], out, bits=bits, site=(site, 0.5), extent=extent)
-    across = make_taps(width, extent[0], to_width, ONE_ACROSS, (site, site))
-    down = make_taps(height, extent[1], to_height, ONE_DOWN)
+    resample(padded[:, 2 : width + 2], out, bits=bits, kernel=kernel, site=(site, 0.5), extent=extent)
+    across = make_taps(width, extent[0], to_width, ONE_ACROSS, kernel, (site, site))
+    down = make_taps(height, extent[1], to_height, ONE_DOWN, kernel)
     np.testing.assert_array_equal(out, resample_reference.resample(plane, across, down, bits=bits))
     assert (around[to_height:] == 99).all()
     assert (around[:, 0] == 99).all()
@@ -208,6 +211,7 @@ def test_many_rows_to_few_fit_shared_memory(host: HostDevice) -> None:
     [
         ({"bits": 11}, ValueError, "11"),
         ({"bits": 10}, TypeError, "uint8"),
+        ({"kernel": "nearest"}, ValueError, "nearest"),
         ({"extent": (7, 8)}, ValueError, "7x8"),
         ({"out": np.zeros((8, 8, 2), np.uint8)}, ValueError, r"\(8, 8, 2\)"),
         ({"out": np.zeros((8, 16), np.uint8)[:, ::2]}, ValueError, "side by side"),

@@ -12,7 +12,7 @@ from make_model import make_network, write_model
 
 from streamsr.errors import UsageError
 from streamsr.frame import Frame, find_layout
-from streamsr.upscaling.chroma_grid import ChromaResampler, grid_of, network_grid
+from streamsr.upscaling.chroma_grid import LINEAR, ChromaResampler, grid_of, network_grid
 from streamsr.upscaling.source_condition import Condition
 from streamsr.upscaling.upscaler import Upscaler
 
@@ -58,7 +58,7 @@ def test_420_is_what_the_network_made(model: Path) -> None:
     layout = find_layout("yuv420p")
     assert layout is not None
     own = grid_of(layout, "left")
-    planes = ChromaResampler()(np.stack(Frame(video).planes[1:]), own, network_grid(own, 2), (50, 66), bits=8)
+    planes = ChromaResampler(LINEAR)(np.stack(Frame(video).planes[1:]), own, network_grid(own, 2), (50, 66), bits=8)
     expected, expected_chroma = reference(make_weights(2), Frame(video).luma / 255, planes / 255, (0.5, damage))
     assert np.abs(luma - np.clip(expected, 0, 1) * 255).max() < 0.51
     assert np.abs(np.stack(chroma) - np.clip(expected_chroma, 0, 1) * 255).max() < 0.51

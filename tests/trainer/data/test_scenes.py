@@ -9,8 +9,6 @@ from drawn_scenes import draw_scene
 from numpy.typing import NDArray
 from PIL import Image
 
-from streamsr.frame import find_layout
-from streamsr.upscaling.chroma_grid import ChromaResampler, grid_of, network_grid
 from trainer.data import as_found, scene_pool, scenes
 from trainer.data.round_trip import DECODERS, draw_encoder, round_trip
 from trainer.data.scene_crops import Batches, cut, on_luma_grid, turned, turned_phases
@@ -56,18 +54,6 @@ def test_the_network_reads_chroma_where_the_result_has_it(site: Site) -> None:
     grid = to_luma_grid(small, site, 2)
     expected = smooth(site[0] + 2 * np.arange(40), site[1] + 2 * np.arange(50))
     assert np.abs(grid[0] - expected)[3:-3, 3:-3].max() < 1.0
-
-
-@pytest.mark.parametrize(("site", "location"), [(LEFT, "left"), (CENTRE, "center"), (TOP_LEFT, "topleft")])
-@pytest.mark.parametrize("scale", [2, 3])
-def test_networks_learn_from_chroma_as_it_will_be_brought_to_them(site: Site, location: str, scale: int) -> None:
-    chroma, layout = np.random.default_rng(0).integers(64, 192, (2, 20, 31), np.uint8), find_layout("yuv420p")
-    assert layout is not None
-    grid = grid_of(layout, location)
-    brought = ChromaResampler()(chroma, grid, network_grid(grid, scale), (40, 62), bits=8)
-    error = np.abs(rounded(to_luma_grid(chroma, site, scale)).astype(int) - brought)
-    assert error.max() <= 2  # swscale leaves out taps that sum to 0.002
-    assert error.mean() < 0.3
 
 
 @pytest.mark.parametrize("site", [LEFT, CENTRE, TOP_LEFT])
