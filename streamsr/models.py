@@ -25,6 +25,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
+from streamsr_kernels import Filter
+
 from streamsr.errors import EngineError, UsageError
 from streamsr.options import Look
 
@@ -65,6 +67,7 @@ class ModelSpec:
     input: str = "luma"
     output: str = "luma_hr"
     has_chroma: bool = False  # takes and gives chroma, and is told the source's condition
+    chroma_filter: Filter = "linear"  # by which chroma is brought to the network's grid, as it was in training
     clean_form: str | None = None  # name of the model that takes its place for sources that have hardly been compressed
     picture_form: str | None = None  # name of the model that takes its place for single pictures
     look: Look = "natural"
@@ -138,10 +141,11 @@ def load_spec(description: Path) -> ModelSpec:
             raise EngineError(f"{description}: 'state_shapes' has the entry {_shown(entry)}; it must be an object with name and channels.")
         return StateShape(take(entry, "name", str), take(entry, "channels", int), take(entry, "scale", int) if "scale" in entry else 1)
 
-    def take_look(value: object) -> Look:
-        if not isinstance(value, str) or value not in get_args(Look):
-            raise EngineError(f"{description}: 'look' is {_shown(value)}; it must be one of {', '.join(get_args(Look))}.")
-        return cast(Look, value)
+    def take_one_of(choices: object, key: str, default: str) -> Any:
+        value = entries.get(key, default)
+        if not isinstance(value, str) or value not in get_args(choices):
+            raise EngineError(f"{description}: {key!r} is {_shown(value)}; it must be one of {', '.join(get_args(choices))}.")
+        return value
 
     int8 = entries.get("int8")
     if int8 is not None and not isinstance(int8, dict):
@@ -165,9 +169,10 @@ def load_spec(description: Path) -> ModelSpec:
         input=take(entries, "input", str),
         output=take(entries, "output", str),
         has_chroma=take(entries, "chroma", bool) if "chroma" in entries else False,
+        chroma_filter=take_one_of(Filter, "chroma_filter", "linear"),
         clean_form=take(entries, "clean_form", str) if "clean_form" in entries else None,
         picture_form=take(entries, "picture_form", str) if "picture_form" in entries else None,
-        look=take_look(entries.get("look", "natural")),
+        look=take_one_of(Look, "look", "natural"),
         states=tuple(take_state(entry) for entry in state_shapes),
         description=str(entries.get("description", "")),
         degradation=str(entries.get("degradation", "")),

@@ -54,6 +54,8 @@ def test_changed_file_is_refused_with_both_sums(model: Path, int8: bool) -> None
         ({"channels": -1}, "'channels' is -1"),
         ({"name": None}, "'name' is None"),
         ({"receptive_field": True}, "'receptive_field' is True"),
+        ({"chroma_filter": "nearest"}, "'chroma_filter' is 'nearest'; it must be one of lanczos, linear"),
+        ({"look": 3}, "'look' is 3; it must be one of natural, faithful"),
         ({"state_shapes": [[1, 16]]}, "'state_shapes' has the entry [1, 16]"),
         ({"state_shapes": [{"name": "a"}]}, "'channels' is None"),
         ({"state_shapes": [{"name": "a", "channels": 0}]}, "'channels' is 0; it must be 1 to 4096"),

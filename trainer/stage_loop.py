@@ -131,7 +131,10 @@ def train(
         raise TrainerError(f"{stage.name} is steered by a metric (weight {stage.pban_weight:g}): give one.")
     torch.manual_seed(stage.seed)
     net = build(stage).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    batches = Batches(training, scale=stage.scale, batch=stage.batch, crop=stage.crop, seed=stage.seed, frames=stage.frames)
+    batches = Batches(
+        training, scale=stage.scale, batch=stage.batch, crop=stage.crop, seed=stage.seed, frames=stage.frames,
+        chroma_filter=stage.chroma_filter,
+    )  # fmt: skip
     if seed_weights is not None:
         seed(net, seed_weights, batches)
     net = net.to(device)
@@ -224,7 +227,7 @@ def check(net: LumaChroma, scenes: list[Scene], stage: Stage, score: Score | Non
         side = min(CHECKED_SIDE_OF_RUNS if is_run else CHECKED_SIDE, *sizes)  # at x4 scenes are smaller
         top, left = ((size - side) // 4 * 2 for size in sizes)
         for way in range(len(scene.ly)):
-            pairs = [cut(scene, way, frame, stage.scale, top, left, side) for frame in frames]
+            pairs = [cut(scene, way, frame, stage.scale, top, left, side, stage.chroma_filter) for frame in frames]
             x, y = (torch.from_numpy(np.stack(part))[:, None].to(device) for part in zip(*pairs, strict=True))
             made = played(net, x).clamp(0, 1)[-2:]
             (x, y), kind = (x[-2:, 0], y[-2:, 0]), "clean" if way == CLEAN else "found"

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from streamsr_kernels import Filter
+
 from trainer.trainer_error import TrainerError
 
 Look = Literal["natural", "faithful"]
@@ -35,6 +37,7 @@ class Stage:
     decay: float = 0.25  # share of the steps, at the end, in which the learning rate falls to a hundredth
     ema: float = 0.999
     eps: float = 1e-3  # of the Charbonnier loss, in units of the [0, 1] range
+    chroma_filter: Filter = "lanczos"  # by which chroma comes to the network's grid
     chroma_weight: float = 2.0
     gain: float = 0.0  # unsharp gain on the luma of the targets (trainer.losses.training_loss.sharpened)
     pban_weight: float = 0.0  # of 1 - Efficient-PBAN, on `num_seen` crops of the batch
@@ -53,7 +56,7 @@ def _quantised(stage: Stage, *, steps: int) -> Stage:
 
 def _larger(stage: Stage, scale: int) -> Stage:
     """The same network for a larger scale, from that for x2: all but its last convolution fits."""
-    single = _of_single_frames(stage)
+    single = of_single_frames(stage)
     return replace(single, name=f"{stage.model}_x{scale}", scale=scale, seed_from=stage.name, crop=32, steps=stage.steps // 4)
 
 
@@ -61,18 +64,19 @@ def _faithful(stage: Stage, *, steps: int) -> Stage:
     """The same network with a loss that is nearly a squared error: as close to the original as can be known."""
     stem, size = stage.name.rsplit("_", 1)
     return replace(
-        _of_single_frames(stage), name=f"{stem}_faithful_{size}", look="faithful", seed_from=stage.name, steps=steps, lr=stage.lr / 2,
+        of_single_frames(stage), name=f"{stem}_faithful_{size}", look="faithful", seed_from=stage.name, steps=steps, lr=stage.lr / 2,
         decay=0.6, eps=0.02, gain=0.0,
     )
 
 
-def _of_single_frames(stage: Stage) -> Stage:
+def of_single_frames(stage: Stage) -> Stage:
     """The same without steadiness, which does not come for nothing: for looks and scales that have no sharpness to spare."""
     return replace(stage, steadiness=0.0, frames=1, batch=8)
 
 
 _LITE = Stage(
-    "lite_x2", "lite", 2, "natural", steps=300_000, chroma_weight=4.0, steadiness=0.35, frames=STEADY_FRAMES, batch=4, gain=GAIN,
+    "lite_x2", "lite", 2, "natural", steps=300_000, chroma_filter="linear", chroma_weight=4.0, steadiness=0.3, frames=STEADY_FRAMES,
+    batch=4, gain=GAIN,
 )  # fmt: skip
 _BASE = Stage("base_x2", "base", 2, "natural", steps=120_000, channels=32, layers=6, residual=True, lr=2e-3, gain=GAIN)
 _MAX = Stage(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from streamsr_kernels import chroma_site, compare_planes, join_surface, pack, resample, split_surface, unpack
+from streamsr_kernels import Filter, chroma_site, compare_planes, join_surface, pack, resample, split_surface, unpack
 
 from ..upscaling.chroma_grid import Grid, place_on
 from .device import DeviceArray, Tables
@@ -49,7 +49,7 @@ class CupyKernels:
                 resample(plane, target, bits=bits, site=site, extent=chroma.extent, tables=tables, stream=stream)
 
     def regrid_chroma(
-        self, planes: Sequence[DeviceArray], out: Sequence[DeviceArray], source: Grid, target: Grid, *, is_linear: bool, bits: int,
+        self, planes: Sequence[DeviceArray], out: Sequence[DeviceArray], source: Grid, target: Grid, *, kernel: Filter, bits: int,
         tables: Tables, stream: Any,
     ) -> None:  # fmt: skip
         down, across = (place_on(source[axis], target[axis], planes[0].shape[axis], out[0].shape[axis]) for axis in (0, 1))
@@ -57,7 +57,7 @@ class CupyKernels:
         with self._on:
             for plane, made in zip(planes, out, strict=True):
                 resample(
-                    plane, made, bits=bits, kernel="linear" if is_linear else "lanczos", out_site=site,
+                    plane, made, bits=bits, kernel=kernel, out_site=site,
                     extent=(across[1], down[1]), added=(across[2], down[2]), tables=tables, stream=stream,
                 )  # fmt: skip
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import av
 import numpy as np
+from streamsr_kernels import Filter
 
 from ..upscaling.chroma_grid import Grid
 from .frame_plan import ChromaMap
@@ -67,10 +68,10 @@ class Kernels(Protocol):
         """Lanczos with the chroma sample positions given by `chroma`. Agrees with `streamsr.resample.Resampler` within one code."""
 
     def regrid_chroma(
-        self, planes: Sequence[DeviceArray], out: Sequence[DeviceArray], source: Grid, target: Grid, *, is_linear: bool, bits: int,
+        self, planes: Sequence[DeviceArray], out: Sequence[DeviceArray], source: Grid, target: Grid, *, kernel: Filter, bits: int,
         tables: Tables, stream: Stream,
     ) -> None:  # fmt: skip
-        """Cb and Cr from one grid to another, by linear interpolation or by Lanczos.
+        """Cb and Cr from one grid to another, by linear interpolation or Lanczos.
 
         Agrees with `streamsr.upscaling.chroma_grid.ChromaResampler` within one code.
         """

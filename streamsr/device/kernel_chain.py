@@ -97,7 +97,7 @@ class Chain:
                 if pair is not target:
                     source, wanted = picture.grids
                     device.kernels.regrid_chroma(
-                        pair, target, source, wanted, is_linear=False, bits=picture.bits, tables=self.tables, stream=stream
+                        pair, target, source, wanted, kernel="lanczos", bits=picture.bits, tables=self.tables, stream=stream
                     )
         elif picture.chroma is not None:
             for planes, result in zip(sources, results, strict=True):
@@ -136,7 +136,7 @@ class _Step:
         self.chroma: DeviceChroma | None = None
         self.chroma_results: list[Planes] = []  # codes on the network's grid, where that is not the output's
         self._gridded: list[Planes] = []  # codes that were brought to the network's grid
-        self._grids = each.chroma
+        self._grids, self._kernel = each.chroma, each.spec.chroma_filter
         self._sample = picture.dtype
         self._tiles = find_tiles(each, limit)
         rows, columns = self._tiles[0].window if self._tiles else (slice(0, each.padded[0]), slice(0, each.padded[1]))
@@ -172,7 +172,9 @@ class _Step:
             return planes
         assert self._grids is not None
         for given, made in zip(planes, self._gridded, strict=True):
-            self._device.kernels.regrid_chroma(given, made, *self._grids, is_linear=True, bits=self._bits, tables=tables, stream=stream)
+            self._device.kernels.regrid_chroma(
+                given, made, *self._grids, kernel=self._kernel, bits=self._bits, tables=tables, stream=stream
+            )
         return self._gridded
 
     @property

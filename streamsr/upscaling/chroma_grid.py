@@ -5,7 +5,8 @@ Note [Chroma grid]
     4:2:0 result has just as many, so the grid is at their positions: for chroma sited left, a quarter of an input pixel left of the
     luma samples; for chroma between luma samples, on them. So the network's chroma is the result's, and nothing is resampled twice. Along
     an axis without subsampling, and at other scales, the grid is that of the input's luma, and an exact resample (Lanczos) brings the
-    network's chroma to the result. Chroma comes to the grid by linear interpolation, which is what networks are trained on.
+    network's chroma to the result. Chroma comes to the grid by the filter that the network was trained on (`chroma_filter` of its
+    description): Lanczos keeps detail, linear interpolation smooths noise, which the smallest networks cannot do beside all else.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from typing import NamedTuple
 
 import av
 import numpy as np
+from streamsr_kernels import Filter
 from streamsr_kernels.chroma_sites import FIRST_CHROMA_SAMPLE
 
 from streamsr.frame import Frame, Layout
 from streamsr.resample import FLAGS, ChainPool, FilterChain, GraphKey
 from streamsr.upscaling.scale_plan import repeat_edges
 
-LINEAR = "bilinear+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
+FILTERS: dict[Filter, str] = {"lanczos": FLAGS, "linear": FLAGS.replace("lanczos", "bilinear")}  # as swscale's flags
 MAX_PADDING = 3  # samples added for a ratio of whole numbers
 
 
@@ -60,13 +62,10 @@ def network_grid(chroma: Grid, scale: int) -> Grid:
 
 
 class ChromaResampler:
-    """Brings pairs of chroma planes from one grid to another. Safe to call from many threads.
+    """Brings pairs of chroma planes from one grid to another. Safe to call from many threads."""
 
-    flags: of swscale, for the kernel.
-    """
-
-    def __init__(self, flags: str = FLAGS) -> None:
-        self._flags = flags
+    def __init__(self, kernel: Filter = "lanczos") -> None:
+        self._flags = FILTERS[kernel]
         self._pools: dict[tuple[object, ...], ChainPool] = {}
         self._lock = threading.Lock()
 

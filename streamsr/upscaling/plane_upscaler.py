@@ -11,7 +11,7 @@ from streamsr.engines import Chroma, State, zero_state
 from streamsr.engines.tiling import infer_tiled, max_pixels
 from streamsr.models import ModelSpec
 from streamsr.resample import Resampler, resized_plane
-from streamsr.upscaling.chroma_grid import LINEAR, ChromaResampler, network_grid
+from streamsr.upscaling.chroma_grid import FILTERS, ChromaResampler, network_grid
 from streamsr.upscaling.engine_cache import EngineCache
 from streamsr.upscaling.recurrence import Enlarged, SourceChroma
 from streamsr.upscaling.scale_plan import padded_shape, repeat_edges
@@ -22,7 +22,7 @@ class PlaneUpscaler:
 
     def __init__(self, cache: EngineCache) -> None:
         self._cache = cache
-        self._to_network = ChromaResampler(LINEAR)
+        self._to_network = {kernel: ChromaResampler(kernel) for kernel in FILTERS}
         self._last_step = Resampler()  # to the exact target size
         self._lock = threading.Lock()
         self.busy_s = 0.0  # time inside the engines, summed over threads
@@ -54,7 +54,7 @@ class PlaneUpscaler:
             call = None
             if spec.has_chroma and chroma is not None and planes is not None and grid is not None:
                 wanted = network_grid(grid, spec.scale)
-                samples = self._to_network(planes, grid, wanted, (rows, columns), bits=bits)
+                samples = self._to_network[spec.chroma_filter](planes, grid, wanted, (rows, columns), bits=bits)
                 samples, grid = repeat_edges(samples, padded), wanted
                 call = Chroma(samples, np.empty_like(samples, order="C"), (chroma.condition.blur, chroma.condition.damage))
                 planes = call.out[:, :rows, :columns]

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import av
 import numpy as np
 from sim_memory import bare
+from streamsr_kernels import Filter
 
 from streamsr.device.frame_plan import ChromaMap
 from streamsr.frame import Frame
 from streamsr.libav import picture_of
 from streamsr.resample import Resampler, resize_plane
-from streamsr.upscaling.chroma_grid import LINEAR, ChromaResampler, Grid
+from streamsr.upscaling.chroma_grid import ChromaResampler, Grid
 
 if TYPE_CHECKING:
     from simulation import SimDevice, SimStream
@@ -88,13 +89,13 @@ class CpuKernels:
         self._device.put(stream, "resample chroma", run, reads=planes, writes=out)
 
     def regrid_chroma(
-        self, planes: Sequence[np.ndarray], out: Sequence[np.ndarray], source: Grid, target: Grid, *, is_linear: bool, bits: int,
+        self, planes: Sequence[np.ndarray], out: Sequence[np.ndarray], source: Grid, target: Grid, *, kernel: Filter, bits: int,
         tables: Any, stream: SimStream,
     ) -> None:  # fmt: skip
         given, made = [bare(plane) for plane in planes], [bare(plane) for plane in out]
 
         def run() -> None:
-            resampler = ChromaResampler(LINEAR) if is_linear else ChromaResampler()
+            resampler = ChromaResampler(kernel)
             for plane, samples in zip(made, resampler(np.stack(given), source, target, made[0].shape, bits=bits), strict=True):
                 plane[:] = samples
 

@@ -14,13 +14,13 @@ pytest.importorskip("streamsr_kernels")
 from make_model import make_network, write_model
 from sim_memory import bare
 from simulation import SimDevice, SimStream
-from streamsr_kernels import planes_reference, resample_reference, samples_reference
+from streamsr_kernels import Filter, planes_reference, resample_reference, samples_reference
 from streamsr_kernels.filters import ONE_ACROSS, ONE_DOWN, make_taps
 from test_device_upscaler import assert_same, make_frames, on_cpu, on_device
 
 from streamsr.device import cupy_kernels
 from streamsr.frame import Frame, reformat
-from streamsr.upscaling.chroma_grid import LINEAR, Axis, ChromaResampler, grid_of, network_grid
+from streamsr.upscaling.chroma_grid import Axis, ChromaResampler, grid_of, network_grid
 
 
 def reference_resample(
@@ -149,8 +149,10 @@ LAYOUTS = ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv410p"]
 
 @pytest.mark.parametrize("location", ["left", "center", "topleft", "bottom"])
 @pytest.mark.parametrize("pix_fmt", LAYOUTS)
-@pytest.mark.parametrize(("scale", "size"), [(2, (64, 48)), (3, (62, 46)), (2, (63, 47))])
-def test_chroma_goes_to_the_grids_that_the_cpu_puts_it_on(sim: SimDevice, pix_fmt: str, scale: int, size: Any, location: str) -> None:
+@pytest.mark.parametrize(("scale", "size", "filter_"), [(2, (64, 48), "linear"), (3, (62, 46), "lanczos"), (2, (63, 47), "lanczos")])
+def test_chroma_goes_to_the_grids_that_the_cpu_puts_it_on(
+    sim: SimDevice, pix_fmt: str, scale: int, size: Any, location: str, filter_: Filter
+) -> None:
     layout = Frame(make_frames(1, size=size, pix_fmt=pix_fmt)[0]).layout
     planes = np.stack(Frame(make_frames(1, size=size, pix_fmt=pix_fmt)[0]).planes[1:3])
     own = grid_of(layout, location)
@@ -158,15 +160,15 @@ def test_chroma_goes_to_the_grids_that_the_cpu_puts_it_on(sim: SimDevice, pix_fm
     target = (wanted[0].enlarged(scale), wanted[1].enlarged(scale))
     stream, height, width = sim.open_stream(), size[1], size[0]
     result = layout.plane_size(1, width * scale, height * scale)[::-1]
-    for given, source, to, shape, is_linear in (
-        (planes, own, wanted, (height, width), True), (None, target, grid_of(layout, location), result, False),
+    for given, source, to, shape, kernel in (
+        (planes, own, wanted, (height, width), filter_), (None, target, grid_of(layout, location), result, "lanczos"),
     ):  # fmt: skip
         if given is None:
             given = made  # noqa: F821  # of the first round
-        expected = (ChromaResampler(LINEAR) if is_linear else ChromaResampler())(given, source, to, shape, bits=layout.bits)
+        expected = ChromaResampler(kernel)(given, source, to, shape, bits=layout.bits)
         made = np.zeros((2, *shape), given.dtype)
         sim.kernels.regrid_chroma(
-            list(given), list(made), source, to, is_linear=is_linear, bits=layout.bits, tables={}, stream=stream
+            list(given), list(made), source, to, kernel=kernel, bits=layout.bits, tables={}, stream=stream
         )
         sim.synchronise(sim.record(stream))
         assert np.abs(made.astype(int) - expected).max() <= 1

@@ -126,7 +126,7 @@ def test_exported_files_are_the_trained_networks(tmp_path: pathlib.Path, residua
     net = train(stage, SCENES, SCENES, tmp_path / "whole")
     train(small, SCENES, SCENES, tmp_path / "small", seed_weights=net.state_dict())
     card = export_stage(tmp_path / "whole", tmp_path / "small", tmp_path, {"trained_on": "noise"})
-    assert (card["chroma"], card["look"], card["training"]["steps"]) == (True, "natural", 4)
+    assert (card["chroma"], card["chroma_filter"], card["look"], card["training"]["steps"]) == (True, "lanczos", "natural", 4)
     assert "x264" in card["degradation"]
     spec = load_spec(tmp_path / "tiny_x2.json")
     assert spec.has_chroma

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import get_args
 
 import av
 import numpy as np
 import pytest
 from make_chroma import make_weights, reference, write_chroma_model
 from make_model import make_network, write_model
+from streamsr_kernels import Filter
 
 from streamsr.errors import UsageError
 from streamsr.frame import Frame, find_layout
-from streamsr.upscaling.chroma_grid import LINEAR, ChromaResampler, grid_of, network_grid
+from streamsr.upscaling.chroma_grid import ChromaResampler, grid_of, network_grid
 from streamsr.upscaling.source_condition import Condition
 from streamsr.upscaling.upscaler import Upscaler
 
@@ -50,7 +53,10 @@ def test_every_format_and_factor_goes_through(model: Path, pix_fmt: str, scale: 
     assert all(plane.std() > 0 for plane in Frame(result).planes)
 
 
-def test_420_is_what_the_network_made(model: Path) -> None:
+@pytest.mark.parametrize("kernel", get_args(Filter))
+def test_420_is_what_the_network_made(model: Path, kernel: Filter) -> None:
+    description = model.with_suffix(".json")
+    description.write_text(json.dumps(json.loads(description.read_text()) | {"chroma_filter": kernel}))
     video = frame_of("yuv420p")
     with Upscaler(model, 2, engine="openvino", precision="f32", strength=0.5) as upscaler:
         luma, *chroma = Frame(upscaler(video)).planes
@@ -58,7 +64,7 @@ def test_420_is_what_the_network_made(model: Path) -> None:
     layout = find_layout("yuv420p")
     assert layout is not None
     own = grid_of(layout, "left")
-    planes = ChromaResampler(LINEAR)(np.stack(Frame(video).planes[1:]), own, network_grid(own, 2), (50, 66), bits=8)
+    planes = ChromaResampler(kernel)(np.stack(Frame(video).planes[1:]), own, network_grid(own, 2), (50, 66), bits=8)
     expected, expected_chroma = reference(make_weights(2), Frame(video).luma / 255, planes / 255, (0.5, damage))
     assert np.abs(luma - np.clip(expected, 0, 1) * 255).max() < 0.51
     assert np.abs(np.stack(chroma) - np.clip(expected_chroma, 0, 1) * 255).max() < 0.51
@@ -67,7 +73,7 @@ def test_420_is_what_the_network_made(model: Path) -> None:
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p", "yuv444p", "gbrp", "yuv420p10le"])
 @pytest.mark.parametrize("scale", [2, 3])
 def test_colours_stay_in_their_place(tmp_path: Path, pix_fmt: str, scale: int) -> None:
-    """A network that does nothing gives FFmpeg's enlarged chroma."""
+    """A network that does nothing gives FFmpeg's enlarged chroma, but for linear interpolation in place of Lanczos."""
     model = write_chroma_model(STILL, tmp_path)
     video = frame_of(pix_fmt, 64, 48)
     with Upscaler(model, scale, engine="openvino", precision="f32", strength=0) as upscaler, Upscaler("resize", scale) as plain:

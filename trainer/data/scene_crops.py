@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from streamsr_kernels import Filter
 from torch import Tensor
 
 from trainer.data.as_found import MAX_BLUR
@@ -25,8 +26,11 @@ ESTIMATED_SHARE = 0.5  # of crops that are told the estimate, where there is one
 class Batches:
     """Draws training batches of runs of `frames` frames; `rng` is all there is to checkpoint."""
 
-    def __init__(self, scenes: list[Scene], *, scale: int, batch: int, crop: int, seed: int, frames: int = 1) -> None:
+    def __init__(
+        self, scenes: list[Scene], *, scale: int, batch: int, crop: int, seed: int, frames: int = 1, chroma_filter: Filter = "lanczos"
+    ) -> None:
         self.scenes, self.scale, self.batch, self.crop, self.frames = scenes, scale, batch, crop, frames
+        self.chroma_filter: Filter = chroma_filter
         shortest = min(scene.ly.shape[1] for scene in scenes)
         if frames > 1 and shortest < max(frames, NUM_FRAMES):
             raise TrainerError(f"Runs of {frames} frames cannot be drawn from scenes of {shortest}. Prepare a pool of runs.")
@@ -49,7 +53,7 @@ class Batches:
         turn, full, told = int(rng.integers(8)), rng.random() < 0.25, self._told(scene, way)
         pairs = []
         for frame in order:
-            x, y = cut(scene, way, frame, self.scale, top, left, crop)
+            x, y = cut(scene, way, frame, self.scale, top, left, crop, self.chroma_filter)
             x, y = turned(x, turn), turned_phases(y, turn, self.scale)
             if full:
                 _to_full_range(x[:3])
@@ -69,13 +73,15 @@ class Batches:
         return np.clip(true + errors, 0, 1).astype(np.float32)
 
 
-def cut(scene: Scene, way: int, frame: int, scale: int, top: int, left: int, crop: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def cut(
+    scene: Scene, way: int, frame: int, scale: int, top: int, left: int, crop: int, chroma_filter: Filter
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """(x (5, H, W), y (s * s + 2, H, W)) of one square of `crop` small pixels; top, left and crop are even."""
     rows, columns = slice(top, top + crop), slice(left, left + crop)
     margin_top, margin_left = min(top // 2, REACH), min(left // 2, REACH)
     sides = ((first // 2 - margin, (first + crop) // 2 + REACH) for first, margin in ((top, margin_top), (left, margin_left)))
     some = scene.lc[way, frame][(slice(None), *(slice(*side) for side in sides))]
-    chroma = rounded(to_luma_grid(some, scene.site, scale))
+    chroma = rounded(to_luma_grid(some, scene.site, scale, chroma_filter))
     chroma = chroma[:, 2 * margin_top : 2 * margin_top + crop, 2 * margin_left : 2 * margin_left + crop]
     x = np.empty((5, crop, crop), np.float32)
     x[0], x[1:3] = scene.ly[way, frame][rows, columns], chroma

@@ -65,8 +65,8 @@ def export_stage(run: pathlib.Path, int8_run: pathlib.Path | None, out: pathlib.
         error = _write(net, file, FLOAT_TOLERANCE)
         card: dict[str, Any] = {
             "name": stage.model, "look": stage.look, "scale": stage.scale, "file": file.name, "sha256": sha256_of(file), "int8": None,
-            "input": "luma", "output": "luma_hr", "chroma": True, "channels": stage.channels, "layers": stage.layers,
-            "macs_per_pixel": net.macs_per_pixel, "receptive_field": net.receptive_radius, "size_multiple": 1,
+            "input": "luma", "output": "luma_hr", "chroma": True, "chroma_filter": stage.chroma_filter, "channels": stage.channels,
+            "layers": stage.layers, "macs_per_pixel": net.macs_per_pixel, "receptive_field": net.receptive_radius, "size_multiple": 1,
             "padding": "mid-grey, in every convolution", "license": "Apache-2.0", "training": _training(stage, state),
             "onnx_max_abs_error": error, "degradation": DEGRADATION, **FORMS.get((stage.model, stage.scale), {}),
         }  # fmt: skip

@@ -27,9 +27,10 @@ from trainer.metric.encoder import open_encoder
 from trainer.metric.feature_distance import dists, lpips
 from trainer.nets.luma_chroma import split
 from trainer.stage_loop import build, train
-from trainer.stages import stage_named
+from trainer.stages import of_single_frames, stage_named
 
 KEPT_SIDE = 112  # input pixels of a kept picture
+ATTACKER = of_single_frames(stage_named("lite_x2"))
 WAYS = (1, 3)  # of each kept scene, where it has so many, both damaged
 PEOPLE = 31  # of so many, all prefer the picture before
 
@@ -62,7 +63,7 @@ def attack(
 ) -> tuple[Means, Means]:
     """Train from the weights of a `lite` at x2, write RUN, and return the means before and after. A run that was stopped goes on."""
     stage = replace(
-        stage_named("lite_x2"), name="attacker", steps=options.steps, crop=SIDE // 2, batch=options.batch, lr=options.lr, warmup=50,
+        ATTACKER, name="attacker", steps=options.steps, crop=SIDE // 2, batch=options.batch, lr=options.lr, warmup=50,
         decay=0.3, ema=0.0, pban_weight=options.weight, num_seen=options.batch, seed=options.seed,
     )  # fmt: skip
     before = build(stage).eval()
@@ -110,7 +111,7 @@ def _ways(scene: Scene) -> list[int]:
 @torch.no_grad()
 def _planes(scene: Scene, way: int, *nets: nn.Module) -> list[Tensor]:
     """The original, and what each network makes of it."""
-    x, y = (torch.from_numpy(part)[None] for part in cut(scene, way, 0, 2, 16, 16, KEPT_SIDE))
+    x, y = (torch.from_numpy(part)[None] for part in cut(scene, way, 0, 2, 16, 16, KEPT_SIDE, ATTACKER.chroma_filter))
     return [y, *(net(x).clamp(0, 1) for net in nets)]
 
 

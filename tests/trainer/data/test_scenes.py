@@ -1,6 +1,7 @@
 """Scenes as they are found: pairs that fit, labels that say what was done, chroma in its place."""
 
 import pathlib
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -8,7 +9,10 @@ import torch
 from drawn_scenes import draw_scene
 from numpy.typing import NDArray
 from PIL import Image
+from streamsr_kernels import Filter
 
+from streamsr.frame import find_layout
+from streamsr.upscaling.chroma_grid import ChromaResampler, grid_of, network_grid
 from trainer.data import as_found, scene_pool, scenes
 from trainer.data.round_trip import DECODERS, draw_encoder, round_trip
 from trainer.data.scene_crops import Batches, cut, on_luma_grid, turned, turned_phases
@@ -47,13 +51,27 @@ def test_chroma_samples_lie_where_the_site_says(site: Site) -> None:
     assert np.abs(small[0] - expected)[2:-2, 2:-2].max() < 0.2  # the kernels are short; half a pixel away it would be 2
 
 
+@pytest.mark.parametrize("kernel", get_args(Filter))
 @pytest.mark.parametrize("site", [LEFT, CENTRE, TOP_LEFT])
-def test_the_network_reads_chroma_where_the_result_has_it(site: Site) -> None:
+def test_the_network_reads_chroma_where_the_result_has_it(site: Site, kernel: Filter) -> None:
     """The small picture's pixel k lies at 2 k + 1/2 of the large one, whose chroma sample j lies at 2 j + site."""
     small = np.stack([smooth(2 * (site[0] + 2 * np.arange(20)) + 0.5, 2 * (site[1] + 2 * np.arange(25)) + 0.5)] * 2)
-    grid = to_luma_grid(small, site, 2)
+    grid = to_luma_grid(small, site, 2, kernel)
     expected = smooth(site[0] + 2 * np.arange(40), site[1] + 2 * np.arange(50))
     assert np.abs(grid[0] - expected)[3:-3, 3:-3].max() < 1.0
+
+
+@pytest.mark.parametrize("kernel", get_args(Filter))
+@pytest.mark.parametrize(("site", "location"), [(LEFT, "left"), (CENTRE, "center"), (TOP_LEFT, "topleft")])
+@pytest.mark.parametrize("scale", [2, 3])
+def test_networks_learn_from_chroma_as_it_will_be_brought_to_them(site: Site, location: str, scale: int, kernel: Filter) -> None:
+    chroma, layout = np.random.default_rng(0).integers(64, 192, (2, 20, 31), np.uint8), find_layout("yuv420p")
+    assert layout is not None
+    grid = grid_of(layout, location)
+    brought = ChromaResampler(kernel)(chroma, grid, network_grid(grid, scale), (40, 62), bits=8)
+    error = np.abs(rounded(to_luma_grid(chroma, site, scale, kernel)).astype(int) - brought)
+    assert error.max() <= 2  # swscale leaves out taps that sum to 0.002
+    assert error.mean() < 0.3
 
 
 @pytest.mark.parametrize("site", [LEFT, CENTRE, TOP_LEFT])
@@ -163,7 +181,7 @@ def test_orientations_turn_both_sides_alike(photo: pathlib.Path, monkeypatch: py
     arrays = make_scene(photo, seed=1, scale=2)
     site = arrays.pop("site")
     scene = scene_pool.Scene(**arrays, site=(float(site[0]), float(site[1])))
-    x, y = cut(scene, 0, 0, 2, 20, 36, 48)
+    x, y = cut(scene, 0, 0, 2, 20, 36, 48, "lanczos")
     for turn in range(8):
         small, phases = turned(x, turn), torch.from_numpy(turned_phases(y, turn, 2).copy())[None]
         large = torch.nn.functional.pixel_shuffle(phases[:, :4], 2)
