@@ -56,8 +56,10 @@ def _quantised(stage: Stage, *, steps: int) -> Stage:
 
 def _larger(stage: Stage, scale: int) -> Stage:
     """The same network for a larger scale, from that for x2: all but its last convolution fits."""
-    single = of_single_frames(stage)
-    return replace(single, name=f"{stage.model}_x{scale}", scale=scale, seed_from=stage.name, crop=32, steps=stage.steps // 4)
+    return replace(
+        of_single_frames(stage), name=f"{stage.model}_x{scale}", scale=scale, seed_from=stage.name, crop=32, steps=stage.steps // 4,
+        chroma_filter="linear",
+    )  # fmt: skip
 
 
 def _faithful(stage: Stage, *, steps: int) -> Stage:
