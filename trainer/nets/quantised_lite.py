@@ -62,9 +62,9 @@ def snap(x: Tensor, step: Tensor, low: int, high: int) -> Tensor:
     return (codes + (codes.round() - codes).detach()) * step
 
 
-def weight_step(weight_OIKK: Tensor) -> Tensor:
-    """(O, 1, 1, 1): of 8 bits with a sign, for each output channel."""
-    return weight_OIKK.detach().abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(1e-8) / 127
+def weight_step(weight_OIKK: Tensor, codes: int = 127) -> Tensor:
+    """(O, 1, 1, 1): of `codes` codes on each side of zero, for each output channel."""
+    return weight_OIKK.detach().abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(1e-8) / codes
 
 
 def _convolved(conv: nn.Module, x_NCHW: Tensor) -> Tensor:
