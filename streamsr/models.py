@@ -58,7 +58,7 @@ class ModelSpec:
     sha256: str | None  # of `path`; None for a file without a description, which is not checked
     int8_path: Path | None = None
     int8_sha256: str | None = None
-    int8_live_only: bool = False  # files get bf16 by default, where the processor has it: what int8 costs is seen
+    int8_live_only: bool = False  # files get bf16 or f32 by default: what int8 costs is seen
     channels: int = 16  # of the widest activation: sets how much memory a pixel takes
     layers: int = 0
     macs_per_pixel: int = 0  # multiply-adds per input pixel

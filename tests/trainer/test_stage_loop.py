@@ -135,6 +135,10 @@ def test_exported_files_are_the_trained_networks(tmp_path: pathlib.Path, residua
     weights = weights_of_onnx(spec.path)
     assert weights.keys() == net.state_dict().keys()
     assert all(torch.allclose(weights[name], value, atol=1e-7) for name, value in net.state_dict().items())
+    assert spec.int8_path is not None
+    stored = {one.name: onnx.numpy_helper.to_array(one) for one in onnx.load(spec.int8_path).graph.initializer}
+    assert 2 * 255 * np.abs(stored["head.weight.codes"].astype(int)).max() <= 32767  # two products of 8 bits in 16
+    assert [round(float(stored[f"{name}.largest"] / stored[f"{name}.least.step"])) for name in ("head", "body0", "body1")] == [127] * 3
 
 
 @pytest.mark.parametrize("radius", [0, 2])

@@ -5,8 +5,8 @@ luma (n, 1, h, w), chroma (n, 2, h, w), condition (1, 2, 1, 1) -> planes (n, 5, 
 -> luma phases, to which luma is added, and DepthToSpace -> luma_hr (n, 1, s h, s w); chroma, which is added -> chroma_hr (n, 2, h, w)
 
 A `RecurrentLumaChroma` also reads state_0 and writes state_0_next (n, channels, h, w): see `_join`.
-Of a quantised network every tensor that a convolution reads goes through QuantizeLinear and DequantizeLinear, and weights come in int8; in
-the place of Relu stands Clip, which keeps the codes to 0 to 127 (Note [Sums in 16 bits] of trainer.nets.quantised_luma_chroma).
+Of a quantised network every tensor that a convolution reads goes through QuantizeLinear and DequantizeLinear, and weights come in int8;
+Min behind Relu keeps the codes to 0 to 127 (Note [Sums in 16 bits] of trainer.nets.quantised_luma_chroma).
 """
 
 import pathlib
@@ -93,13 +93,14 @@ def onnx_of(net: LumaChroma, metadata: dict[str, str] | None = None) -> onnx.Mod
     graph = _Graph(steps)
 
     def activation(name: str, given: str, point: int) -> str:
+        result = graph.add("Relu", [given], f"{name}.relu")
         if steps is None:
-            return graph.add("Relu", [given], f"{name}.relu")
+            return result
         largest = graph.constant(f"{name}.largest", np.float32(ACTIVATIONS * steps[point]))
-        return graph.rounded(graph.add("Clip", [given, nought, largest], f"{name}.clip"), float(steps[point]), np.uint8(0))
+        # not Clip: ONNX Runtime drops it before QuantizeLinear
+        return graph.rounded(graph.add("Min", [result, largest], f"{name}.least"), float(steps[point]), np.uint8(0))
 
-    nought = graph.constant("nothing", np.float32(0))
-    blank = graph.add("Mul", ["luma", nought], "blank")  # planes of any size from two numbers
+    blank = graph.add("Mul", ["luma", graph.constant("nothing", np.float32(0))], "blank")  # planes of any size from two numbers
     told = graph.add("Add", [blank, "condition"], "told")
     planes = graph.add("Concat", ["luma", "chroma", told], "planes", axis=1)
     last = graph.add("Add", [planes, graph.constant("minus_middle", np.float32(-MIDDLE))], "centred")
