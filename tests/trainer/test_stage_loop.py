@@ -138,7 +138,8 @@ def test_exported_files_are_the_trained_networks(tmp_path: pathlib.Path, residua
     assert spec.int8_path is not None
     stored = {one.name: onnx.numpy_helper.to_array(one) for one in onnx.load(spec.int8_path).graph.initializer}
     assert 2 * 255 * np.abs(stored["head.weight.codes"].astype(int)).max() <= 32767  # two products of 8 bits in 16
-    assert [round(float(stored[f"{name}.largest"] / stored[f"{name}.least.step"])) for name in ("head", "body0", "body1")] == [127] * 3
+    largest = [(stored[f"{name}.largest"] / stored[f"{name}.least.step"]).item() for name in ("head", "body0", "body1")]
+    assert largest == pytest.approx([127] * 3)
 
 
 @pytest.mark.parametrize("radius", [0, 2])
