@@ -137,9 +137,9 @@ def test_exported_files_are_the_trained_networks(tmp_path: pathlib.Path, residua
     assert all(torch.allclose(weights[name], value, atol=1e-7) for name, value in net.state_dict().items())
     assert spec.int8_path is not None
     stored = {one.name: onnx.numpy_helper.to_array(one) for one in onnx.load(spec.int8_path).graph.initializer}
-    assert 2 * 255 * np.abs(stored["head.weight.codes"].astype(int)).max() <= 32767  # two products of 8 bits in 16
-    largest = [(stored[f"{name}.largest"] / stored[f"{name}.least.step"]).item() for name in ("head", "body0", "body1")]
-    assert largest == pytest.approx([127] * 3)
+    codes = [value.astype(int) for name, value in stored.items() if name.endswith("weight.codes")]
+    assert len(codes) == 5
+    assert max(2 * 255 * np.abs(values).max() for values in codes) <= 32767  # two products in 16 bits
 
 
 @pytest.mark.parametrize("radius", [0, 2])

@@ -5,8 +5,8 @@ luma (n, 1, h, w), chroma (n, 2, h, w), condition (1, 2, 1, 1) -> planes (n, 5, 
 -> luma phases, to which luma is added, and DepthToSpace -> luma_hr (n, 1, s h, s w); chroma, which is added -> chroma_hr (n, 2, h, w)
 
 A `RecurrentLumaChroma` also reads state_0 and writes state_0_next (n, channels, h, w): see `_join`.
-Of a quantised network every tensor that a convolution reads goes through QuantizeLinear and DequantizeLinear, and weights come in int8;
-Min behind Relu keeps the codes to 0 to 127 (Note [Sums in 16 bits] of trainer.nets.quantised_luma_chroma).
+Of a quantised network every tensor that a convolution reads goes through QuantizeLinear and DequantizeLinear, and weights come in int8,
+of the codes -63 to 63 (Note [Sums in 16 bits] of trainer.nets.quantised_luma_chroma).
 """
 
 import pathlib
@@ -22,7 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 from trainer.export.onnx_attention import DOMAIN, OPSET, VERSION, attend, attention_function
 from trainer.nets.luma_chroma import CHROMA_GAIN, MIDDLE, PLANES, LumaChroma
 from trainer.nets.quantised_lite import weight_step
-from trainer.nets.quantised_luma_chroma import ACTIVATIONS, CODE, HEAD_WEIGHTS, WEIGHTS, LumaChromaInt8
+from trainer.nets.quantised_luma_chroma import CODE, WEIGHTS, LumaChromaInt8
 from trainer.nets.recurrent_luma_chroma import JOIN, RecurrentLumaChroma
 from trainer.trainer_error import TrainerError
 
@@ -52,14 +52,13 @@ class _Graph:
         codes = self.add("QuantizeLinear", [name, scale, point], f"{name}.codes")
         return self.add("DequantizeLinear", [codes, scale, point], f"{name}.rounded")
 
-    def convolve(self, name: str, given: str, weight_OIKK: torch.Tensor, bias_O: torch.Tensor, most: int = WEIGHTS) -> str:
-        """most: the largest code of a weight, where the network is quantised."""
+    def convolve(self, name: str, given: str, weight_OIKK: torch.Tensor, bias_O: torch.Tensor) -> str:
         weight = weight_OIKK.detach()
         if self.steps is None:
             weight_name = self.constant(f"{name}.weight", weight.numpy())
         else:
-            step = weight_step(weight, most)
-            codes = (weight / step).round().clamp(-most, most).to(torch.int8).numpy()
+            step = weight_step(weight, WEIGHTS)
+            codes = (weight / step).round().clamp(-WEIGHTS, WEIGHTS).to(torch.int8).numpy()
             scale = self.constant(f"{name}.weight.step", step.flatten().numpy())
             zero = self.constant(f"{name}.weight.zero", np.zeros(len(codes), np.int8))
             stored = self.constant(f"{name}.weight.codes", codes)
@@ -94,11 +93,7 @@ def onnx_of(net: LumaChroma, metadata: dict[str, str] | None = None) -> onnx.Mod
 
     def activation(name: str, given: str, point: int) -> str:
         result = graph.add("Relu", [given], f"{name}.relu")
-        if steps is None:
-            return result
-        largest = graph.constant(f"{name}.largest", np.float32(ACTIVATIONS * steps[point]))
-        # not Clip: ONNX Runtime drops it before QuantizeLinear
-        return graph.rounded(graph.add("Min", [result, largest], f"{name}.least"), float(steps[point]), np.uint8(0))
+        return result if steps is None else graph.rounded(result, float(steps[point]), np.uint8(0))
 
     blank = graph.add("Mul", ["luma", graph.constant("nothing", np.float32(0))], "blank")  # planes of any size from two numbers
     told = graph.add("Add", [blank, "condition"], "told")
@@ -110,7 +105,7 @@ def onnx_of(net: LumaChroma, metadata: dict[str, str] | None = None) -> onnx.Mod
     assert net.head.bias is not None
     assert net.tail.bias is not None
     learned: list[str] = []
-    last = before = activation("head", graph.convolve("head", last, net.head.weight * gain, net.head.bias, HEAD_WEIGHTS), 0)
+    last = before = activation("head", graph.convolve("head", last, net.head.weight * gain, net.head.bias), 0)
     for i, conv in enumerate(net.body):
         assert isinstance(conv, torch.nn.Conv2d)
         assert conv.bias is not None
