@@ -210,7 +210,7 @@ def test_shipped_model_agrees_with_its_own_float_file(engine: str, precision: st
     open_or_skip(spec, engine=engine, precision=precision).infer(luma, out, (), call)
     for got, wanted in ((out, exact[0]), (call.out, exact_chroma)):
         error = np.abs(got - np.clip(wanted, 0, 255))
-        # int8 was trained further, has weights of 7 bits, and clips rare activations: only the mean is bounded there
-        assert error.mean() <= {"f32": 0.27, "bf16": 0.3, "int8": 0.8}[precision]
+        # int8 was trained further, and clips rare activations: only the mean is bounded there
+        assert error.mean() <= {"f32": 0.27, "bf16": 0.3, "int8": 0.7}[precision]
         if precision != "int8":
             assert error.max() <= {"f32": 0.501, "bf16": 3.0}[precision]
