@@ -73,7 +73,7 @@ def _faithful(stage: Stage, *, steps: int) -> Stage:
 
 def of_single_frames(stage: Stage) -> Stage:
     """The same without steadiness, which does not come for nothing: for looks and scales that have no sharpness to spare."""
-    return replace(stage, steadiness=0.0, frames=1, batch=8)
+    return replace(stage, steadiness=0.0, frames=1, batch=Stage.batch)
 
 
 _LITE = Stage(

@@ -210,7 +210,7 @@ def test_boiling_costs_and_motion_does_not() -> None:
 def test_a_narrower_network_seeds_a_wider_one(tmp_path: pathlib.Path) -> None:
     narrow = dataclasses.replace(STAGE, channels=4, residual=True)
     weights = train(dataclasses.replace(narrow, steps=1), SCENES, SCENES, tmp_path).state_dict()
-    net, batches = stage_loop.build(MAX), stage_loop.Batches(RUNS, scale=2, batch=1, crop=16, seed=1)
+    net, batches = stage_loop.build(MAX), stage_loop.Batches(RUNS, scale=2, batch=1, crop=16, seed=1, chroma_filter="linear")
     stage_loop.seed(net, weights, batches)
     assert torch.equal(net.head.weight[:4], weights["head.weight"])
     with pytest.raises(TrainerError, match="do not fit: 8 channels and 4 layers do not fit into 16 channels and 2 layers"):
@@ -240,13 +240,13 @@ def test_rounded_arithmetic_is_near_the_float_one() -> None:
 def test_int8_ends_without_a_shift_of_its_planes(gain: float) -> None:
     torch.manual_seed(0)
     stage, net = dataclasses.replace(STAGE, quantised=True, gain=gain), LumaChromaInt8(2, 16, 2)
-    batches = Batches(SCENES, scale=2, batch=2, crop=32, seed=1)
+    batches = Batches(SCENES, scale=2, batch=2, crop=32, seed=1, chroma_filter="linear")
     net.measure(batches.draw()[0].flatten(0, 1))
     with torch.no_grad():
         net.tail.bias += torch.linspace(-0.04, 0.04, 6)  # type: ignore[operator]
 
     def shifts() -> torch.Tensor:  # of another draw of batches, in codes
-        others = Batches(SCENES, scale=2, batch=2, crop=32, seed=2)
+        others = Batches(SCENES, scale=2, batch=2, crop=32, seed=2, chroma_filter="linear")
         drawn = [others.draw() for _ in range(200)]
         with torch.no_grad():
             errors = [net(x[0]) - stage_loop.aimed(y, clean, stage)[0] for x, y, clean in drawn]

@@ -27,7 +27,7 @@ class Batches:
     """Draws training batches of runs of `frames` frames; `rng` is all there is to checkpoint."""
 
     def __init__(
-        self, scenes: list[Scene], *, scale: int, batch: int, crop: int, seed: int, frames: int = 1, chroma_filter: Filter = "lanczos"
+        self, scenes: list[Scene], *, scale: int, batch: int, crop: int, seed: int, chroma_filter: Filter, frames: int = 1
     ) -> None:
         self.scenes, self.scale, self.batch, self.crop, self.frames = scenes, scale, batch, crop, frames
         self.chroma_filter: Filter = chroma_filter

@@ -2,11 +2,13 @@
 
 import numpy as np
 import onnx
+import torch
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from trainer.export.onnx_lite import RESIDUAL_NODES, onnx_of
 from trainer.nets import QuantisedLite
+from trainer.nets.int8_arithmetic import weight_codes
 
 
 def onnx_int8_of(net: QuantisedLite, metadata: dict[str, str] | None = None) -> onnx.ModelProto:
@@ -17,9 +19,9 @@ def onnx_int8_of(net: QuantisedLite, metadata: dict[str, str] | None = None) -> 
     values = [value for value in graph.initializer if value.name not in weights]
     nodes = []
     for name, weight_OIKK in weights.items():
-        step_O = (np.abs(weight_OIKK).max(axis=(1, 2, 3)).clip(1e-8) / np.float32(127)).astype(np.float32)
-        codes_OIKK = np.rint(weight_OIKK / step_O[:, None, None, None]).clip(-127, 127).astype(np.int8)
-        values += [numpy_helper.from_array(codes_OIKK, f"{name}.codes"), *_scale(name, step_O, np.zeros(len(step_O), np.int8))]
+        codes_OIKK, step_O = weight_codes(torch.from_numpy(weight_OIKK.copy()))
+        values.append(numpy_helper.from_array(codes_OIKK.to(torch.int8).numpy(), f"{name}.codes"))
+        values += _scale(name, step_O.numpy(), np.zeros(len(step_O), np.int8))
         nodes.append(_dequantise(name, axis=0))
     steps = {"luma": np.float32(1 / 255)} | dict(zip(net.points, net.log_step.detach().exp().numpy(), strict=True))
     for name, step in steps.items():

@@ -6,7 +6,7 @@ luma (n, 1, h, w), chroma (n, 2, h, w), condition (1, 2, 1, 1) -> planes (n, 5, 
 
 A `RecurrentLumaChroma` also reads state_0 and writes state_0_next (n, channels, h, w): see `_join`.
 Of a quantised network every tensor that a convolution reads goes through QuantizeLinear and DequantizeLinear, and weights come in int8,
-of the codes -63 to 63 (Note [Sums in 16 bits] of trainer.nets.quantised_luma_chroma).
+of the codes -63 to 63 (Note [Sums in 16 bits] of trainer.nets.int8_arithmetic).
 """
 
 import pathlib
@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from trainer.export.onnx_attention import DOMAIN, OPSET, VERSION, attend, attention_function
+from trainer.nets.int8_arithmetic import weight_codes
 from trainer.nets.luma_chroma import CHROMA_GAIN, MIDDLE, PLANES, LumaChroma
-from trainer.nets.quantised_lite import weight_step
-from trainer.nets.quantised_luma_chroma import CODE, WEIGHTS, LumaChromaInt8
+from trainer.nets.quantised_luma_chroma import CODE, LumaChromaInt8
 from trainer.nets.recurrent_luma_chroma import JOIN, RecurrentLumaChroma
 from trainer.trainer_error import TrainerError
 
@@ -57,11 +57,10 @@ class _Graph:
         if self.steps is None:
             weight_name = self.constant(f"{name}.weight", weight.numpy())
         else:
-            step = weight_step(weight, WEIGHTS)
-            codes = (weight / step).round().clamp(-WEIGHTS, WEIGHTS).to(torch.int8).numpy()
-            scale = self.constant(f"{name}.weight.step", step.flatten().numpy())
+            codes, steps = weight_codes(weight)
+            scale = self.constant(f"{name}.weight.step", steps.numpy())
             zero = self.constant(f"{name}.weight.zero", np.zeros(len(codes), np.int8))
-            stored = self.constant(f"{name}.weight.codes", codes)
+            stored = self.constant(f"{name}.weight.codes", codes.to(torch.int8).numpy())
             weight_name = self.add("DequantizeLinear", [stored, scale, zero], f"{name}.weight", axis=0)
         bias = self.constant(f"{name}.bias", bias_O.detach().numpy())
         size = weight.shape[-1]

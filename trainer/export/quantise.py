@@ -15,6 +15,7 @@ def quantised(model: onnx.ModelProto, calibration: list[NDArray[np.float32]]) ->
     calibration: low-resolution luma (1, 1, H, W) in [0, 1], all of one size, out of the training pictures.
     """
     import nncf
+    from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
 
     # the input holds 8-bit codes: one black and one white corner make its range 0..1, so that its steps are those codes
     samples = [sample.copy() for sample in calibration]
@@ -28,4 +29,6 @@ def quantised(model: onnx.ModelProto, calibration: list[NDArray[np.float32]]) ->
         subset_size=len(samples),
         fast_bias_correction=False,
         ignored_scope=nncf.IgnoredScope(names=list(RESIDUAL_NODES)),
+        # weights of 7 bits (Note [Sums in 16 bits] of trainer.nets.int8_arithmetic)
+        advanced_parameters=AdvancedQuantizationParameters(overflow_fix=OverflowFix.ENABLE),
     )

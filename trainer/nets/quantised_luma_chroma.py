@@ -1,21 +1,15 @@
 """`LumaChroma` with the arithmetic of its int8 file, so that training makes up for what rounding to 8 bits costs.
 
-Source: Esser et al., Learned Step Size Quantization, arXiv:1902.08153. Axes: N batch, C channels, H rows, W columns.
-
-Note [Sums in 16 bits]
-    Processors without VNNI add two products of 8 bits in 16 bits, and clip what does not fit: base lost 1.5 VMAF and 0.2 dB of chroma on
-    one clip. 2 * 255 * 63 fits, so weights have the codes -63 to 63, and every processor computes the same. (Activations of 7 bits and
-    weights of 8 fit as well, but their rounding is seen on smooth ground: 0.02 Efficient-PBAN on that clip.)
+The arithmetic: trainer.nets.int8_arithmetic. Axes: N batch, C channels, H rows, W columns.
 """
 
 import torch
 from torch import Tensor, nn
 
+from trainer.nets.int8_arithmetic import ACTIVATIONS, measured_step, snap, snapped_weight
 from trainer.nets.luma_chroma import CHROMA_GAIN, MIDDLE, PLANES, LumaChroma
-from trainer.nets.quantised_lite import QUANTILE, snap, weight_step
 
 CODE = 1 / 255  # step of the input
-ACTIVATIONS, WEIGHTS = 255, 63  # largest codes
 
 
 class LumaChromaInt8(LumaChroma):
@@ -54,14 +48,11 @@ class LumaChromaInt8(LumaChroma):
         """Set the steps from what the tensors hold for this input."""
 
         def look(y_NCHW: Tensor, point: int) -> Tensor:
-            values = y_NCHW.flatten()
-            largest = values.kthvalue(max(1, int(QUANTILE * len(values)))).values.clamp_min(1e-3)
-            self.log_step[point] = (largest / ACTIVATIONS).log()
+            self.log_step[point] = measured_step(y_NCHW).log()
             return y_NCHW
 
         self._run(x_N5HW, look)
 
 
 def _convolved(conv: nn.Conv2d, x_NCHW: Tensor, weight_OIKK: Tensor) -> Tensor:
-    weight_OIKK = snap(weight_OIKK, weight_step(weight_OIKK, WEIGHTS), -WEIGHTS, WEIGHTS)
-    return nn.functional.conv2d(x_NCHW, weight_OIKK, conv.bias, padding=1)
+    return nn.functional.conv2d(x_NCHW, snapped_weight(weight_OIKK), conv.bias, padding=1)

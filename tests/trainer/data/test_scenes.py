@@ -144,7 +144,7 @@ def test_a_run_is_one_place_under_one_condition_forwards_or_backwards() -> None:
     scene = draw_scene(1, frames=scenes.NUM_FRAMES)
     for frame, level in enumerate(range(40, 40 + 20 * scenes.NUM_FRAMES, 20)):  # frames that can be told apart
         scene.hy[frame], scene.ly[:, frame] = level, level
-    batches, steps = Batches([scene], scale=2, batch=8, crop=16, seed=3, frames=4), set()
+    batches, steps = Batches([scene], scale=2, batch=8, crop=16, seed=3, chroma_filter="linear", frames=4), set()
     for _ in range(4):
         x, y, _ = batches.draw()
         assert x.shape == (4, 8, 5, 16, 16)
@@ -157,7 +157,7 @@ def test_a_run_is_one_place_under_one_condition_forwards_or_backwards() -> None:
 
 def test_two_frames_at_random_are_no_run() -> None:
     with pytest.raises(TrainerError, match="Runs of 2 frames cannot be drawn from scenes of 2"):
-        Batches([draw_scene(1)], scale=2, batch=1, crop=16, seed=3, frames=2)
+        Batches([draw_scene(1)], scale=2, batch=1, crop=16, seed=3, chroma_filter="linear", frames=2)
 
 
 def test_pool_goes_on_and_splits(photo: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,7 +196,7 @@ def test_batches_go_on_where_they_were(photo: pathlib.Path, monkeypatch: pytest.
     site = arrays.pop("site")
     scene = scene_pool.Scene(**arrays, site=(float(site[0]), float(site[1])))
     scene.ly[1] = 0  # found otherwise than clean
-    batches = Batches([scene], scale=2, batch=5, crop=32, seed=7)
+    batches = Batches([scene], scale=2, batch=5, crop=32, seed=7, chroma_filter="linear")
     batches.draw()
     state = batches.rng.bit_generator.state
     x, y, is_clean = batches.draw()

@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from onnx import numpy_helper
 
 from trainer.checkpoint import FORMAT
 from trainer.export.export_run import ExportOptions, export, sha256_of
@@ -148,8 +149,11 @@ def test_int8_stays_close_to_float32(run: pathlib.Path, tmp_path: pathlib.Path) 
     full = ort.InferenceSession(str(tmp_path / card["file"]), providers=["CPUExecutionProvider"])
     gap = np.abs(session.run(None, {"luma": samples[0]})[0] - full.run(None, {"luma": samples[0]})[0])
     assert gap.mean() * 255 < 0.5  # less than rounding to 8 bits can cost
-    kinds = {node.op_type for node in onnx.load(tmp_path / card["int8"]["file"]).graph.node}
-    assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
+    graph = onnx.load(tmp_path / card["int8"]["file"]).graph
+    assert {"QuantizeLinear", "DequantizeLinear"} <= {node.op_type for node in graph.node}
+    weights = [values for values in map(numpy_helper.to_array, graph.initializer) if values.dtype == np.int8 and values.ndim == 4]
+    assert len(weights) == 7
+    assert all(2 * 255 * int(np.abs(values.astype(int)).max()) < 2**15 for values in weights)  # sums of two in 16 bits: no VNNI needed
 
 
 def test_export_replaces_no_model_unless_told(run: pathlib.Path, tmp_path: pathlib.Path) -> None:

@@ -8,12 +8,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from onnx import numpy_helper
 
 from trainer.checkpoint import FORMAT, seed_network
 from trainer.export.export_run import ExportOptions, export
 from trainer.export.onnx_int8 import onnx_int8_of
 from trainer.nets import Lite, QuantisedLite
-from trainer.nets.quantised_lite import snap
+from trainer.nets.int8_arithmetic import snap
 from trainer.recipes import Recipe, lite_clean
 from trainer.trainer_error import TrainerError
 
@@ -84,8 +85,11 @@ def test_every_convolution_of_the_int8_file_reads_8_bits() -> None:
             assert made_by[name].op_type == "DequantizeLinear"
     [residual] = [node for node in graph.node if node.name == "residual"]
     assert "luma" in residual.input
-    stored = {value.name: value.data_type for value in graph.initializer}
-    assert all(stored[f"{conv.name}.weight.codes"] == onnx.TensorProto.INT8 for conv in convs)
+    stored = {value.name: numpy_helper.to_array(value) for value in graph.initializer}
+    codes = [stored[f"{conv.name}.weight.codes"] for conv in convs]
+    assert all(part.dtype == np.int8 for part in codes)
+    # two products fit into 16 bits: without VNNI they are added there, and clipped
+    assert {int(np.abs(part).max()) for part in codes} == {63}
 
 
 def test_a_quantised_run_becomes_the_int8_file_of_another(tmp_path: pathlib.Path) -> None:
