@@ -49,7 +49,7 @@ def build(stage: Stage) -> LumaChroma:
     if stage.recurrent:
         return RecurrentLumaChroma(stage.scale, stage.channels, stage.layers, radius=stage.radius)
     kind = LumaChromaInt8 if stage.quantised else LumaChroma
-    return kind(stage.scale, stage.channels, stage.layers, residual=stage.residual)
+    return kind(stage.scale, stage.channels, stage.layers, residual=stage.residual, interpolates=stage.interpolates)
 
 
 def seed(net: LumaChroma, weights: dict[str, Tensor], batches: Batches) -> None:

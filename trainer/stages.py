@@ -26,6 +26,7 @@ class Stage:
     channels: int = 16
     layers: int = 4
     residual: bool = False  # body layers in residual pairs
+    interpolates: bool = False  # adds to linearly interpolated luma, not to repeated pixels
     recurrent: bool = False  # carries a state from frame to frame (trainer.nets.recurrent_luma_chroma)
     radius: int = 0  # of the attention between frame and state, in input pixels; 0: none
     frames: int = 1  # in a row, as one example; gradients flow back through all of them
@@ -79,7 +80,7 @@ def of_single_frames(stage: Stage) -> Stage:
 
 _LITE = Stage(
     "lite_x2", "lite", 2, "natural", steps=300_000, chroma_filter="linear", chroma_weight=4.0, steadiness=0.3, frames=STEADY_FRAMES,
-    batch=4, gain=GAIN,
+    batch=4, gain=GAIN, interpolates=True,
 )  # fmt: skip
 _BASE = Stage("base_x2", "base", 2, "natural", steps=120_000, channels=32, layers=6, residual=True, lr=2e-3, gain=GAIN)
 _MAX = Stage(

@@ -19,7 +19,7 @@ from openvino import opset13 as opset
 
 from streamsr.engines.engine import CHROMA_INPUTS, CHROMA_OUTPUT, MAX_STREAMS, Chroma, State, check_states
 from streamsr.engines.openvino_attention import ATTENTION
-from streamsr.engines.openvino_tail import widen
+from streamsr.engines.openvino_tail import widen, without_rounding
 from streamsr.errors import EngineError
 from streamsr.models import ModelSpec
 
@@ -204,8 +204,7 @@ class OpenVinoEngine:
         last = result.get_node()
         if last.get_type_name() == "DepthToSpace" and last.get_attributes()["block_size"] == self.scale:
             result = last.input_value(0)
-            if self.precision != "bf16":
-                result = widen(result) or result
+            result = without_rounding(result) if self.precision == "bf16" else widen(result) or result
         def codes(plane: ov.Output) -> ov.Output:
             """Rounded and clipped samples, channels last."""
             rounded = opset.round(opset.clamp(opset.multiply(plane, np.float32(max_code)), 0.0, max_code), "half_to_even")

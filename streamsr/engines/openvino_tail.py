@@ -8,7 +8,8 @@ its residual and rounding: int8 3.8 ms in place of 6.3, f32 12.1 in place of 19.
 
 The convolution that makes chroma has two output channels, Cb and Cr of one pixel, and becomes one of eight in the same way.
 
-The residual is a convolution too, one that copies: in bf16 it would round the picture, so there the network stays as it is.
+The residual is a convolution too, one that copies or interpolates: in bf16 it would round the picture, so there the network keeps its
+narrow tail, and the interpolation is made of additions, which stay in float32 (`without_rounding`).
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ def widen(narrow: ov.Output) -> ov.Output | None:
     if not ends:
         return None
     convolution, bias, plane = ends
+    interpolation = _find_interpolation(plane)
     num = convolution.get_input_shape(1)[0]
     weights = _spread(convolution.input_value(1).get_node(), num)
     if not weights:
@@ -45,8 +47,40 @@ def widen(narrow: ov.Output) -> ov.Output | None:
     beyond = [margin + odd for margin, odd in zip(margins, more, strict=True)]
     wide = opset.convolution(convolution.input_value(0), weights, stride, margins, beyond, [1, 1])
     wide = opset.add(wide, bias.get_data().reshape(num)[_sources(num)].reshape(1, -1, 1, 1))
-    same = np.ones((num, 1, 1, 1), np.float32) if plane.shape[1] == 1 else np.eye(num, dtype=np.float32).reshape(num, num, 1, 1)
-    return opset.add(wide, opset.convolution(plane, _place(same), stride, [0, 0], more, [1, 1])).output(0)
+    if interpolation:
+        plane, weights_KCHW = interpolation
+    elif plane.shape[1] == 1:
+        weights_KCHW = np.ones((num, 1, 1, 1), np.float32)
+    else:
+        weights_KCHW = np.eye(num, dtype=np.float32).reshape(num, num, 1, 1)
+    return opset.add(wide, opset.convolution(plane, _place(weights_KCHW), stride, [0, 0], more, [1, 1])).output(0)
+
+
+def without_rounding(phases: ov.Output) -> ov.Output:
+    """The same phases, the luma that is added to them interpolated by multiplications and additions in place of a convolution."""
+    node = phases.get_node()
+    found = _find_interpolation(node.input_value(1)) if node.get_type_name() == "Add" else None
+    if not found:
+        return phases
+    padded, weights_KCHW = found
+    _, _, height, width = node.output(0).shape
+    large = None
+    for down in range(3):
+        for right in range(3):
+            share = weights_KCHW[None, :, 0, down, right, None, None]
+            part = opset.slice(padded, [down, right], [down + height, right + width], [1, 1], [2, 3])
+            part = opset.multiply(part, np.ascontiguousarray(share))
+            large = part if large is None else opset.add(large, part)
+    return opset.add(node.input_value(0), large).output(0)
+
+
+def _find_interpolation(plane: ov.Output) -> tuple[ov.Output, np.ndarray] | None:
+    """The padded luma and the weights, (s * s, 1, 3, 3), of a plane that a convolution interpolated to phases."""
+    node = plane.get_node()
+    if node.get_type_name() != "Convolution" or node.input_value(1).get_node().get_type_name() != "Constant":
+        return None
+    padded, weights_KCHW = node.input_value(0), node.input_value(1).get_node().get_data()
+    return (padded, weights_KCHW) if padded.shape[1] == 1 and weights_KCHW.shape[2:] == (3, 3) else None
 
 
 def _find_ends(residual: ov.Node) -> tuple[ov.Node, ov.Node, ov.Output] | None:
@@ -63,7 +97,8 @@ def _find_ends(residual: ov.Node) -> tuple[ov.Node, ov.Node, ov.Output] | None:
     attributes = {name: list(value) for name, value in convolution.get_attributes().items() if name != "auto_pad"}
     margins = [side // 2 for side in kernel]
     same_size = {"strides": [1, 1], "dilations": [1, 1], "pads_begin": margins, "pads_end": margins}
-    ours = attributes == same_size and (num, plane.shape[1]) in ((4, 1), (2, 2)) and min(kernel) > 1
+    fits = (num, plane.shape[1]) in ((4, 1), (2, 2)) or (num == PAIR**2 and _find_interpolation(plane))
+    ours = attributes == same_size and fits and min(kernel) > 1
     return (convolution, bias, plane) if ours else None
 
 

@@ -59,6 +59,8 @@ def _conv(node: Node) -> Run:
 
     def run(x: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
         # in the type of its weights; all else goes by torch's rules, so that a residual of float32 luma stays float32
+        if bias is None and kernel.shape[1] == groups == 1:  # interpolates a picture (trainer.nets.luma_chroma): in the picture's type
+            kernel = kernel.to(x.dtype)
         return F.conv2d(x.to(kernel.dtype), kernel, bias, stride, pads[:spatial], dilation, groups)
 
     return run

@@ -25,9 +25,14 @@ def scale(request: pytest.FixtureRequest) -> int:
     return int(request.param)
 
 
+@pytest.fixture(params=[True, False], ids=["interpolated", "repeated"])
+def weights(request: pytest.FixtureRequest, scale: int) -> dict[str, np.ndarray]:
+    return make_weights(scale, interpolates=request.param)
+
+
 @pytest.fixture
-def spec(scale: int, tmp_path: Path) -> ModelSpec:
-    return load_spec(write_chroma_model(make_weights(scale), tmp_path).with_suffix(".json"))
+def spec(weights: dict[str, np.ndarray], tmp_path: Path) -> ModelSpec:
+    return load_spec(write_chroma_model(weights, tmp_path).with_suffix(".json"))
 
 
 def draw(height: int, width: int, bits: int) -> tuple[np.ndarray, np.ndarray]:
@@ -38,14 +43,16 @@ def draw(height: int, width: int, bits: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("bits", [8, 10, 16])
 @pytest.mark.parametrize(("name", "precision"), ENGINES)
-def test_engine_computes_luma_and_chroma(spec: ModelSpec, scale: int, name: str, precision: str, bits: int) -> None:
+def test_engine_computes_luma_and_chroma(
+    weights: dict[str, np.ndarray], spec: ModelSpec, scale: int, name: str, precision: str, bits: int
+) -> None:
     engine = open_or_skip(spec, engine=name, precision=precision, bits=bits)
     top = (1 << bits) - 1
     for height, width in ((33, 47), (24, 40)):
         luma, chroma = draw(height, width, bits)
         out, call = np.empty((scale * height, scale * width), luma.dtype), Chroma(chroma, np.empty_like(chroma), CONDITION)
         engine.infer(luma, out, (), call)
-        expected, expected_chroma = reference(make_weights(scale), luma / top, chroma / top, CONDITION)
+        expected, expected_chroma = reference(weights, luma / top, chroma / top, CONDITION)
         for got, wanted in ((out, expected), (call.out, expected_chroma)):
             assert np.abs(got * (255 / top) - np.clip(wanted, 0, 1) * 255).max() < TOLERANCE[precision]
     engine.close()

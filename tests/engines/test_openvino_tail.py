@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 import pytest
+from make_chroma import make_weights, reference, write_chroma_model
 from make_model import make_network, write_model
 from openvino import opset13 as opset
 
-from streamsr.engines import openvino_tail
+from streamsr.engines import Chroma, openvino_tail
 from streamsr.engines.openvino_engine import OpenVinoEngine
 from streamsr.models import ModelSpec, load_spec
 
@@ -57,6 +58,29 @@ def test_bf16_keeps_the_narrow_tail(spec: ModelSpec) -> None:
 
 def test_other_scales_keep_the_narrow_tail(tmp_path: Path) -> None:
     assert channels(open_engine(load_spec(write_model(make_network(scale=3), tmp_path).with_suffix(".json")), "f32")) == 9
+
+
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_interpolated_luma_is_as_exact_without_a_convolution(tmp_path: Path, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What bf16 would round; where there is none, float32 runs the graph for it."""
+    weights = make_weights(2)
+    for name in ("tail", "tail.bias", "chroma_tail", "chroma_tail.bias"):
+        weights[name] *= 0  # the interpolation alone
+    spec = load_spec(write_chroma_model(weights, tmp_path).with_suffix(".json"))
+    if precision == "bf16" and not {"BF16", "FP16"} & set(ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")):
+        pytest.skip("no bf16 on this CPU")
+    if precision == "f32":
+        assert channels(open_engine(spec, precision, 10)) == 16
+        monkeypatch.setattr("streamsr.engines.openvino_engine.widen", openvino_tail.without_rounding)
+    engine = open_engine(spec, precision, 10)
+    assert channels(engine) == 4
+    for height, width in SIZES:
+        planes = np.random.default_rng(height).integers(0, 1024, (3, height, width)).astype(np.uint16)
+        luma, chroma = planes[0], planes[1:]
+        out, call = np.zeros((2 * height, 2 * width), np.uint16), Chroma(chroma, np.zeros_like(chroma), (0.3, 0.2))
+        engine.infer(luma, out, (), call)
+        wanted, _ = reference(weights, luma / 1023, chroma / 1023, (0.3, 0.2))
+        assert np.abs(out - 1023 * wanted).max() < 0.51
 
 
 def phases(kernel: int, *, num: int = 4, step: int = 1, residual: bool = True) -> ov.Output:

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 from attentive import attentive_model, run_body
+from make_chroma import make_weights, reference, write_chroma_model
 from make_model import make_network, write_model
 from media import make_clip, streamsr, times
 from onnx import TensorProto, helper, numpy_helper
@@ -156,6 +157,20 @@ def test_network_with_attention_follows_the_file_over_frames(tmp_path: Path, pre
         exact, exact_state = session.run(["luma_hr", "state_0_next"], {"luma": luma, "state_0": exact_state})
         assert np.abs(luma_hr - exact).max() <= largest
         assert np.abs(state - exact_state).max() <= 4 * largest
+
+
+@pytest.mark.parametrize("precision", ["f16", "bf16"])
+def test_interpolated_luma_is_not_rounded(tmp_path: Path, precision: str) -> None:
+    weights = make_weights(2)
+    for name in ("tail", "tail.bias", "chroma_tail", "chroma_tail.bias"):
+        weights[name] *= 0  # the interpolation alone
+    network = load_network(load_spec(write_chroma_model(weights, tmp_path).with_suffix(".json")), precision)
+    luma, chroma = torch.rand(1, 1, 20, 24), torch.rand(1, 2, 20, 24)
+    given = {"luma": luma, "chroma": chroma, "condition": torch.zeros(1, 2, 1, 1)}
+    with torch.inference_mode():
+        made = network(*(given[name] for name in network.inputs))[network.outputs.index("luma_hr")]
+    wanted, _ = reference(weights, luma[0, 0].numpy(), chroma[0].numpy(), (0.0, 0.0))
+    assert np.abs(made[0, 0].float().numpy() - wanted).max() < 1e-6
 
 
 def test_network_compiles_without_a_break(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from streamsr.upscaling.source_condition import Condition
 from streamsr.upscaling.upscaler import Upscaler
 
 FORMATS = ["yuv420p", "yuv422p", "yuv444p", "yuv411p", "yuva420p", "gray", "gbrp", "gbrap", "yuv420p10le", "yuv444p16le", "gray12le"]
-STILL = {name: np.zeros_like(value) for name, value in make_weights(2).items()}  # a network that repeats luma and leaves chroma alone
+# a network that repeats luma and leaves chroma alone
+STILL = {name: np.zeros_like(value) for name, value in make_weights(2, interpolates=False).items()}
 
 
 @pytest.fixture

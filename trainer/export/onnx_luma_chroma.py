@@ -2,7 +2,8 @@
 
 luma (n, 1, h, w), chroma (n, 2, h, w), condition (1, 2, 1, 1) -> planes (n, 5, h, w) around mid-grey -> Conv, Relu (head)
 -> Conv, Relu (body0..), every second one with the features before the pair added where the network is residual -> Conv (tail)
--> luma phases, to which luma is added, and DepthToSpace -> luma_hr (n, 1, s h, s w); chroma, which is added -> chroma_hr (n, 2, h, w)
+-> luma phases, to which luma is added, repeated or interpolated, and DepthToSpace
+-> luma_hr (n, 1, s h, s w); chroma, which is added -> chroma_hr (n, 2, h, w)
 
 A `RecurrentLumaChroma` also reads state_0 and writes state_0_next (n, channels, h, w): see `_join`.
 Of a quantised network every tensor that a convolution reads goes through QuantizeLinear and DequantizeLinear, and weights come in int8,
@@ -84,6 +85,16 @@ def _join(net: RecurrentLumaChroma, graph: _Graph, features: str) -> tuple[str, 
     return graph.add("Relu", [joined], "join.relu"), learned
 
 
+def _larger(net: LumaChroma, graph: _Graph) -> str:
+    """The luma that the phases are added to."""
+    if net.interpolation is None:
+        return "luma"
+    margins = graph.constant("interpolation.margins", np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64))
+    padded = graph.add("Pad", ["luma", margins], "luma.padded", mode="edge")
+    weight = graph.constant("interpolation.weight", net.interpolation.numpy())
+    return graph.add("Conv", [padded, weight], "luma.interpolated", kernel_shape=[3, 3])
+
+
 def onnx_of(net: LumaChroma, metadata: dict[str, str] | None = None) -> onnx.ModelProto:
     """A checked model with its weights inside the file: float32, or int8 of a `LumaChromaInt8`."""
     phases = net.scale**2
@@ -119,7 +130,7 @@ def onnx_of(net: LumaChroma, metadata: dict[str, str] | None = None) -> onnx.Mod
     smaller = torch.cat([torch.ones(phases), torch.full((2,), 1 / CHROMA_GAIN)])
     # two convolutions: an engine makes the four phases of x2 in one, and chroma in another (streamsr.engines.openvino_tail)
     luma = graph.convolve("tail", last, net.tail.weight[:phases], net.tail.bias[:phases])
-    graph.add("DepthToSpace", [graph.add("Add", [luma, "luma"], "phases")], "luma_hr", blocksize=net.scale, mode="CRD")
+    graph.add("DepthToSpace", [graph.add("Add", [luma, _larger(net, graph)], "phases")], "luma_hr", blocksize=net.scale, mode="CRD")
     weight, bias = net.tail.weight[phases:] * smaller[phases:].view(-1, 1, 1, 1), net.tail.bias[phases:] * smaller[phases:]
     graph.add("Add", [graph.convolve("chroma_tail", last, weight, bias), "chroma"], "chroma_hr")
 

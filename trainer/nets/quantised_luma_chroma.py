@@ -18,8 +18,10 @@ class LumaChromaInt8(LumaChroma):
     The input needs no step: its codes are 8 bits with a sign around MIDDLE. What the last convolution makes stays in float32.
     """
 
-    def __init__(self, scale: int, channels: int = 16, layers: int = 4, *, residual: bool = False) -> None:
-        super().__init__(scale, channels, layers, residual=residual)
+    def __init__(
+        self, scale: int, channels: int = 16, layers: int = 4, *, residual: bool = False, interpolates: bool = False
+    ) -> None:
+        super().__init__(scale, channels, layers, residual=residual, interpolates=interpolates)
         self.log_step = nn.Parameter(torch.full((layers + 1,), -5.0))  # of what the head and each body layer give; relative changes
 
     def forward(self, x_N5HW: Tensor) -> Tensor:
@@ -38,7 +40,7 @@ class LumaChromaInt8(LumaChroma):
                 before = y
         made = _convolved(self.tail, y, self.tail.weight)
         luma, chroma = made[:, : self.scale**2], made[:, self.scale**2 :]
-        return torch.cat([luma + x_N5HW[:, :1], chroma / CHROMA_GAIN + x_N5HW[:, 1:3]], 1)
+        return torch.cat([luma + self._larger(x_N5HW[:, :1]), chroma / CHROMA_GAIN + x_N5HW[:, 1:3]], 1)
 
     def _rounded(self, y: Tensor, point: int) -> Tensor:
         return snap(y, self.log_step[point].exp(), 0, ACTIVATIONS)

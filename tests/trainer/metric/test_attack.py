@@ -9,11 +9,11 @@ import torch
 from drawn_scenes import draw_scene
 from torch import Tensor
 
+from streamsr.models import find_model
+from trainer.export.onnx_luma_chroma import weights_of_onnx
 from trainer.losses.picture_loss import rgb_of, viewed
 from trainer.metric.attack import AttackOptions, attack, grid_of
 from trainer.metric.opinions import read_opinions
-from trainer.stage_loop import build
-from trainer.stages import stage_named
 
 SCENES = [draw_scene(seed) for seed in range(2)]
 
@@ -24,7 +24,7 @@ def dotted(sr: Tensor, hr: Tensor) -> Tensor:
 
 
 def test_attack_raises_what_can_be_gamed_and_keeps_the_pairs(tmp_path: pathlib.Path) -> None:
-    weights = build(stage_named("lite_x2")).state_dict()
+    weights = weights_of_onnx(find_model("lite", 2).path)
     options = AttackOptions(steps=30, weight=10.0, lr=5e-3, batch=1, kept=2)
     before, after = attack(dotted, weights, SCENES, SCENES, tmp_path / "run", options)
     assert after.score > before.score + 0.05
