@@ -28,6 +28,7 @@ import fps_gpu
 import machine
 
 from streamsr import Upscaler
+from streamsr.errors import EngineError
 from streamsr.models import find_model
 
 X264 = ["--encoder", "libx264", "--preset", "ultrafast"]
@@ -107,6 +108,17 @@ def measure_network(clip: Path, model: str, precision: str, threads: int, second
                 "concurrency": upscaler.concurrency}  # fmt: skip
 
 
+def measure_networks(clip: Path, model: str, threads: int) -> dict[str, dict[str, Any]]:
+    """`measure_network` in every precision that the processor and the model have; the others are named."""
+    networks = {}
+    for precision in ("f32", "bf16", "int8"):
+        try:
+            networks[precision] = measure_network(clip, model, precision, threads)
+        except EngineError as error:
+            print(f"{precision}: not measured. {error}", flush=True)
+    return networks
+
+
 def measure_first_frame(clip: Path, model: str) -> float:
     """Seconds from the command to the first upscaled frame on stdout."""
     command = [sys.executable, "-m", "streamsr", "run", str(clip), "-", "--format", "rawvideo", "--model", model, "--quiet"]
@@ -147,7 +159,7 @@ def main() -> None:
                 streams = os.cpu_count() or 1
                 peers.append({name: run_vapoursynth(options.vapoursynth, clip, path, theirs, streams) for name, path in files.items()})
                 print("       " + ", ".join(f"vs-mlrt {name} {peer['fps']:.1f} fps" for name, peer in peers[-1].items()), flush=True)
-        networks = {p: measure_network(clip, options.model, p, options.threads) for p in ("f32", "bf16", "int8")}
+        networks = measure_networks(clip, options.model, options.threads)
         first = [measure_first_frame(clip, options.model) for _ in range(5)]
     macs = spec.macs_per_pixel * 854 * 480
     peak = {precision: machine.measure_peak(precision) for precision in networks}
