@@ -35,8 +35,7 @@ def widen(narrow: ov.Output) -> ov.Output | None:
     ends = _find_ends(narrow.get_node())
     if not ends:
         return None
-    convolution, bias, plane = ends
-    interpolation = _find_interpolation(plane)
+    convolution, bias, plane, weights_KCHW = ends
     num = convolution.get_input_shape(1)[0]
     weights = _spread(convolution.input_value(1).get_node(), num)
     if not weights:
@@ -47,12 +46,6 @@ def widen(narrow: ov.Output) -> ov.Output | None:
     beyond = [margin + odd for margin, odd in zip(margins, more, strict=True)]
     wide = opset.convolution(convolution.input_value(0), weights, stride, margins, beyond, [1, 1])
     wide = opset.add(wide, bias.get_data().reshape(num)[_sources(num)].reshape(1, -1, 1, 1))
-    if interpolation:
-        plane, weights_KCHW = interpolation
-    elif plane.shape[1] == 1:
-        weights_KCHW = np.ones((num, 1, 1, 1), np.float32)
-    else:
-        weights_KCHW = np.eye(num, dtype=np.float32).reshape(num, num, 1, 1)
     return opset.add(wide, opset.convolution(plane, _place(weights_KCHW), stride, [0, 0], more, [1, 1])).output(0)
 
 
@@ -83,8 +76,8 @@ def _find_interpolation(plane: ov.Output) -> tuple[ov.Output, np.ndarray] | None
     return (padded, weights_KCHW) if padded.shape[1] == 1 and weights_KCHW.shape[2:] == (3, 3) else None
 
 
-def _find_ends(residual: ov.Node) -> tuple[ov.Node, ov.Node, ov.Output] | None:
-    """The convolution, its bias and the input of (convolution + bias) + input."""
+def _find_ends(residual: ov.Node) -> tuple[ov.Node, ov.Node, ov.Output, np.ndarray] | None:
+    """Of (convolution + bias) + input: the convolution, its bias, the input, and weights that make of it what is added."""
     if residual.get_type_name() != "Add":
         return None
     tail, plane = residual.input_values()
@@ -97,9 +90,17 @@ def _find_ends(residual: ov.Node) -> tuple[ov.Node, ov.Node, ov.Output] | None:
     attributes = {name: list(value) for name, value in convolution.get_attributes().items() if name != "auto_pad"}
     margins = [side // 2 for side in kernel]
     same_size = {"strides": [1, 1], "dilations": [1, 1], "pads_begin": margins, "pads_end": margins}
-    fits = (num, plane.shape[1]) in ((4, 1), (2, 2)) or (num == PAIR**2 and _find_interpolation(plane))
-    ours = attributes == same_size and fits and min(kernel) > 1
-    return (convolution, bias, plane) if ours else None
+    added = _find_added(plane, num)
+    return (convolution, bias, *added) if added and attributes == same_size and min(kernel) > 1 else None
+
+
+def _find_added(plane: ov.Output, num: int) -> tuple[ov.Output, np.ndarray] | None:
+    """What a convolution makes the residual of `num` channels from, and its weights: luma interpolated or copied, chroma copied."""
+    if num == PAIR**2 and plane.shape[1] == 1:
+        return plane, np.ones((num, 1, 1, 1), np.float32)
+    if num == plane.shape[1] == 2:
+        return plane, np.eye(num, dtype=np.float32).reshape(num, num, 1, 1)
+    return _find_interpolation(plane) if num == PAIR**2 else None
 
 
 def _sources(num: int) -> list[int]:
