@@ -46,10 +46,11 @@ def learning_rate(step: int, stage: Stage) -> float:
 
 def build(stage: Stage) -> LumaChroma:
     """An untrained network as the stage wants it."""
+    shape = stage.scale, stage.channels, stage.layers
     if stage.recurrent:
-        return RecurrentLumaChroma(stage.scale, stage.channels, stage.layers, radius=stage.radius)
+        return RecurrentLumaChroma(*shape, radius=stage.radius, interpolates=stage.interpolates)
     kind = LumaChromaInt8 if stage.quantised else LumaChroma
-    return kind(stage.scale, stage.channels, stage.layers, residual=stage.residual, interpolates=stage.interpolates)
+    return kind(*shape, residual=stage.residual, interpolates=stage.interpolates)
 
 
 def seed(net: LumaChroma, weights: dict[str, Tensor], batches: Batches) -> None:

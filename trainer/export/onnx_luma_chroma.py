@@ -22,7 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from trainer.export.onnx_attention import DOMAIN, OPSET, VERSION, attend, attention_function
 from trainer.nets.int8_arithmetic import weight_codes
-from trainer.nets.luma_chroma import CHROMA_GAIN, MIDDLE, PLANES, LumaChroma
+from trainer.nets.luma_chroma import CHROMA_GAIN, MIDDLE, LumaChroma, gain_of_planes
 from trainer.nets.quantised_luma_chroma import CODE, LumaChromaInt8
 from trainer.nets.recurrent_luma_chroma import JOIN, RecurrentLumaChroma
 from trainer.trainer_error import TrainerError
@@ -111,11 +111,10 @@ def onnx_of(net: LumaChroma, metadata: dict[str, str] | None = None) -> onnx.Mod
     last = graph.add("Add", [planes, graph.constant("minus_middle", np.float32(-MIDDLE))], "centred")
     if steps is not None:
         last = graph.rounded(last, CODE, np.uint8(128))  # with a sign OpenVINO would run the head in float32: 41 ms in place of 33
-    gain = torch.tensor([1.0, CHROMA_GAIN, CHROMA_GAIN, 1.0, 1.0]).view(1, PLANES, 1, 1)
     assert net.head.bias is not None
     assert net.tail.bias is not None
     learned: list[str] = []
-    last = before = activation("head", graph.convolve("head", last, net.head.weight * gain, net.head.bias), 0)
+    last = before = activation("head", graph.convolve("head", last, net.head.weight * gain_of_planes(net.head.weight), net.head.bias), 0)
     for i, conv in enumerate(net.body):
         assert isinstance(conv, torch.nn.Conv2d)
         assert conv.bias is not None
@@ -162,8 +161,8 @@ def weights_of_onnx(file: pathlib.Path) -> dict[str, torch.Tensor]:
     try:
         graph = onnx.load(file).graph
         stored = {tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in graph.initializer}
-        gain = torch.tensor([1.0, CHROMA_GAIN, CHROMA_GAIN, 1.0, 1.0]).view(1, PLANES, 1, 1)
-        weights = {"head.weight": stored["head.weight"] / gain, "head.bias": stored["head.bias"]}
+        head = stored["head.weight"]
+        weights = {"head.weight": head / gain_of_planes(head), "head.bias": stored["head.bias"]}
         for part in ("weight", "bias"):
             weights[f"tail.{part}"] = torch.cat([stored[f"tail.{part}"], stored[f"chroma_tail.{part}"] * CHROMA_GAIN])
     except Exception as error:  # whatever protobuf says of a foreign file

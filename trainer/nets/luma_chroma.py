@@ -44,18 +44,25 @@ class LumaChroma(nn.Module):
 
     def _run(self, x_N5HW: Tensor, seen: Callable[[Tensor, int], Tensor]) -> Tensor:
         """forward; `seen` is shown what the head (0) and each body layer (from 1) give, and returns what goes on."""
-        gain = x_N5HW.new_tensor([1.0, CHROMA_GAIN, CHROMA_GAIN, 1.0, 1.0]).view(1, PLANES, 1, 1)
-        y = before = seen(torch.relu(self.head((x_N5HW - MIDDLE) * gain)), 0)
+        y = before = seen(torch.relu(self._headed(x_N5HW)), 0)
         for number, conv in enumerate(self.body):
-            y = conv(y)
+            y = self._convolved(conv, y)
             if self.residual and number % 2:
                 y = y + before
             y = seen(torch.relu(y), number + 1)
             if number % 2:
                 before = y
-        made = self.tail(y)
+        made = self._convolved(self.tail, y)
         luma, chroma = made[:, : self.scale**2], made[:, self.scale**2 :]
         return torch.cat([luma + self._larger(x_N5HW[:, :1]), chroma / CHROMA_GAIN + x_N5HW[:, 1:3]], 1)
+
+    def _headed(self, x_N5HW: Tensor) -> Tensor:
+        """What the first convolution makes of the input, (N, C, H, W)."""
+        return self._convolved(self.head, (x_N5HW - MIDDLE) * gain_of_planes(x_N5HW))
+
+    def _convolved(self, conv: nn.Module, x_NCHW: Tensor) -> Tensor:
+        made: Tensor = conv(x_NCHW)
+        return made
 
     def _larger(self, luma_N1HW: Tensor) -> Tensor:
         """Luma that the phases are added to, (N, s * s, H, W), or (N, 1, H, W) for all of them."""
@@ -74,6 +81,11 @@ class LumaChroma(nn.Module):
         c = self.channels
         large = 0 if self.interpolation is None else self.interpolation.numel()
         return 9 * c * (PLANES + self.layers * c + self.scale**2 + 2) + large
+
+
+def gain_of_planes(like: Tensor) -> Tensor:
+    """What the input's planes are multiplied by, (1, 5, 1, 1), of the type and on the device of `like`."""
+    return like.new_tensor([1.0, CHROMA_GAIN, CHROMA_GAIN, 1.0, 1.0]).view(1, PLANES, 1, 1)
 
 
 def linear_interpolation(scale: int) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.nets.int8_arithmetic import ACTIVATIONS, measured_step, snap, snapped_weight
-from trainer.nets.luma_chroma import CHROMA_GAIN, MIDDLE, PLANES, LumaChroma
+from trainer.nets.luma_chroma import MIDDLE, LumaChroma, gain_of_planes
 
 CODE = 1 / 255  # step of the input
 
@@ -26,21 +26,15 @@ class LumaChromaInt8(LumaChroma):
 
     def forward(self, x_N5HW: Tensor) -> Tensor:
         """See `LumaChroma`; x_N5HW holds 8-bit codes / 255, or is rounded to them."""
-        y = snap(x_N5HW - MIDDLE, x_N5HW.new_tensor(CODE), -128, 127)
-        gain = x_N5HW.new_tensor([1.0, CHROMA_GAIN, CHROMA_GAIN, 1.0, 1.0]).view(1, PLANES, 1, 1)
-        y = self._rounded(torch.relu(_convolved(self.head, y, self.head.weight * gain)), 0)
-        before = y
-        for number, conv in enumerate(self.body):
-            assert isinstance(conv, nn.Conv2d)
-            y = _convolved(conv, y, conv.weight)
-            if self.residual and number % 2:
-                y = y + before
-            y = self._rounded(torch.relu(y), number + 1)
-            if number % 2:
-                before = y
-        made = _convolved(self.tail, y, self.tail.weight)
-        luma, chroma = made[:, : self.scale**2], made[:, self.scale**2 :]
-        return torch.cat([luma + self._larger(x_N5HW[:, :1]), chroma / CHROMA_GAIN + x_N5HW[:, 1:3]], 1)
+        return self._run(x_N5HW, self._rounded)
+
+    def _headed(self, x_N5HW: Tensor) -> Tensor:
+        codes = snap(x_N5HW - MIDDLE, x_N5HW.new_tensor(CODE), -128, 127)  # the gain goes into the weights
+        return _snapped(self.head, codes, self.head.weight * gain_of_planes(x_N5HW))
+
+    def _convolved(self, conv: nn.Module, x_NCHW: Tensor) -> Tensor:
+        assert isinstance(conv, nn.Conv2d)
+        return _snapped(conv, x_NCHW, conv.weight)
 
     def _rounded(self, y: Tensor, point: int) -> Tensor:
         return snap(y, self.log_step[point].exp(), 0, ACTIVATIONS)
@@ -56,5 +50,5 @@ class LumaChromaInt8(LumaChroma):
         self._run(x_N5HW, look)
 
 
-def _convolved(conv: nn.Conv2d, x_NCHW: Tensor, weight_OIKK: Tensor) -> Tensor:
+def _snapped(conv: nn.Conv2d, x_NCHW: Tensor, weight_OIKK: Tensor) -> Tensor:
     return nn.functional.conv2d(x_NCHW, snapped_weight(weight_OIKK), conv.bias, padding=1)
