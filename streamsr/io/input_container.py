@@ -131,6 +131,16 @@ def sequence_numbers(url: str) -> list[int]:
     return sorted(number for number, name in numbers.items() if path.name % number == name)
 
 
+def numbers_of_sequence(url: str, options: SourceOptions, notes: list[str]) -> list[int]:
+    """The numbers of the pictures of an image sequence, ascending, empty for any other input; a note says how many of them are missing."""
+    numbers = sequence_numbers(url) if is_pattern(url) and not Path(url).exists() else []
+    num_missing = numbers[-1] - numbers[0] + 1 - len(numbers) if numbers else 0
+    if num_missing:
+        what = "the pictures before them stay" if options.keep_gaps else "its pictures close up"
+        notes.append(f"{num_missing} numbers of the sequence are missing: {what}")
+    return numbers
+
+
 def has_restarts(container: av.container.InputContainer) -> bool:
     """Whether the clock of such a container may start anew in the middle."""
     return bool(container.format.flags & av.format.Flags.ts_discont.value)  # type: ignore[operator]  # a plain number

@@ -14,24 +14,23 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import av.error
 from av.stream import Disposition
 
 from ..errors import SourceError
 from ..frame import fetch
 from ..options import SourceOptions
-from .clock import Clock
-from .containers import is_pattern
 from .coverage import Coverage
 from .crop import check_crop, cropped
 from .crop_choice import settle_crop
-from .decoding import SourceCount, settle_time
+from .decoding import SourceCount
 from .deinterlace import FRAMES_OUT, deinterlace, rearrange
+from .demuxing import Demuxer
 from .frame_order import FrameOrder
-from .input_container import count_untimed, has_restarts, open_input, pick_video, sequence_numbers
+from .input_container import count_untimed, numbers_of_sequence, open_input, pick_video
 from .nvdec import open_decoder
 from .packet_queue import INTERLEAVE_S, PacketQueue
 from .picture_shape import PictureShape
+from .picture_times import settle_times
 from .seeking import seek_key_frame
 from .service import Service, read_service
 from .tags import Tags, read_tags
@@ -67,14 +66,9 @@ class Source:
             self.time_base: Fraction = self.stream.time_base or Fraction(1, 1000)
             # whether the clock began before the recording, so that its start means nothing
             self.is_broadcast = self.container.format.name in ("mpegts", "mpeg", "hls")
-            self._clock = Clock()
             self.coverage = Coverage(self.url, self.container, self.stream)
             self.planned: Coverage | None = None  # of a pass over the video's packets
-            numbers = sequence_numbers(self.url) if is_pattern(self.url) and not Path(self.url).exists() else []
-            if numbers and numbers[-1] - numbers[0] + 1 > len(numbers):
-                num_missing = numbers[-1] - numbers[0] + 1 - len(numbers)
-                what = "the pictures before them stay" if self.options.keep_gaps else "its pictures close up"
-                self.count.notes.append(f"{num_missing} numbers of the sequence are missing: {what}")
+            numbers = numbers_of_sequence(self.url, self.options, self.count.notes)
             self._numbers = numbers if self.options.keep_gaps else []
             self._order = FrameOrder(self.stream, self.time_base)
             self.other_streams = [stream for stream in self.container.streams if stream.index != self.stream.index]
@@ -94,7 +88,10 @@ class Source:
             )  # fmt: skip
             self._packets = PacketQueue(self.times, is_open_ended=options.num_frames is not None)
             self._seek()
-            self._input = self._carried_on(self._demux()) if has_restarts(self.container) else self._demux()
+            self._input = Demuxer(
+                self.url, self.container, only=None if window is None else self.stream, shift=self.times.shift,
+                max_errors=options.max_errors, count=self.count, coverage=self.coverage,
+            )  # fmt: skip
             self.whole_size = 0, 0  # (width, height) before cropping
             self._shape = PictureShape(None if window is None else window.aspect)
             self._frames = self._shape.keep(self._cropped(self._progressive()))
@@ -144,7 +141,7 @@ class Source:
     @property
     def duration_s(self) -> float | None:
         """Length of what will be read, None where unknown."""
-        if self.container.duration is None or self.container.duration <= 0 or self._clock.restarts:
+        if self.container.duration is None or self.container.duration <= 0 or self._input.has_restarted:
             return None
         total = self.container.duration / av.time_base
         end = min(total, self.options.end_s) if self.options.end_s is not None else total
@@ -153,7 +150,7 @@ class Source:
     def find_shortfalls(self) -> list[str]:
         """Messages about declared properties of the input that did not hold, once all of it was read."""
         read = next((coverage for coverage in (self.coverage, self.planned) if coverage is not None and coverage.is_at_end), None)
-        return [] if read is None else read.shortfalls(restarts=bool(self._clock.restarts))
+        return [] if read is None else read.shortfalls(restarts=self._input.has_restarted)
 
     @property
     def expected_frames(self) -> int | None:
@@ -190,7 +187,7 @@ class Source:
         frame, self._first = self._first, None
         limit = self.options.num_frames
         while frame is not None:
-            assert frame.pts is not None  # _timed has set it
+            assert frame.pts is not None  # settle_times has set it
             seconds = frame.pts * self.time_base
             if self.times.end is not None and seconds >= self.times.end:
                 break
@@ -248,55 +245,11 @@ class Source:
                 self._packets.put(packet)
         yield from self._decoder.finish()
 
-    def _demux(self) -> Iterator[av.Packet]:
-        wanted = [self.stream] if self._window is not None else []  # [] is all of them
-        packets = self.container.demux(*wanted)
-        failures = 0
-        while True:
-            try:
-                packet = next(packets)
-            except StopIteration:
-                self.coverage.is_at_end = True
-                break
-            except av.error.FFmpegError as error:
-                failures += 1
-                self.count.add_damage(error)
-                # FFmpeg's demuxers go on after most errors; a generator that raised does not
-                packets = self.container.demux(*wanted)
-                if failures > self.options.max_errors:
-                    raise SourceError(f"{self.url}: cannot be read further: {error}.") from error
-                continue
-            settle_time(packet, self.container)
-            self.coverage.see(packet)
-            yield packet
-
-    def _carried_on(self, packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
-        clock = self._clock
-        yield from clock.carry_on(packets)
-        if clock.restarts:
-            at = ", ".join(f"{float(time - self.times.shift):.3f} s" for time in clock.restarts[:5])
-            self.count.notes.append(f"the input's clock starts anew {len(clock.restarts)} times, near {at}: it was continued there")
-
     def _timed(self) -> Iterator[av.VideoFrame]:
-        """Give every frame a pts on the output's time line, increasing, and a duration where it is known."""
-        base = self.time_base
-        shift = round(self.times.shift / base)
-        step = self._step
-        begin = self._video_start - shift if self._num_untimed else 0
-        last: int | None = None
-        for frame in self._order.put(self._decoded()):
-            if self._numbers and frame.pts is not None:
-                frame.pts = (self._numbers[frame.pts // step] - self._numbers[0]) * step
-            if frame.pts is not None:
-                frame.pts -= shift
-            if frame.pts is None or (last is not None and frame.pts <= last):
-                self.count.num_repaired_pts += 1
-                frame.pts = begin if last is None else last + step if frame.pts is None else last + 1
-            last = frame.pts
-            if self.times.start is not None and frame.pts * base < self.times.start:
-                self.count.num_outside += 1
-                continue
-            yield frame
+        return settle_times(
+            self._order.put(self._decoded()), self.times, time_base=self.time_base, step=self._step,
+            begin=self._video_start if self._num_untimed else None, numbers=self._numbers, count=self.count,
+        )  # fmt: skip
 
     def _progressive(self) -> Iterator[av.VideoFrame]:
         frames = self._counted_fields(self._timed())
