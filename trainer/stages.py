@@ -82,10 +82,10 @@ _LITE = Stage(
     "lite_x2", "lite", 2, "natural", steps=300_000, chroma_filter="linear", chroma_weight=4.0, steadiness=0.3, frames=STEADY_FRAMES,
     batch=4, gain=GAIN, interpolates=True,
 )  # fmt: skip
-_BASE = Stage("base_x2", "base", 2, "natural", steps=120_000, channels=32, layers=6, residual=True, lr=2e-3, gain=GAIN)
+_BASE = Stage("base_x2", "base", 2, "natural", steps=120_000, channels=32, layers=6, residual=True, lr=2e-3, gain=GAIN, interpolates=True)
 _MAX = Stage(
     "max_x2", "max", 2, "natural", steps=120_000, channels=48, layers=12, residual=True, recurrent=True, seed_from="base_x2",
-    frames=5, steadiness=0.5, batch=4, crop=32, lr=4e-4, half=True, gain=GAIN,
+    frames=5, steadiness=0.5, batch=4, crop=32, lr=4e-4, half=True, gain=GAIN, interpolates=True,
 )  # fmt: skip
 _WHOLE = (
     _LITE, _faithful(_LITE, steps=60_000), _BASE, _faithful(_BASE, steps=30_000), _larger(_LITE, 3), _larger(_LITE, 4), _larger(_BASE, 3),
