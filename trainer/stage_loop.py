@@ -29,7 +29,7 @@ from trainer.soap import Soap
 from trainer.stages import Stage
 from trainer.trainer_error import TrainerError
 
-FORMAT = 3
+FORMAT = 4
 LOG_EVERY, CHECK_EVERY = 100, 2000  # steps
 NUM_CHECKED = 24  # validation scenes
 NUM_SCORED = 3  # ways of each, where a metric looks at them, too
@@ -48,9 +48,9 @@ def build(stage: Stage) -> LumaChroma:
     """An untrained network as the stage wants it."""
     shape = stage.scale, stage.channels, stage.layers
     if stage.recurrent:
-        return RecurrentLumaChroma(*shape, radius=stage.radius, interpolates=stage.interpolates)
+        return RecurrentLumaChroma(*shape, radius=stage.radius)
     kind = LumaChromaInt8 if stage.quantised else LumaChroma
-    return kind(*shape, residual=stage.residual, interpolates=stage.interpolates)
+    return kind(*shape, residual=stage.residual)
 
 
 def seed(net: LumaChroma, weights: dict[str, Tensor], batches: Batches) -> None:

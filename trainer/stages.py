@@ -26,7 +26,6 @@ class Stage:
     channels: int = 16
     layers: int = 4
     residual: bool = False  # body layers in residual pairs
-    interpolates: bool = False  # adds to linearly interpolated luma, not to repeated pixels
     recurrent: bool = False  # carries a state from frame to frame (trainer.nets.recurrent_luma_chroma)
     radius: int = 0  # of the attention between frame and state, in input pixels; 0: none
     frames: int = 1  # in a row, as one example; gradients flow back through all of them
@@ -80,12 +79,12 @@ def of_single_frames(stage: Stage) -> Stage:
 
 _LITE = Stage(
     "lite_x2", "lite", 2, "natural", steps=300_000, chroma_filter="linear", chroma_weight=4.0, steadiness=0.3, frames=STEADY_FRAMES,
-    batch=4, gain=GAIN, interpolates=True,
+    batch=4, gain=GAIN,
 )  # fmt: skip
-_BASE = Stage("base_x2", "base", 2, "natural", steps=120_000, channels=32, layers=6, residual=True, lr=2e-3, gain=GAIN, interpolates=True)
+_BASE = Stage("base_x2", "base", 2, "natural", steps=120_000, channels=32, layers=6, residual=True, lr=2e-3, gain=GAIN)
 _MAX = Stage(
     "max_x2", "max", 2, "natural", steps=120_000, channels=48, layers=12, residual=True, recurrent=True, seed_from="base_x2",
-    frames=5, steadiness=0.5, batch=4, crop=32, lr=4e-4, half=True, gain=GAIN, interpolates=True,
+    frames=5, steadiness=0.5, batch=4, crop=32, lr=4e-4, half=True, gain=GAIN,
 )  # fmt: skip
 _WHOLE = (
     _LITE, _faithful(_LITE, steps=60_000), _BASE, _faithful(_BASE, steps=30_000), _larger(_LITE, 3), _larger(_LITE, 4), _larger(_BASE, 3),

@@ -2,7 +2,7 @@
 
 luma (n, 1, h, w), chroma (n, 2, h, w), condition (1, 2, 1, 1) -> planes (n, 5, h, w) around mid-grey -> Conv, Relu (head)
 -> Conv, Relu (body0..), every second one with the features before the pair added where the network is residual -> Conv (tail)
--> luma phases, to which luma is added, repeated or interpolated, and DepthToSpace
+-> luma phases, to which interpolated luma is added, and DepthToSpace
 -> luma_hr (n, 1, s h, s w); chroma, which is added -> chroma_hr (n, 2, h, w)
 
 A `RecurrentLumaChroma` also reads state_0 and writes state_0_next (n, channels, h, w): see `_join`.
@@ -87,8 +87,6 @@ def _join(net: RecurrentLumaChroma, graph: _Graph, features: str) -> tuple[str, 
 
 def _larger(net: LumaChroma, graph: _Graph) -> str:
     """The luma that the phases are added to."""
-    if net.interpolation is None:
-        return "luma"
     margins = graph.constant("interpolation.margins", np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64))
     padded = graph.add("Pad", ["luma", margins], "luma.padded", mode="edge")
     weight = graph.constant("interpolation.weight", net.interpolation.numpy())

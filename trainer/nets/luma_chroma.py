@@ -5,6 +5,7 @@ chroma planes on the network's chroma grid (Note [Chroma grid] of trainer.data.y
 trainer.data.as_found. The output planes are the s * s phases of luma and the two chroma planes, all at H x W.
 """
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -18,17 +19,15 @@ PLANES = 5
 class LumaChroma(nn.Module):
     """A convolution in, `layers` in the body, one out, all 3x3 with ReLU between; two in the body may close a residual block.
 
-    residual: adds the input of every pair of body layers to its output, which deep networks need. interpolates: what it makes of luma is
-    added to linearly interpolated luma, not to repeated pixels, whose steps small networks leave on gentle slopes.
+    What it makes of luma is added to linearly interpolated luma: of repeated pixels, networks leave the steps on gentle slopes.
+    residual: adds the input of every pair of body layers to its output, which deep networks need.
     """
 
-    interpolation: Tensor | None
+    interpolation: Tensor
 
-    def __init__(
-        self, scale: int, channels: int = 16, layers: int = 4, *, residual: bool = False, interpolates: bool = False
-    ) -> None:
+    def __init__(self, scale: int, channels: int = 16, layers: int = 4, *, residual: bool = False) -> None:
         super().__init__()
-        self.register_buffer("interpolation", linear_interpolation(scale) if interpolates else None, persistent=False)
+        self.register_buffer("interpolation", linear_interpolation(scale), persistent=False)
         self.scale, self.channels, self.layers, self.residual = scale, channels, layers, residual
         self.head = nn.Conv2d(PLANES, channels, 3, padding=1)
         self.body = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(layers))
@@ -56,6 +55,15 @@ class LumaChroma(nn.Module):
         luma, chroma = made[:, : self.scale**2], made[:, self.scale**2 :]
         return torch.cat([luma + self._larger(x_N5HW[:, :1]), chroma / CHROMA_GAIN + x_N5HW[:, 1:3]], 1)
 
+    def _larger(self, luma_N1HW: Tensor) -> Tensor:
+        """Luma that the phases are added to, (N, s * s, H, W): by multiplications, which autocast leaves in float32."""
+        height, width = luma_N1HW.shape[2:]
+        padded = nn.functional.pad(luma_N1HW, (1, 1, 1, 1), mode="replicate")
+        large = torch.zeros_like(luma_N1HW)
+        for row, column in itertools.product(range(3), repeat=2):
+            large = large + padded[..., row : row + height, column : column + width] * self.interpolation[:, 0, row, column].view(-1, 1, 1)
+        return large
+
     def _headed(self, x_N5HW: Tensor) -> Tensor:
         """What the first convolution makes of the input, (N, C, H, W)."""
         return self._convolved(self.head, (x_N5HW - MIDDLE) * gain_of_planes(x_N5HW))
@@ -63,12 +71,6 @@ class LumaChroma(nn.Module):
     def _convolved(self, conv: nn.Module, x_NCHW: Tensor) -> Tensor:
         made: Tensor = conv(x_NCHW)
         return made
-
-    def _larger(self, luma_N1HW: Tensor) -> Tensor:
-        """Luma that the phases are added to, (N, s * s, H, W), or (N, 1, H, W) for all of them."""
-        if self.interpolation is None:
-            return luma_N1HW
-        return nn.functional.conv2d(nn.functional.pad(luma_N1HW, (1, 1, 1, 1), mode="replicate"), self.interpolation)
 
     @property
     def receptive_radius(self) -> int:
@@ -79,8 +81,7 @@ class LumaChroma(nn.Module):
     def macs_per_pixel(self) -> int:
         """Multiply-adds of the convolutions per input pixel."""
         c = self.channels
-        large = 0 if self.interpolation is None else self.interpolation.numel()
-        return 9 * c * (PLANES + self.layers * c + self.scale**2 + 2) + large
+        return 9 * c * (PLANES + self.layers * c + self.scale**2 + 2) + self.interpolation.numel()
 
 
 def gain_of_planes(like: Tensor) -> Tensor:

@@ -18,10 +18,8 @@ class LumaChromaInt8(LumaChroma):
     The input needs no step: its codes are 8 bits with a sign around MIDDLE. What the last convolution makes stays in float32.
     """
 
-    def __init__(
-        self, scale: int, channels: int = 16, layers: int = 4, *, residual: bool = False, interpolates: bool = False
-    ) -> None:
-        super().__init__(scale, channels, layers, residual=residual, interpolates=interpolates)
+    def __init__(self, scale: int, channels: int = 16, layers: int = 4, *, residual: bool = False) -> None:
+        super().__init__(scale, channels, layers, residual=residual)
         self.log_step = nn.Parameter(torch.full((layers + 1,), -5.0))  # of what the head and each body layer give; relative changes
 
     def forward(self, x_N5HW: Tensor) -> Tensor:

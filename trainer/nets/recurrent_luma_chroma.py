@@ -21,8 +21,8 @@ class RecurrentLumaChroma(LumaChroma):
     however long a stream runs. It starts as the network without a state.
     """
 
-    def __init__(self, scale: int, channels: int = 48, layers: int = 12, *, radius: int = 6, interpolates: bool = False) -> None:
-        super().__init__(scale, channels, layers, residual=True, interpolates=interpolates)
+    def __init__(self, scale: int, channels: int = 48, layers: int = 12, *, radius: int = 6) -> None:
+        super().__init__(scale, channels, layers, residual=True)
         self.radius = radius
         self.attention = BiAttention(channels, radius=radius) if radius else None
         learned = self.attention.learned if self.attention is not None else 0
