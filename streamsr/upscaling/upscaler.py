@@ -176,8 +176,8 @@ class Upscaler:
             The result is of the same kind and depth; its planes are writable and its own.
         An iterable gives an iterator in the same order, with up to `concurrency` + 1 pictures in flight. A stream keeps the
         size and pixel format that its first frame became, whatever comes later; frames given one by one are one stream,
-        arrays given one by one are unrelated pictures: for those, `lite-picture` is selected instead of `lite`, which
-        is made for those. Give the arrays of a video as an iterable.
+        arrays given one by one are unrelated pictures: for those, `lite-picture`, which is made for them, is selected instead of
+        `lite` and of the faithful `base`. Give the arrays of a video as an iterable.
         Raises EngineError when inference fails, ValueError for pixel formats that have no samples in host memory.
         """
         if isinstance(frame, np.ndarray):

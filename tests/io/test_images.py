@@ -10,6 +10,7 @@ import pytest
 from media import ffmpeg, make_clip, pictures, shown, streams, streamsr, times, upscale
 
 import streamsr as streamsr_library
+from streamsr.options import Look
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +57,14 @@ def test_one_image_becomes_one_image(folder: Path, tmp_path: Path, suffix: str) 
 def test_an_image_gets_the_network_for_pictures_and_a_sequence_that_for_clean_video(folder: Path, tmp_path: Path) -> None:
     assert streamsr_library.run(folder / "001.png", tmp_path / "out.png").model == "lite-picture"
     assert streamsr_library.run(folder / "%03d.png", tmp_path / "out.mkv").model == "lite-clean"
+
+
+@pytest.mark.parametrize(
+    ("look", "strength", "name"), [("faithful", None, "lite-picture"), ("faithful", 0.5, "base"), ("natural", None, "base")]
+)
+def test_an_image_by_base(folder: Path, tmp_path: Path, look: Look, strength: float | None, name: str) -> None:
+    report = streamsr_library.run(folder / "001.png", tmp_path / "out.png", model="base", look=look, strength=strength)
+    assert report.model == name
 
 
 def test_image_of_16_bits_keeps_them(tmp_path: Path) -> None:
