@@ -108,7 +108,7 @@ def _explain(error: av.error.FFmpegError | ValueError, url: str, *, is_images: b
 
 def numbered_pattern(url: str) -> str:
     """A pattern that finds every picture of `url`, whose numbers may begin anywhere and have holes: FFmpeg stops at the first one."""
-    numbers = sequence_numbers(url)
+    numbers = _numbers_of(url)
     if not numbers or (numbers[0] <= _FIRST_NUMBERS and numbers[-1] - numbers[0] + 1 == len(numbers)):
         return url
     folder = tempfile.TemporaryDirectory(prefix="streamsr-")
@@ -119,7 +119,7 @@ def numbered_pattern(url: str) -> str:
     return str(Path(folder.name) / f"%08d{path.suffix}")
 
 
-def sequence_numbers(url: str) -> list[int]:
+def _numbers_of(url: str) -> list[int]:
     """The numbers of the pictures that an image pattern names, ascending."""
     path = Path(url)
     found = re.search(r"%0?\d*d", path.name)
@@ -131,9 +131,9 @@ def sequence_numbers(url: str) -> list[int]:
     return sorted(number for number, name in numbers.items() if path.name % number == name)
 
 
-def numbers_of_sequence(url: str, options: SourceOptions, notes: list[str]) -> list[int]:
+def sequence_numbers(url: str, options: SourceOptions, notes: list[str]) -> list[int]:
     """The numbers of the pictures of an image sequence, ascending, empty for any other input; a note says how many of them are missing."""
-    numbers = sequence_numbers(url) if is_pattern(url) and not Path(url).exists() else []
+    numbers = _numbers_of(url) if _is_images(url) else []
     num_missing = numbers[-1] - numbers[0] + 1 - len(numbers) if numbers else 0
     if num_missing:
         what = "the pictures before them stay" if options.keep_gaps else "its pictures close up"

@@ -26,7 +26,7 @@ from .decoding import SourceCount
 from .deinterlace import FRAMES_OUT, deinterlace, rearrange
 from .demuxing import Demuxer
 from .frame_order import FrameOrder
-from .input_container import count_untimed, numbers_of_sequence, open_input, pick_video
+from .input_container import count_untimed, open_input, pick_video, sequence_numbers
 from .nvdec import open_decoder
 from .packet_queue import INTERLEAVE_S, PacketQueue
 from .picture_shape import PictureShape
@@ -68,7 +68,7 @@ class Source:
             self.is_broadcast = self.container.format.name in ("mpegts", "mpeg", "hls")
             self.coverage = Coverage(self.url, self.container, self.stream)
             self.planned: Coverage | None = None  # of a pass over the video's packets
-            numbers = numbers_of_sequence(self.url, self.options, self.count.notes)
+            numbers = sequence_numbers(self.url, self.options, self.count.notes)
             self._numbers = numbers if self.options.keep_gaps else []
             self._order = FrameOrder(self.stream, self.time_base)
             self.other_streams = [stream for stream in self.container.streams if stream.index != self.stream.index]
